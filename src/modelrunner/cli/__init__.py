@@ -1,0 +1,1 @@
+"""The command line: standard library only until a command needs more."""

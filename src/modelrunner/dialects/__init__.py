@@ -1,0 +1,1 @@
+"""API dialects as data-to-data functions, without I/O."""

@@ -1,0 +1,239 @@
+"""The one tree of exceptions. A class carries its HTTP status, code, API error types and exit code.
+
+    RunnerError
+    ├── InvalidRequest          the caller asked for something malformed
+    │   ├── InvalidReference    text that is no model reference
+    │   └── UnknownFlag         a runtime flag that may not be passed
+    ├── Unauthorized            credentials are missing or refused
+    ├── Forbidden               a foreign Host or Origin
+    ├── ModelNotFound           neither here nor where it was looked for
+    ├── EngineNotFound          no engine of that name
+    ├── Conflict                in use, several tags, port taken
+    ├── EngineNotInstalled
+    ├── RequestTooLarge
+    ├── UnsupportedModel        a format, media type or mode that nothing here can serve
+    ├── Busy                    the waiting line is full
+    ├── ShuttingDown
+    ├── InsufficientMemory
+    ├── InsufficientStorage
+    ├── DigestMismatch          bytes that are not what their digest says
+    ├── StoreError              the store on disk cannot be read or written
+    ├── EngineFailed            the engine crashed or answered nonsense
+    ├── NotReadyInTime
+    ├── RegistryError           the registry said no, or nonsense
+    │   └── RegistryUnreachable
+    └── DaemonUnreachable       raised by the client only
+
+Handlers never translate: they render `status` and `code`. The messages name what failed, with the value in
+backticks and without a full stop; `hint` says what to do about it.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+
+class RunnerError(Exception):
+    """Something that a user can be told in a sentence."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    openai_type: ClassVar[str] = "server_error"
+    anthropic_type: ClassVar[str] = "api_error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, detail: Mapping[str, object] | None = None
+    ) -> None:
+        """Keep the sentence, the way out, and what a log should have besides."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.detail: Mapping[str, object] = detail or {}
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidRequest(RunnerError):
+    """The caller asked for something malformed."""
+
+    status = 400
+    code = "invalid_request"
+    openai_type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+    exit_code = 2
+
+
+class InvalidReference(InvalidRequest):
+    """Text that is no model reference."""
+
+    code = "invalid_reference"
+
+
+class UnknownFlag(InvalidRequest):
+    """A runtime flag that may not be passed to the engine."""
+
+    code = "unknown_flag"
+
+
+class Unauthorized(RunnerError):
+    """Credentials are missing or refused."""
+
+    status = 401
+    code = "unauthorized"
+    openai_type = "authentication_error"
+    anthropic_type = "authentication_error"
+    exit_code = 4
+
+
+class Forbidden(RunnerError):
+    """The request comes from a Host or an Origin that is not allowed."""
+
+    status = 403
+    code = "forbidden"
+    openai_type = "invalid_request_error"
+    anthropic_type = "permission_error"
+
+
+class ModelNotFound(RunnerError):
+    """The model is neither here nor where it was looked for."""
+
+    status = 404
+    code = "model_not_found"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
+class EngineNotFound(RunnerError):
+    """No engine has that name."""
+
+    status = 404
+    code = "engine_not_found"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
+class Conflict(RunnerError):
+    """What was asked for collides with something that exists: a use, another tag, a taken port."""
+
+    status = 409
+    code = "conflict"
+    openai_type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+
+
+class EngineNotInstalled(RunnerError):
+    """The engine is known but cannot run here yet."""
+
+    status = 412
+    code = "engine_not_installed"
+    openai_type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+
+
+class RequestTooLarge(RunnerError):
+    """The body is larger than the daemon reads."""
+
+    status = 413
+    code = "request_too_large"
+    openai_type = "invalid_request_error"
+    anthropic_type = "request_too_large"
+
+
+class UnsupportedModel(RunnerError):
+    """A format, media type or mode that nothing here can serve."""
+
+    status = 422
+    code = "unsupported_model"
+    openai_type = "invalid_request_error"
+    anthropic_type = "invalid_request_error"
+
+
+class Busy(RunnerError):
+    """The waiting line is full; answered with `Retry-After`."""
+
+    status = 503
+    code = "busy"
+    anthropic_type = "overloaded_error"
+
+
+class ShuttingDown(RunnerError):
+    """The daemon takes no new work."""
+
+    status = 503
+    code = "shutting_down"
+    anthropic_type = "overloaded_error"
+
+
+class InsufficientMemory(RunnerError):
+    """The model cannot fit, even alone."""
+
+    status = 507
+    code = "insufficient_memory"
+
+
+class InsufficientStorage(RunnerError):
+    """The disk is full, or would be."""
+
+    status = 507
+    code = "insufficient_storage"
+
+
+class DigestMismatch(RunnerError):
+    """Bytes are not what their digest says."""
+
+    code = "digest_mismatch"
+
+
+class StoreError(RunnerError):
+    """The store on disk cannot be read or written."""
+
+    code = "store_error"
+
+
+class EngineFailed(RunnerError):
+    """The engine crashed, could not start, or answered nonsense."""
+
+    code = "engine_failed"
+
+
+class NotReadyInTime(RunnerError):
+    """The engine did not become ready before its deadline."""
+
+    status = 504
+    code = "not_ready"
+
+
+class RegistryError(RunnerError):
+    """The registry said no, or something that is not the protocol."""
+
+    status = 502
+    code = "registry_error"
+
+
+class RegistryUnreachable(RegistryError):
+    """No connection to the registry: down, refused, unknown name, or a failed TLS handshake."""
+
+    code = "registry_unreachable"
+
+
+class DaemonUnreachable(RunnerError):
+    """No daemon answers. Raised by the client only."""
+
+    status = 503
+    code = "daemon_unreachable"
+    exit_code = 5
+
+
+def _tree(cls: type[RunnerError]) -> Iterator[type[RunnerError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        yield from _tree(child)
+
+
+def rebuild(code: str, message: str, hint: str | None = None) -> RunnerError:
+    """Make again the error that the daemon sent; the base class for an unknown code."""
+    classes = {cls.code: cls for cls in _tree(RunnerError)}
+    return classes.get(code, RunnerError)(message, hint=hint)

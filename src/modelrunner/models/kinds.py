@@ -1,0 +1,81 @@
+"""Media types, formats and kinds of files, and the rules by which a file name tells its kind."""
+
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+CONFIG_V01 = "application/vnd.docker.ai.model.config.v0.1+json"
+CONFIG_V02 = "application/vnd.docker.ai.model.config.v0.2+json"
+CONFIG_CNCF = "application/vnd.cncf.model.config.v1+json"
+CONFIG_TYPES = (CONFIG_V01, CONFIG_V02, CONFIG_CNCF)
+
+GGUF_LAYER = "application/vnd.docker.ai.gguf.v3"
+LORA_LAYER = "application/vnd.docker.ai.gguf.v3.lora"
+SAFETENSORS_LAYER = "application/vnd.docker.ai.safetensors"
+DDUF_LAYER = "application/vnd.docker.ai.dduf"
+LICENSE_LAYER = "application/vnd.docker.ai.license"
+PROJECTOR_LAYER = "application/vnd.docker.ai.mmproj"
+PROJECTOR_LAYER_PUBLIC = "application/vnd.docker.ai.gguf.v3.mmproj"
+TEMPLATE_LAYER = "application/vnd.docker.ai.chat.template.jinja"
+FILE_LAYER = "application/vnd.docker.ai.model.file"
+
+CNCF_MANIFEST = "application/vnd.cncf.model.manifest.v1+json"
+CNCF_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
+CNCF_WEIGHT_GGUF = "application/vnd.cncf.model.weight.v1.gguf"
+CNCF_WEIGHT_SAFETENSORS = "application/vnd.cncf.model.weight.v1.safetensors"
+CNCF_WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
+CNCF_DOC = "application/vnd.cncf.model.doc.v1.raw"
+
+FILEPATH = "org.cncf.model.filepath"
+FILE_METADATA = "org.cncf.model.file.metadata+json"
+MEDIATYPE_UNTESTED = "org.cncf.model.file.mediatype.untested"
+
+
+class Format(StrEnum):
+    """How the weights are stored."""
+
+    GGUF = "gguf"
+    SAFETENSORS = "safetensors"
+    DDUF = "dduf"
+
+
+class Mode(StrEnum):
+    """What an engine instance is loaded for."""
+
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+    RERANKING = "reranking"
+    IMAGE = "image-generation"
+
+
+class FileKind(StrEnum):
+    """What a file of a model is for."""
+
+    GGUF = "gguf"
+    SAFETENSORS = "safetensors"
+    DDUF = "dduf"
+    TEMPLATE = "template"
+    LICENSE = "license"
+    CONFIG = "config"
+    UNKNOWN = "unknown"
+
+
+_LICENSE_WORDS = ("license", "licence", "copying", "notice")
+_CONFIG_SUFFIXES = (".md", ".txt", ".json", ".vocab")
+
+
+def classify(name: str) -> FileKind:
+    """Tell a file's kind from its base name, case ignored; the first rule that fits wins.
+
+    Source: the order that Docker Model Runner packages by, so that both give a file the same layer type.
+    """
+    base = PurePosixPath(name).name.lower()
+    for kind in (FileKind.GGUF, FileKind.SAFETENSORS, FileKind.DDUF):
+        if base.endswith(f".{kind}"):
+            return kind
+    if base.endswith(".jinja") or "chat_template" in base:
+        return FileKind.TEMPLATE
+    if any(word in base for word in _LICENSE_WORDS):
+        return FileKind.LICENSE
+    if base.endswith(_CONFIG_SUFFIXES) or base == "tokenizer.model":
+        return FileKind.CONFIG
+    return FileKind.UNKNOWN

@@ -1,0 +1,1 @@
+"""Names, digests, manifests and the distribution protocol of OCI; knows nothing of models."""

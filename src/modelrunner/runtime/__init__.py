@@ -1,0 +1,1 @@
+"""What is in memory: which engine instances run, who uses them and when they go."""

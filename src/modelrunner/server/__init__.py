@@ -1,0 +1,1 @@
+"""The daemon: HTTP on the outside, every other package on the inside."""

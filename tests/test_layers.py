@@ -1,0 +1,119 @@
+"""The layering rule of docs/concepts/architecture.md, as a table that is checked."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import modelrunner
+
+ROOT = Path(modelrunner.__file__).parent
+
+GROUND = {"errors", "units"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "errors": set(),
+    "units": GROUND,
+    "settings": GROUND,
+    "wire": GROUND,
+    "oci": GROUND,
+    "dialects": GROUND | {"wire"},
+    "telemetry": GROUND | {"wire"},
+    "models": GROUND | {"oci"},
+    "store": GROUND | {"oci"},
+    "engines": GROUND | {"models", "oci"},
+    "runtime": GROUND | {"engines", "models", "oci"},
+    "server": GROUND
+    | {"wire", "settings", "oci", "models", "store", "engines", "runtime", "dialects", "telemetry"},
+    "client": GROUND | {"wire"},
+    "cli": GROUND | {"client", "wire", "settings"},
+    "testing": GROUND | {"oci", "engines", "models"},
+}
+# Inside functions only: a command pays for what it uses (architecture, 3.2).
+LAZILY: dict[str, set[str]] = {
+    "cli/commands/serve.py": {"server"},
+    "cli/commands/package.py": {"models", "oci"},
+}
+THIRD_PARTY: dict[str, set[str]] = {
+    "aiohttp": {"oci/registry.py", "oci/auth.py", "runtime/instance.py"},
+    "starlette": {"server"},
+    "uvicorn": {"server/serve.py", "testing/serving.py"},
+    "uvloop": {"server/serve.py", "testing/engine.py"},
+    "subprocess": {
+        "oci/credentials.py",
+        "engines/llamacpp.py",
+        "cli/daemon.py",
+        "cli/editor.py",
+    },
+    "xllamacpp": {"engines/llamacpp_server.py"},
+    "prompt_toolkit": {"cli/chat.py"},
+    "rich": {"cli/chat.py"},
+    "psutil": {"runtime/memory.py", "runtime/process.py"},
+    "httptools": {"testing/engine.py"},
+}
+
+
+def _imports(tree: ast.AST, *, in_function: bool = False) -> Iterator[tuple[str, bool]]:
+    """Every imported module, and whether the import sits inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module == "modelrunner":
+                yield from ((f"modelrunner.{alias.name}", inside) for alias in node.names)
+            else:
+                yield node.module, inside
+        yield from _imports(node, in_function=inside)
+
+
+def _sources() -> Iterator[tuple[str, ast.AST]]:
+    for path in sorted(ROOT.rglob("*.py")):
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def test_packages_import_only_what_lies_below_them() -> None:
+    """Nothing imports against the table."""
+    wrong: list[str] = []
+    for name, tree in _sources():
+        package = name.split("/", maxsplit=1)[0].removesuffix(".py")
+        for module, inside in _imports(tree):
+            parts = module.split(".")
+            if parts[0] != "modelrunner" or len(parts) == 1:
+                continue
+            target = parts[1]
+            allowed = MAY_IMPORT[package] | {package, "__version__"}
+            if target not in allowed and not (inside and target in LAZILY.get(name, set())):
+                wrong.append(f"{name} imports {target}")
+
+    assert wrong == []
+
+
+def test_third_party_packages_stay_behind_their_fences() -> None:
+    """A library that could spread is imported only where the table says."""
+    wrong = [
+        f"{name} imports {module}"
+        for name, tree in _sources()
+        for module, _ in _imports(tree)
+        for fence, homes in THIRD_PARTY.items()
+        if module.split(".")[0] == fence
+        and not any(name == home or name.startswith(f"{home}/") for home in homes)
+    ]
+
+    assert wrong == []
+
+
+def test_the_environment_is_read_in_two_places() -> None:
+    """`os.environ` appears in settings and credentials only, and where children are given theirs."""
+    homes = {"settings.py", "oci/credentials.py", "runtime/process.py", "cli/daemon.py", "cli/main.py"}
+    wrong = [
+        name
+        for name, tree in _sources()
+        if name not in homes
+        and not name.startswith("testing/")
+        and any(
+            isinstance(node, ast.Attribute) and node.attr in {"environ", "getenv"} for node in ast.walk(tree)
+        )
+    ]
+
+    assert wrong == []
