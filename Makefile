@@ -30,7 +30,7 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	@$(BIN)/python benchmarks/run.py
+	@$(BIN)/python -m benchmarks.run
 
 # The parts of docs/reference that are generated from the code.
 docs: setup

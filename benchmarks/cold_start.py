@@ -1,0 +1,130 @@
+"""Cold start: from a request to its first token with nothing loaded, against the bare engine process.
+
+The bare engine is started with the very command line that the daemon uses, and asked the moment it is ready.
+"""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from modelrunner.engines.llamacpp import LlamaCpp
+
+from benchmarks.daemons import daemon, environment, package, post
+from benchmarks.figures import Figure, show
+from modelrunner.engines.base import Address, EngineSettings, Launch, Options
+from modelrunner.models.bundle import Bundle
+from modelrunner.models.config import ModelConfig
+from modelrunner.models.kinds import Format, Mode
+
+MODEL = "bench/smollm2"
+ROUNDS = 7
+ROOT = Path(__file__).parent.parent
+BODY = json.dumps(
+    {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Say hello."}],
+        "stream": True,
+        "max_tokens": 4,
+        "temperature": 0,
+    }
+)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=60)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(self._path))
+
+
+def _first_token(connection: http.client.HTTPConnection) -> None:
+    """Ask, and read until a chunk with text has come."""
+    connection.request("POST", "/v1/chat/completions", BODY, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    if response.status != 200:
+        raise RuntimeError(response.read().decode(errors="replace"))
+    while line := response.readline():
+        if line.startswith(b"data: {"):
+            delta = json.loads(line[6:])["choices"][0]["delta"]
+            if delta.get("content"):
+                break
+    connection.close()
+
+
+def _bare(launch: Launch, path: Path) -> float:
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        launch.argv, env={**os.environ, **launch.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while True:
+            connection = _UnixConnection(path)
+            try:
+                connection.request("GET", "/health")
+                if connection.getresponse().status == 200:
+                    break
+            except OSError:
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.002)
+        _first_token(_UnixConnection(path))
+        return time.perf_counter() - started
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        path.unlink(missing_ok=True)
+
+
+def _through(port: int) -> float:
+    started = time.perf_counter()
+    _first_token(http.client.HTTPConnection("127.0.0.1", port, timeout=60))
+    took = time.perf_counter() - started
+    post(port, "/engines/unload", {"all": True})
+    return took
+
+
+def main() -> bool:
+    """Both, in turns."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    gguf = Path(done.stdout.strip())
+    engine = LlamaCpp(EngineSettings(server_path=None, search_path=os.environ["PATH"], extra_args=()))
+    with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
+        folder = Path(name)
+        bundle = Bundle(folder, ModelConfig(format=Format.GGUF), (gguf,))
+        path = folder / "bare.sock"
+        launch = engine.launch(bundle, Mode.COMPLETION, Options(), Address(socket=path))
+        env = environment(folder)
+        with daemon(env) as (port, _):
+            package(env, port, gguf, MODEL)
+            _through(port), _bare(launch, path)  # both once, so that every file is in memory
+            pairs = [(_through(port), _bare(launch, path)) for _ in range(ROUNDS)]
+    return show(
+        "cold start (SmolLM2-135M, request to first token)",
+        [
+            Figure("through the daemon / bare engine", tuple(a / b for a, b in pairs), "x", at_most=1.25),
+            Figure("  through the daemon", tuple(1000 * a for a, _ in pairs), "ms"),
+            Figure("  bare engine process", tuple(1000 * b for _, b in pairs), "ms"),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

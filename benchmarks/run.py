@@ -1,0 +1,15 @@
+"""Run every benchmark; the exit code tells whether every bound was kept."""
+
+import sys
+
+from benchmarks import cold_start, commands, passthrough
+
+
+def main() -> int:
+    """Each in turn; none stops the others."""
+    kept = [benchmark.main() for benchmark in (passthrough, cold_start, commands)]
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
