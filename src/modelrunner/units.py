@@ -1,12 +1,15 @@
 """Durations and sizes as people write them; parsing and printing, nothing else."""
 
+import math
 import re
 
 from modelrunner.errors import InvalidRequest
 
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|ms|s|m|h)")
-_BYTES = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGTP]?)(i?)[bB]?\s*")
+# The micro sign and the Greek letter look alike, and people have keys for either.
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)")
+_LONGEST = 2**63 / 1e9  # seconds; what other readers keep as nanoseconds in 64 bits
+_BYTES = re.compile(r"\s*([0-9]{1,24}(?:\.[0-9]+)?)\s*(?:([kKMGTP])(i?))?[bB]?\s*")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
 
@@ -24,27 +27,28 @@ def parse_duration(text: str) -> float:
     if body in {"0", "1"} and text in {"0", "-1", "+0", "-0"}:
         return sign * float(body)
     if not body or "".join(_DURATION.findall(body)) != body:
-        raise InvalidRequest(
-            f"invalid duration: `{text}`", hint="write it like `30s`, `5m` or `1h30m`; `-1` means for ever"
-        )
+        raise _no_duration(text)
     total = 0.0
     for part in _DURATION.findall(body):
         unit = part.lstrip("0123456789.")
         total += float(part.removesuffix(unit)) * _SECONDS[unit]
+    if total >= _LONGEST:
+        raise _no_duration(text)
     return sign * total
 
 
 def format_duration(seconds: float) -> str:
     """Print seconds in the canonical form of Go's durations: `5m0s`, `1h30m0s`, `1.5s`, `300ms`, `0s`."""
-    if seconds == 0:
+    rest = round(abs(seconds), 9)
+    if rest == 0:
         return "0s"
-    sign, rest = ("-", -seconds) if seconds < 0 else ("", seconds)
+    sign = "-" if seconds < 0 else ""
     if rest < 1:
         unit, scale = next(
             (u, s) for u, s in (("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)) if rest >= s or u == "ns"
         )
-        return f"{sign}{_plain(rest / scale)}{unit}"
-    minutes, remainder = divmod(round(rest, 9), 60)
+        return f"{sign}{_plain(round(rest / scale, 6))}{unit}"
+    minutes, remainder = divmod(rest, 60)
     hours, minutes = divmod(int(minutes), 60)
     head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
     return f"{sign}{head}{_plain(remainder)}s"
@@ -58,9 +62,9 @@ def parse_bytes(text: str) -> int:
     """
     match = _BYTES.fullmatch(text)
     if match is None:
-        raise InvalidRequest(f"invalid size: `{text}`", hint="write it like `500MB` or `4GiB`")
+        raise InvalidRequest(f"invalid size: `{text[:100]}`", hint="write it like `500MB` or `4GiB`")
     number, prefix, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** _POWERS[prefix])
+    return round(float(number) * (1024.0 if binary else 1000.0) ** _POWERS[prefix or ""])
 
 
 def format_bytes(count: float) -> str:
@@ -77,7 +81,7 @@ def format_age(seconds: float) -> str:
 
     Source: docker/go-units `HumanDuration`, which every Docker table uses.
     """
-    whole, hours = int(seconds), round(seconds / 3600)
+    whole, hours = int(seconds), math.floor(seconds / 3600 + 0.5)
     steps = (
         (whole < 1, "Less than a second"),
         (whole == 1, "1 second"),
@@ -89,9 +93,15 @@ def format_age(seconds: float) -> str:
         (hours < 24 * 14, f"{hours // 24} days"),
         (hours < 24 * 60, f"{hours // 24 // 7} weeks"),
         (hours < 24 * 730, f"{hours // 24 // 30} months"),
-        (True, f"{hours // 24 // 365} years"),
+        (True, f"{max(2, whole // 3600 // 24 // 365)} years"),
     )
     return next(text for applies, text in steps if applies)
+
+
+def _no_duration(text: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"invalid duration: `{text[:100]}`", hint="write it like `30s`, `5m` or `1h30m`; `-1` means for ever"
+    )
 
 
 def _plain(number: float) -> str:

@@ -17,6 +17,9 @@ PROJECTOR_LAYER = "application/vnd.docker.ai.mmproj"
 PROJECTOR_LAYER_PUBLIC = "application/vnd.docker.ai.gguf.v3.mmproj"
 TEMPLATE_LAYER = "application/vnd.docker.ai.chat.template.jinja"
 FILE_LAYER = "application/vnd.docker.ai.model.file"
+# Read, never written: older artifacts carry a model's small files as tar archives.
+VLLM_CONFIG_ARCHIVE = "application/vnd.docker.ai.vllm.config.tar"
+DIRECTORY_ARCHIVE = "application/vnd.docker.ai.dir.tar"
 
 CNCF_MANIFEST = "application/vnd.cncf.model.manifest.v1+json"
 CNCF_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"

@@ -1,0 +1,296 @@
+"""Files become an artifact: hashed, described, and offered as a Source. Nothing is copied or written.
+
+The same files give the same id wherever and whenever they are packaged: mode and owner in the annotations are
+fixed, and every time is the one `created`.
+"""
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from modelrunner.errors import InvalidRequest, ModelNotFound
+from modelrunner.models import kinds
+from modelrunner.models.config import (
+    MAX_CONTEXT_SIZE,
+    ModelConfig,
+    config_cncf,
+    config_v01,
+    go_json,
+    rfc3339,
+)
+from modelrunner.models.gguf import read_header, shards
+from modelrunner.models.gguf_config import describe
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import OCI_MANIFEST, Descriptor, Manifest, parse_manifest
+from modelrunner.oci.reference import Reference
+
+_PIECE = 1 << 20  # bytes read at a time
+_MODE = 0o644
+_LAST_SECOND = 253402300799  # the end of the year 9999, which is as far as dates go
+_PACK_TYPES = {
+    kinds.LICENSE_LAYER: kinds.CNCF_DOC,
+    kinds.GGUF_LAYER: kinds.CNCF_WEIGHT,
+    kinds.SAFETENSORS_LAYER: kinds.CNCF_WEIGHT,
+    kinds.DDUF_LAYER: kinds.CNCF_WEIGHT,
+    kinds.PROJECTOR_LAYER: kinds.CNCF_WEIGHT,
+    kinds.TEMPLATE_LAYER: kinds.CNCF_WEIGHT_CONFIG,
+    kinds.FILE_LAYER: kinds.CNCF_WEIGHT_CONFIG,
+}
+
+Tell = Callable[[int, int], None]
+
+
+def ignore(done: int, total: int) -> None:
+    """Take note of how many bytes of all have been hashed, and do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of an artifact: where it is, Docker's media type for it, and its path within the model."""
+
+    path: Path
+    media_type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A packaged model that is in no store yet; a Source of its manifest and its blobs."""
+
+    manifest_value: Manifest
+    config: ModelConfig
+    config_bytes: bytes
+    paths: Mapping[Digest, Path]
+
+    async def manifest(self, reference: Reference) -> Manifest:  # noqa: ARG002 - a Source is asked by name
+        """Give the one manifest there is, whatever the name."""
+        return self.manifest_value
+
+    @asynccontextmanager
+    async def open(
+        self, blob: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """Open a blob's bytes from `start` up to `stop`, in bytes.
+
+        Raises:
+            ModelNotFound: the blob is not of this artifact.
+            InvalidRequest: its file cannot be read any more, or became shorter.
+        """
+        end = blob.size if stop is None else min(stop, blob.size)
+        if blob.digest == self.manifest_value.config.digest:
+            yield start, _once(self.config_bytes[start:end])
+            return
+        path = self.paths.get(blob.digest)
+        if path is None:
+            raise ModelNotFound(f"blob is not of this model: `{blob.digest}`")
+        file = await asyncio.to_thread(_open, path)
+        with file:  # closing waits for a read that a cancelled task left behind
+            async with aclosing(_pieces(file, path, start, end)) as pieces:
+                yield start, pieces
+
+
+def package_gguf(
+    path: Path,
+    *,
+    licenses: Sequence[Path] = (),
+    template: Path | None = None,
+    projector: Path | None = None,
+    context_size: int | None = None,
+    created: datetime | None = None,
+    tell: Tell = ignore,
+) -> Draft:
+    """Package a GGUF file, or a set of shards of which any may be given, in Docker's form 0.1.
+
+    `context_size` is in tokens and replaces the weights' own. `created` is when the files were last changed
+    unless it is given. Blocks while it hashes, and tells from its threads the bytes hashed and those in all.
+
+    Raises:
+        UnsupportedModel: the weights or the projector are no GGUF file, or a truncated or incomplete one.
+        InvalidRequest: a file cannot be read, or the context size is out of range.
+    """
+    if context_size is not None and not 0 < context_size <= MAX_CONTEXT_SIZE:
+        raise InvalidRequest(
+            f"context size out of range: `{context_size}`", hint=f"give 1 to {MAX_CONTEXT_SIZE} tokens"
+        )
+    weights = shards(path)
+    config = describe([read_header(shard) for shard in weights])
+    if projector is not None:
+        read_header(projector)
+    files = [
+        *(_plain(shard, kinds.GGUF_LAYER) for shard in weights),
+        *(_plain(license_file, kinds.LICENSE_LAYER) for license_file in licenses),
+        *([_plain(template, kinds.TEMPLATE_LAYER)] if template else []),
+        *([_plain(projector, kinds.PROJECTOR_LAYER)] if projector else []),
+    ]
+    if context_size is not None:
+        config = replace(config, context_size=context_size)
+    return assemble(files, config, created=created, tell=tell)
+
+
+def assemble(
+    files: Sequence[File],
+    config: ModelConfig,
+    *,
+    config_type: str = kinds.CONFIG_V01,
+    created: datetime | None = None,
+    tell: Tell = ignore,
+) -> Draft:
+    """Make an artifact of files in this order, one layer for each, with this description.
+
+    Raises:
+        InvalidRequest: a file cannot be read.
+    """
+    moment = created or _newest(files)
+    hashed = _hash_all([file.path for file in files], tell)
+    layers = [_layer(file, *hashed[file.path], moment, config_type) for file in files]
+    config = replace(config, created=moment)
+    write_config = config_cncf if config_type == kinds.CONFIG_CNCF else config_v01
+    config_bytes = write_config(config, [layer.digest for layer in layers])
+    return Draft(
+        manifest_value=parse_manifest(_manifest(config_type, config_bytes, layers)),
+        config=config,
+        config_bytes=config_bytes,
+        paths={digest: path for path, (digest, _) in hashed.items()},
+    )
+
+
+def _plain(path: Path, media_type: str) -> File:
+    return File(path, media_type, path.name)
+
+
+def _newest(files: Sequence[File]) -> datetime:
+    """When the last of the files was changed; whole seconds, since copies often keep no more."""
+    seconds = 0
+    for file in files:
+        try:
+            seconds = max(seconds, int(file.path.stat().st_mtime))
+        except OSError as exc:
+            raise _unreadable(file.path, exc) from exc
+    return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC)
+
+
+def _layer(file: File, digest: Digest, size: int, created: datetime, config_type: str) -> Descriptor:
+    metadata = {
+        "name": file.path.name,
+        "mode": _MODE,
+        "uid": 0,
+        "gid": 0,
+        "size": size,
+        "mtime": rfc3339(created),
+        "typeflag": 0,
+    }
+    media_type = file.media_type
+    if config_type == kinds.CONFIG_CNCF:
+        media_type = _PACK_TYPES[media_type]
+    annotations = {
+        kinds.MEDIATYPE_UNTESTED: "false",
+        kinds.FILE_METADATA: go_json(metadata).decode(),
+        kinds.FILEPATH: file.name,
+    }
+    return Descriptor(media_type, digest, size, annotations)
+
+
+def _manifest(config_type: str, config_bytes: bytes, layers: Sequence[Descriptor]) -> bytes:
+    """Write the manifest with its fields in the reference's order; annotations sorted, as Go's maps are."""
+    artifact = {"artifactType": kinds.CNCF_MANIFEST} if config_type == kinds.CONFIG_CNCF else {}
+    config = Descriptor(config_type, Digest.of(config_bytes), len(config_bytes))
+    return go_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            **artifact,
+            "config": _fields(config),
+            "layers": [
+                {**_fields(layer), "annotations": dict(sorted(layer.annotations.items()))} for layer in layers
+            ],
+        }
+    )
+
+
+def _fields(descriptor: Descriptor) -> dict[str, object]:
+    return {
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size,
+        "digest": str(descriptor.digest),
+    }
+
+
+def _hash_all(paths: Sequence[Path], tell: Tell) -> dict[Path, tuple[Digest, int]]:
+    """Hash every file once, several at a time; hashing releases the interpreter lock."""
+    distinct = list(dict.fromkeys(paths))
+    try:
+        total = sum(path.stat().st_size for path in distinct)
+    except OSError as exc:
+        raise _unreadable(Path(exc.filename), exc) from exc
+    lock, stopped = threading.Lock(), threading.Event()
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        if stopped.is_set():
+            raise CancelledError
+        with lock:
+            done += more
+            tell(done, total)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "hash") as threads:
+        try:
+            return dict(zip(distinct, threads.map(lambda path: _hash(path, count), distinct), strict=True))
+        finally:
+            stopped.set()  # after an interrupt nobody waits for the rest of a large file
+
+
+def _hash(path: Path, count: Callable[[int], None]) -> tuple[Digest, int]:
+    """Hash a file; the size is that of the bytes hashed, should the file be growing."""
+    state, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            buffer = memoryview(bytearray(_PIECE))
+            while length := file.readinto(buffer):
+                state.update(buffer[:length])
+                size += length
+                count(length)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    return Digest("sha256", state.hexdigest()), size
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    if data:
+        yield data
+
+
+async def _pieces(file: BinaryIO, path: Path, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    position = start
+    try:
+        file.seek(start)
+        while position < end:
+            piece = await asyncio.to_thread(file.read, min(_PIECE, end - position))
+            if not piece:
+                raise InvalidRequest(
+                    f"`{path}` became shorter while it was read",
+                    hint="leave the files alone until they are packaged",
+                )
+            position += len(piece)
+            yield piece
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+
+
+def _unreadable(path: Path, exc: OSError) -> InvalidRequest:
+    return InvalidRequest(f"cannot read `{path}`: {exc.strerror or exc}")
