@@ -1,0 +1,330 @@
+"""The store: models on disk, by digest and by name. Source and Sink of every copy; edits one at a time.
+
+Nothing is visible before all of it is here: a commit writes the manifest, then the index; a removal writes
+the index, then deletes. So a crash at any moment leaves at most files that nothing names, which
+`collect_garbage` deletes. What others ask between edits is answered from a snapshot in memory.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, StoreError
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Descriptor, Manifest
+from modelrunner.oci.reference import DOCKER_HUB, Reference, parse_reference
+from modelrunner.store import layout as places
+from modelrunner.store.blobs import PULL_AGAIN, Blobs
+from modelrunner.store.disk import explaining, free_bytes, no_room, remove_quietly, write_atomically
+from modelrunner.store.index import Index
+from modelrunner.store.indexfile import IndexFile
+from modelrunner.store.layout import Layout
+from modelrunner.store.locks import Turns
+from modelrunner.store.lookup import AsId, Grammar, Names, Parse
+from modelrunner.store.offload import in_thread
+from modelrunner.store.removal import Removal, Step, plan_removal
+from modelrunner.store.snapshot import Snapshot, read_model
+
+GRACE = 24 * 3600.0  # seconds for which files that nothing names may belong to a pull that is not finished
+_WANTED_FOR = 3600.0  # seconds for which a blob that a pull has claimed is not deleted with another model
+_ID = re.compile(r"(?:sha256:(?=.{64}$))?([0-9a-f]{64}|[0-9a-f]{12})", re.ASCII)
+
+
+class Store:
+    """A store in one directory, shared with other processes and with the reference."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        parse: Parse | None = None,
+        as_id: AsId | None = None,
+        default_registry: str = DOCKER_HUB,
+        free: Callable[[Path], int] = free_bytes,
+    ) -> None:
+        """Open the store in `root`, making it if there is none; blocks for the time of some file reads.
+
+        `parse` and `as_id` say how people write names and ids; without them only plain ones are known.
+        `free` measures how many bytes can still be written.
+
+        Raises:
+            InsufficientStorage: the disk is full.
+            StoreError: the directory or its index cannot be read, or the directory cannot be made.
+        """
+        self._layout = Layout(root)
+        self._grammar = Grammar(
+            parse or partial(parse_reference, default_registry=default_registry), as_id or _as_id
+        )
+        self._default_registry = default_registry
+        self._free = free
+        self._turns = Turns(self._layout.locks)
+        self._blobs = Blobs(self._layout.blobs, self._turns)
+        self._editing = asyncio.Lock()
+        self._wanted: dict[
+            Digest, float
+        ] = {}  # claimed for a model that is not committed yet; monotonic time
+        places.initialise(self._layout)
+        places.sweep_out(self._layout, self._turns)
+        self._index_file = IndexFile(self._layout, self._blobs, self._grammar, default_registry)
+
+    @property
+    def root(self) -> Path:
+        """The directory of the store."""
+        return self._layout.root
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """All usable models at this moment; costs nothing."""
+        return self._index_file.snapshot
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """A sentence for each entry that is left out because its files are missing or damaged."""
+        return self.snapshot.problems
+
+    def refresh(self) -> bool:
+        """Read the index again if another process has changed it (one `stat` if not); says whether it had."""
+        return self._index_file.refresh()
+
+    def blob_path(self, digest: Digest) -> Path:
+        """Where a blob is, or would be."""
+        return self._blobs.path(digest)
+
+    def bundle_path(self, model: Digest) -> Path:
+        """Where a model is laid out for engines, or would be; goes when the model goes."""
+        return self._layout.bundle(model)
+
+    async def manifest(self, reference: Reference) -> Manifest:
+        """The manifest that a reference names.
+
+        Raises:
+            ModelNotFound: no such model here.
+        """
+        model = self.snapshot.find_reference(reference)
+        if model is None:
+            raise _not_found(reference.familiar)
+        return model.manifest
+
+    def open(
+        self, blob: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
+        """Open a blob's bytes from `start` up to `stop`, in bytes; the int is always `start`.
+
+        Raises:
+            StoreError: the blob is missing or damaged.
+        """
+        return self._blobs.open(blob, start, stop)
+
+    @asynccontextmanager
+    async def claim(self, blob: Descriptor) -> AsyncIterator[int]:
+        """Hold the sole right to write `blob`, in all processes; yield the verified bytes already here.
+
+        Raises:
+            DigestMismatch: the blob is here, and its size is not the one that is claimed.
+            StoreError: the disk refuses.
+        """
+        self._wanted[blob.digest] = time.monotonic()
+        async with self._blobs.claim(blob) as done:
+            yield done
+
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+        """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
+
+        Raises:
+            DigestMismatch: these are other bytes than the digest says; they are deleted.
+            InsufficientStorage: the disk is full; what was written stays for the next attempt.
+            StoreError: no claim is held, bytes are missing, or the disk refuses.
+        """
+        await self._blobs.write(blob, offset, chunks)
+
+    async def commit(self, manifest: Manifest, tags: Sequence[Reference]) -> None:
+        """Make a model visible: its manifest first, then its entry with the names.
+
+        A reference without a tag adds no name: a model that was asked for by digest is found by its digest.
+
+        Raises:
+            StoreError: a blob is missing or damaged.
+        """
+        names = [tag.without_digest for tag in tags if tag.tag is not None]
+        async with self._editing:
+            await in_thread(self._commit, manifest, names)
+        done = {blob.digest for blob in manifest.blobs}
+        self._wanted = {
+            digest: claimed
+            for digest, claimed in self._wanted.items()
+            if digest not in done and self._is_wanted(digest)
+        }
+
+    async def ensure_room(self, manifest: Manifest) -> None:
+        """Make sure, before the first byte, that what is missing of a model fits on the disk.
+
+        Raises:
+            InsufficientStorage: it does not.
+        """
+        await self.ensure_space(await in_thread(self._blobs.missing_bytes, tuple(manifest.blobs)))
+
+    async def ensure_space(self, needed: int) -> None:
+        """Make sure that `needed` bytes can be written.
+
+        Raises:
+            InsufficientStorage: they cannot.
+        """
+        with explaining("measure", self.root):
+            free = await in_thread(self._free, self.root)
+        if needed > free:
+            raise no_room(self.root, needed=needed, free=free)
+
+    async def tag(self, model: Digest, reference: Reference) -> None:
+        """Give a name to a model; another model that had it loses it.
+
+        Raises:
+            InvalidReference: the reference has no tag, or a digest that is not the model's.
+            ModelNotFound: the model is not here.
+        """
+        if reference.tag is None or reference.digest not in {None, model}:
+            raise InvalidReference(
+                f"not a name for model `{model.short}`: `{reference.familiar}`",
+                hint="write it like `ai/smollm2:latest`, without a digest",
+            )
+        await self._change(lambda index: index.tag(model, reference.without_digest))
+
+    async def untag(self, reference: Reference) -> None:
+        """Take a name away; the model stays, without names if this was the last.
+
+        Raises:
+            ModelNotFound: no model has that name.
+        """
+
+        def change(index: Index) -> Index:
+            after = index.untag(reference.without_digest)
+            if after == index:
+                raise _not_found(reference.familiar)
+            return after
+
+        await self._change(change)
+
+    async def remove(self, text: str, force: bool = False) -> list[Step]:  # noqa: FBT001, FBT002 - the API's flag
+        """Take away a name or a model, as `text` says; blobs of other models stay.
+
+        Returns what was done: ("untagged", canonical name) and ("deleted", id), in this order.
+
+        Raises:
+            Conflict: the text is an id of a model with several names, and `force` is not set.
+            InvalidReference: the text is neither an id nor a name.
+            ModelNotFound: no such model here.
+        """
+        async with self._editing:
+            return await in_thread(self._remove, text, force)
+
+    async def purge(self) -> None:
+        """Delete every model and everything else in the directory of the store, which stays.
+
+        Raises:
+            StoreError: the directory is not empty and no store, or something in it cannot be deleted.
+        """
+        async with self._editing:
+            await in_thread(self._purge)
+
+    async def collect_garbage(self, older_than: float = GRACE) -> int:
+        """Delete files that nothing names and that are older than some seconds; the bytes that were freed.
+
+        They come from pulls that failed or were broken off, and from crashes.
+        """
+        async with self._editing:
+            return await in_thread(self._collect, older_than)
+
+    async def disk_usage(self) -> int:
+        """The bytes of all files of the store; a file with several names counts once."""
+        return await in_thread(places.disk_usage, self._layout)
+
+    async def _change(self, change: Callable[[Index], Index]) -> None:
+        def edit() -> None:
+            with self._index_file.edit() as index:
+                self._index_file.save(change(index))
+
+        async with self._editing:
+            await in_thread(edit)
+
+    def _commit(self, manifest: Manifest, names: Sequence[Reference]) -> None:
+        model = manifest.digest
+        with self._index_file.edit() as index:
+            for blob in manifest.blobs:
+                if self._blobs.size(blob.digest) != blob.size:
+                    raise StoreError(
+                        f"missing blob `{blob.digest}` for manifest, refusing to write it",
+                        hint=PULL_AGAIN,
+                    )
+            path = self._layout.manifest(model)
+            with explaining("write", path, needed=len(manifest.raw)):
+                write_atomically(path, manifest.raw)
+            after = index.add(model, [*(layer.digest for layer in manifest.layers), manifest.config.digest])
+            for name in names:
+                after = after.tag(model, name)
+            try:
+                read_model(model, self._layout, self._blobs)
+            except InvalidRequest as exc:
+                raise StoreError(f"model `{model}` is not usable: {exc}", hint=PULL_AGAIN) from exc
+            self._index_file.save(after)
+
+    def _remove(self, text: str, force: bool) -> list[Step]:  # noqa: FBT001 - handed on through a thread
+        with self._index_file.edit() as index:
+            match = _names(index, self._grammar).match(text)
+            if match is None:
+                raise _not_found(text)
+            removal = plan_removal(index, match, text, force=force)
+            self._index_file.save(removal.index)
+            self._delete_files(removal)
+        return removal.steps
+
+    def _delete_files(self, removal: Removal) -> None:
+        if removal.model is None:
+            return
+        remove_quietly(self._layout.manifest(removal.model))
+        remove_quietly(self._layout.bundle(removal.model))
+        for text in removal.orphans:
+            digest = _digest(text)
+            if digest is not None and not self._is_wanted(digest):
+                remove_quietly(self._blobs.path(digest))
+
+    def _purge(self) -> None:
+        places.check_is_store(self._layout)
+        with self._index_file.edit():
+            self._index_file.save(Index(default_registry=self._default_registry))
+            places.empty(self._layout)
+
+    def _collect(self, older_than: float) -> int:
+        oldest = time.time() - older_than
+        with self._index_file.edit() as index:
+            return places.remove_unnamed(
+                self._layout, self._turns, index, oldest=oldest, is_wanted=self._is_wanted
+            )
+
+    def _is_wanted(self, digest: Digest) -> bool:
+        claimed = self._wanted.get(digest)
+        return claimed is not None and time.monotonic() - claimed < _WANTED_FOR
+
+
+def _names(index: Index, grammar: Grammar) -> Names:
+    """Everything that is listed, also what is damaged: it must be possible to remove that, too."""
+    listed = ((_digest(entry.id), index.references(entry)) for entry in index.entries)
+    return Names(((digest, tags) for digest, tags in listed if digest is not None), grammar)
+
+
+def _digest(text: str) -> Digest | None:
+    try:
+        return Digest.parse(text)
+    except InvalidRequest:
+        return None
+
+
+def _as_id(text: str) -> str | None:
+    match = _ID.fullmatch(text)
+    return match[1] if match else None
+
+
+def _not_found(text: str) -> ModelNotFound:
+    return ModelNotFound(f"model not found: `{text}`", hint="see what is here with `dmr list`")

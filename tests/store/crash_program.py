@@ -1,0 +1,64 @@
+"""Kills itself with SIGKILL before its n-th change of the disk, for every n; run by test_crash.py.
+
+usage: crash_program.py DIRECTORY
+
+Each attempt is a child of its own in a directory of its own: it pulls two models with a common layer, moves a
+name, removes one model, collects garbage. Prints how many attempts there were; the last one was not killed.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from modelrunner.oci.reference import parse_reference
+from modelrunner.store.store import Store
+from modelrunner.testing.memory import make_artifact, put
+
+FIRST = make_artifact(b"weights" * 1000, b"license", config=b'{"n":1}')
+SECOND = make_artifact(b"weights" * 1000, config=b'{"n":2}')
+CHANGES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "fcntl.flock", "os.truncate"}
+LIMIT = 1000  # attempts; far more than the story has changes
+
+
+async def story(root: Path) -> None:
+    store = Store(root)
+    await put(store, FIRST, "ai/first", "ai/moving")
+    await put(store, SECOND, "ai/second")
+    await store.tag(SECOND.id, parse_reference("ai/moving"))
+    (store.bundle_path(FIRST.id) / "model").mkdir(parents=True)
+    await store.remove("ai/first:latest")
+    await store.collect_garbage(0)
+
+
+def die_before(change: int, root: Path) -> None:
+    count = 0
+
+    def watch(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal count
+        if event in CHANGES and (event == "fcntl.flock" or str(root) in str(arguments[0])):
+            count += 1
+            if count == change:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+
+
+def attempt(change: int, directory: Path) -> bool:
+    """Run the story in a child; whether it was killed."""
+    root = directory / f"{change:04}"
+    child = os.fork()
+    if child == 0:
+        die_before(change, root)
+        asyncio.run(story(root))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status) and status != 0:
+        raise SystemExit(f"attempt {change} failed with status {status}")
+    return os.WIFSIGNALED(status)
+
+
+if __name__ == "__main__":
+    attempts = next(n for n in range(1, LIMIT) if not attempt(n, Path(sys.argv[1])))
+    print(attempts)
