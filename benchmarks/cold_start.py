@@ -14,14 +14,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from modelrunner.engines.llamacpp import LlamaCpp
-
-from benchmarks.daemons import daemon, environment, package, post
+from benchmarks.daemons import post
 from benchmarks.figures import Figure, show
 from modelrunner.engines.base import Address, EngineSettings, Launch, Options
+from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
+from modelrunner.testing.daemon import running
 
 MODEL = "bench/smollm2"
 ROUNDS = 7
@@ -49,18 +49,19 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _first_token(connection: http.client.HTTPConnection) -> None:
-    """Ask, and read until a chunk with text has come."""
+def _ask(connection: http.client.HTTPConnection) -> float:
+    """Ask, and read the whole answer; when its first text came, by `perf_counter`."""
     connection.request("POST", "/v1/chat/completions", BODY, {"Content-Type": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
         raise RuntimeError(response.read().decode(errors="replace"))
+    first = 0.0
     while line := response.readline():
-        if line.startswith(b"data: {"):
+        if not first and line.startswith(b"data: {"):
             delta = json.loads(line[6:])["choices"][0]["delta"]
-            if delta.get("content"):
-                break
+            first = time.perf_counter() if delta.get("content") else 0.0
     connection.close()
+    return first
 
 
 def _bare(launch: Launch, path: Path) -> float:
@@ -80,8 +81,7 @@ def _bare(launch: Launch, path: Path) -> float:
             finally:
                 connection.close()
             time.sleep(0.002)
-        _first_token(_UnixConnection(path))
-        return time.perf_counter() - started
+        return _ask(_UnixConnection(path)) - started
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -90,8 +90,7 @@ def _bare(launch: Launch, path: Path) -> float:
 
 def _through(port: int) -> float:
     started = time.perf_counter()
-    _first_token(http.client.HTTPConnection("127.0.0.1", port, timeout=60))
-    took = time.perf_counter() - started
+    took = _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) - started
     post(port, "/engines/unload", {"all": True})
     return took
 
@@ -111,11 +110,10 @@ def main() -> bool:
         bundle = Bundle(folder, ModelConfig(format=Format.GGUF), (gguf,))
         path = folder / "bare.sock"
         launch = engine.launch(bundle, Mode.COMPLETION, Options(), Address(socket=path))
-        env = environment(folder)
-        with daemon(env) as (port, _):
-            package(env, port, gguf, MODEL)
-            _through(port), _bare(launch, path)  # both once, so that every file is in memory
-            pairs = [(_through(port), _bare(launch, path)) for _ in range(ROUNDS)]
+        with running(folder / "home") as runner:
+            runner.must("package", "--gguf", gguf, MODEL)
+            _through(runner.port), _bare(launch, path)  # both once, so that every file is in memory
+            pairs = [(_through(runner.port), _bare(launch, path)) for _ in range(ROUNDS)]
     return show(
         "cold start (SmolLM2-135M, request to first token)",
         [

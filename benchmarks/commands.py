@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.daemons import BIN, daemon, environment, get, package, wait_until_ready
+from benchmarks.daemons import get, wait_until_ready
 from benchmarks.figures import Figure, show
+from modelrunner.testing.daemon import BIN, running
 from modelrunner.testing.gguf import tiny_gguf
 
 ROUNDS = 25
@@ -27,13 +28,13 @@ def _times(command: Sequence[str | Path], env: dict[str, str]) -> tuple[float, .
     return tuple(times[2:])  # the first ones write byte code and warm the disk
 
 
-def _first_answers(env: dict[str, str]) -> tuple[float, ...]:
+def _first_answers(home: Path) -> tuple[float, ...]:
     """Milliseconds from the start of `dmr serve` to its first answer."""
     times: list[float] = []
     for _ in range(STARTS):
         started = time.perf_counter()
-        with daemon(env) as (port, _):
-            wait_until_ready(port, "/models")
+        with running(home) as runner:
+            wait_until_ready(runner.port, "/models")
             times.append(1000 * (time.perf_counter() - started))
     return tuple(times)
 
@@ -42,23 +43,21 @@ def main() -> bool:
     """Commands against a daemon with a model in it, then the daemon itself."""
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
-        env = environment(folder)
-        with daemon(env) as (port, pid):
-            package(env, port, tiny_gguf(folder / "tiny.gguf"), "bench/tiny")
-            here = env | {"MODEL_RUNNER_HOST": f"http://127.0.0.1:{port}"}
-            get(port, "/engines/status")
-            resident = psutil.Process(pid).memory_info().rss / 1e6
-            probe = _times([BIN / "docker-model", "docker-cli-plugin-metadata"], here)
-            bare = _times([sys.executable, "-c", "pass"], here)
+        with running(folder / "home") as runner:
+            runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf"), "bench/tiny")
+            env = runner.environ
+            get(runner.port, "/engines/status")
+            resident = psutil.Process(runner.pid).memory_info().rss / 1e6
+            probe = _times([BIN / "docker-model", "docker-cli-plugin-metadata"], env)
             figures = [
-                Figure("dmr list", _times([BIN / "dmr", "list"], here), "ms", at_most=80),
-                Figure("docker-model list", _times([BIN / "docker-model", "list"], here), "ms", at_most=80),
-                Figure("dmr --help", _times([BIN / "dmr", "--help"], here), "ms", at_most=80),
+                Figure("dmr list", _times([BIN / "dmr", "list"], env), "ms", at_most=80),
+                Figure("docker-model list", _times([BIN / "docker-model", "list"], env), "ms", at_most=80),
+                Figure("dmr --help", _times([BIN / "dmr", "--help"], env), "ms", at_most=80),
                 Figure("docker-model docker-cli-plugin-metadata", probe, "ms", at_most=30),
-                Figure("  python -c pass", bare, "ms"),
+                Figure("  python -c pass", _times([sys.executable, "-c", "pass"], env), "ms"),
             ]
         figures += [
-            Figure("daemon, start to first answer", _first_answers(env), "ms", at_most=700),
+            Figure("daemon, start to first answer", _first_answers(folder / "home"), "ms", at_most=700),
             Figure("daemon, resident memory when idle", (resident,), "MB", at_most=80),
         ]
     return show("commands and the daemon itself", figures)

@@ -8,9 +8,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from benchmarks.daemons import daemon, engine_alone, environment, fake_llama_server, package
+from benchmarks.daemons import engine_alone
 from benchmarks.figures import Figure, show
 from benchmarks.load import Target, percentile, run
+from modelrunner.testing.daemon import fake_llama_server, running
 from modelrunner.testing.gguf import tiny_gguf
 
 MODEL = "bench/tiny"
@@ -68,10 +69,10 @@ def main() -> bool:
     """Start both, measure, stop both."""
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
-        env = environment(folder, LLAMA_SERVER_PATH=str(fake_llama_server(folder)))
-        with engine_alone(env) as engine_port, daemon(env) as (daemon_port, _):
-            package(env, daemon_port, tiny_gguf(folder / "tiny.gguf"), MODEL)
-            return show("pass-through (one worker, fake engine)", measure(daemon_port, engine_port))
+        program = fake_llama_server(folder)
+        with engine_alone() as engine, running(folder / "home", LLAMA_SERVER_PATH=str(program)) as runner:
+            runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf"), MODEL)
+            return show("pass-through (one worker, fake engine)", measure(runner.port, engine))
 
 
 if __name__ == "__main__":

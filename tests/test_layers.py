@@ -35,15 +35,17 @@ LAZILY: dict[str, set[str]] = {
     "cli/commands/package.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
-    "aiohttp": {"oci/registry.py", "oci/auth.py", "runtime/instance.py"},
+    "aiohttp": {"oci/connections.py", "runtime/instance.py"},
     "starlette": {"server"},
     "uvicorn": {"server/serve.py", "testing/serving.py"},
     "uvloop": {"server/serve.py", "testing/engine.py"},
     "subprocess": {
         "oci/credentials.py",
         "engines/llamacpp.py",
+        "testing/docker_registry.py",
         "cli/daemon.py",
         "cli/editor.py",
+        "testing/daemon.py",
     },
     "xllamacpp": {"engines/llamacpp_server.py"},
     "prompt_toolkit": {"cli/chat.py"},
