@@ -8,9 +8,24 @@ from types import MappingProxyType
 from typing import Protocol
 
 from modelrunner.models.bundle import Bundle
+from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_OUTPUT_LIMIT = 4096  # characters of an engine's own output that an error message carries
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the daemon was configured with, as far as engines care.
+
+    `server_path` is the user's own server program or the directory that holds it; `search_path` is the
+    environment's list of program directories, `extra_args` are arguments for every start, already split.
+    """
+
+    server_path: Path | None = None
+    search_path: str = ""
+    extra_args: tuple[str, ...] = ()
 
 
 class EngineState(StrEnum):
@@ -44,17 +59,22 @@ class Options:
     """How one model is to be run, as a user configured it.
 
     `context_size` is in tokens, -1 as large as the model allows, None unset. `reasoning_budget` is in tokens,
-    -1 without limit. `flags` were checked against the engine's list when they came in.
+    -1 without limit. `flags` were checked against the engine's list when they came in. `name` is what the
+    engine calls the model in its answers; some print the path of the file when it is None.
     """
 
     context_size: int | None = None
     flags: tuple[str, ...] = ()
     reasoning_budget: int | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where an engine is to listen: a Unix socket when `socket` is set, else host and port."""
+    """Where an engine is to listen: a Unix socket when `socket` is set, else host and port.
+
+    The socket's name ends in `.sock`: llama.cpp takes anything else for a host name.
+    """
 
     socket: Path | None = None
     host: str = "127.0.0.1"
@@ -66,14 +86,18 @@ class Launch:
     """A process to start and how to know that it is ready. `ready_within` is in seconds."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default=_NOTHING)
+    env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     cwd: Path | None = None
     health: str = "/health"
     ready_within: float = 300.0
 
 
 class Engine(Protocol):
-    """An engine plug-in. `native` names the dialects that the engine speaks without translation."""
+    """An engine plug-in. `native` names the dialects that the engine speaks without translation.
+
+    An entry point of the group `modelrunner.engines` is a callable that takes `EngineSettings` and returns an
+    engine. `testing.contract` holds the tests that each must pass.
+    """
 
     name: str
     display: str
@@ -85,6 +109,13 @@ class Engine(Protocol):
         """Say whether the engine is here and in which version. May run a quick command; blocks."""
         ...
 
+    def refuse(self, config: ModelConfig, mode: Mode) -> str | None:
+        """Say why this model cannot be served in this mode, in a clause; None when it can. Pure and quick.
+
+        Asked only for formats and modes that the engine declares.
+        """
+        ...
+
     def launch(self, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
         """Describe the process that serves this model in this mode; pure."""
         ...
@@ -92,3 +123,16 @@ class Engine(Protocol):
     def diagnose(self, tail: str) -> str | None:
         """Turn the last lines of stderr into one sentence that a user can act on, or None."""
         ...
+
+
+def explain(sentence: str | None, tail: str) -> str:
+    """Join a diagnosis and the engine's own last words; only the latter when there is no diagnosis.
+
+    Source: the layout in which Docker Model Runner reports a failed load.
+    """
+    words = tail.strip()
+    if sentence is None:
+        return words
+    if len(words) > _OUTPUT_LIMIT:
+        words = f"{words[:_OUTPUT_LIMIT]}\n...[truncated]"
+    return f"{sentence}\n\nVerbose output:\n{words}" if words else sentence

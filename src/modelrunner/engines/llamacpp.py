@@ -1,0 +1,309 @@
+"""llama.cpp: which program serves a model, by which command line, and what its last words mean.
+
+The program is, in this order: what the user named (`LLAMA_SERVER_PATH`), a `llama-server` on the search path,
+the embedded engine of this package. All three take the same arguments.
+"""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from modelrunner.engines.base import Address, EngineSettings, EngineState, EngineStatus, Launch, Options
+from modelrunner.engines.diagnosis import diagnose
+from modelrunner.errors import InvalidRequest, UnsupportedModel
+from modelrunner.models.bundle import Bundle
+from modelrunner.models.config import ModelConfig
+from modelrunner.models.kinds import Format, Mode
+
+DEFAULT_CONTEXT = 8192
+"""Tokens of context when nobody chose a size, for all slots together: one conversation may fill it, and the
+cache of an 8B model then takes 1 GiB instead of the 16 that its training length would."""
+
+_PROBE_TIMEOUT = 10.0  # seconds; a cold binary of some hundred megabytes on a slow disk needs a few
+_EMBEDDED = (sys.executable, "-P", "-m", "modelrunner.engines.llamacpp_server")
+_CONTROLLED_NAMES = """
+    -m --model -mu --model-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -a --alias
+    --host --port --reuse-port --path --api-prefix --api-key --api-key-file --ssl-key-file --ssl-cert-file
+    --embedding --embeddings --rerank --reranking -mm --mmproj -mmu --mmproj-url --no-metrics
+    --models-dir --models-preset --chat-template-file --log-file -h --help --version --list-devices
+"""
+_CONTROLLED = frozenset(_CONTROLLED_NAMES.split())
+_CONTEXT_FLAGS = frozenset({"-c", "--ctx-size", "-fitc", "--fit-ctx"})
+_ENCODERS = frozenset(
+    {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"}
+    | {"eurobert", "gemma-embedding", "t5encoder", "llama-embed"}
+)
+_VERSION = re.compile(r"version: *(\S+)(?: *\(([^)]+)\))?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """What will be started, and how the probe found it."""
+
+    argv: tuple[str, ...]
+    status: EngineStatus
+
+
+class LlamaCpp:
+    """The engine plug-in for GGUF models."""
+
+    name = "llama.cpp"
+    display = "llama.cpp"
+    formats = frozenset({Format.GGUF})
+    modes = frozenset({Mode.COMPLETION, Mode.EMBEDDING, Mode.RERANKING})
+    # Its own Anthropic and Responses routes differ from what official clients expect; the daemon translates.
+    native = frozenset({"openai"})
+
+    def __init__(self, settings: EngineSettings | None = None) -> None:
+        """Keep where to look for a server and what to add to every command line.
+
+        Raises:
+            InvalidRequest: an extra argument that the daemon itself controls.
+        """
+        self._settings = settings or EngineSettings()
+        self._extra = check_extra(self._settings.extra_args)
+        self._probed: dict[tuple[str, int], EngineStatus] = {}
+        self._program: _Program | None = None
+
+    def probe(self) -> EngineStatus:
+        """Find the server program and ask it for its version; an unchanged program is asked once."""
+        self._program = self._find()
+        return self._program.status
+
+    def refuse(self, config: ModelConfig, mode: Mode) -> str | None:
+        """Say that a model which only embeds cannot talk, and that a projector is no model."""
+        architecture = _architecture(config)
+        if architecture == "clip":
+            return "the file is a vision projector, not a model"
+        if mode is not Mode.COMPLETION:
+            return None
+        if architecture in _ENCODERS or _looks_both_ways(config):
+            return f"models of the architecture `{architecture}` make embeddings, they do not generate text"
+        return None
+
+    def launch(self, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
+        """Describe the server process.
+
+        Raises:
+            UnsupportedModel: a mode or files that llama.cpp cannot serve.
+        """
+        if mode not in self.modes:
+            raise UnsupportedModel(
+                f"unsupported backend mode `{mode}`", hint="llama.cpp makes text, not images"
+            )
+        if not bundle.weights:
+            raise UnsupportedModel("llama.cpp needs a GGUF file, and the model has none")
+        program = self._program or self._find()
+        argv = (
+            *program.argv,
+            *base_arguments(platform.system(), platform.machine(), os.cpu_count() or 1),
+            *self._extra,
+            *("--model", str(bundle.weights[0])),
+            *_listen(address),
+            *(("--alias", options.name) if options.name else ()),
+            *_mode_arguments(bundle, mode, options),
+            *self._context(bundle.config, options),
+            *_spelled_out(options.flags),
+            *(("--mmproj", str(bundle.projector)) if bundle.projector else ("--jinja",)),
+        )
+        # Without this, a failed check starts a debugger, if there is one, and takes seconds to die.
+        return Launch(argv=argv, env={"GGML_NO_BACKTRACE": "1"})
+
+    def diagnose(self, tail: str) -> str | None:
+        """Name the cause of a failed start from llama.cpp's words, in a sentence; None for words unknown."""
+        return diagnose(tail)
+
+    def _context(self, config: ModelConfig, options: Options) -> tuple[str, ...]:
+        size = context_size(config, options)
+        if size is None:
+            given = {_name(token) for token in (*self._extra, *options.flags)}
+            size = None if given & _CONTEXT_FLAGS else default_context(config)
+        return () if size is None else ("--ctx-size", str(size))
+
+    def _find(self) -> _Program:
+        named = self._settings.server_path
+        if named is not None:
+            path = _in_directory(named)
+            if path is None:
+                detail = f"no llama-server at `{named}`"
+                return _Program((str(named),), EngineStatus(EngineState.ERROR, detail=detail))
+            return _Program((str(path),), self._version(path))
+        found = shutil.which("llama-server", path=self._settings.search_path)
+        if self._settings.search_path and found:
+            status = self._version(Path(found))
+            if status.usable:
+                return _Program((found,), status)
+        return _Program(_EMBEDDED, _embedded_status())
+
+    def _version(self, path: Path) -> EngineStatus:
+        try:
+            key = (str(path), path.stat().st_mtime_ns)
+        except OSError as exc:
+            return EngineStatus(EngineState.ERROR, detail=f"`{path}`: {exc.strerror}")
+        if key not in self._probed:
+            self._probed = {key: _ask_version(path)}
+        return self._probed[key]
+
+
+def base_arguments(system: str, machine: str, cpus: int) -> tuple[str, ...]:
+    """The arguments of every start on a platform; `system` and `machine` as `platform` names them.
+
+    Source: Docker Model Runner's defaults.
+    """
+    arguments = ["-ngl", "999", "--metrics"]
+    if system == "Darwin":
+        arguments.append("--no-mmap")
+    if machine.lower() in {"arm64", "aarch64"}:
+        arguments += ["--threads", str(max(2, cpus // 2))]
+    return tuple(arguments)
+
+
+def context_size(config: ModelConfig, options: Options) -> int | None:
+    """The context that somebody chose, in tokens: the user, else the packager; None when nobody did.
+
+    0 means the model's training length: llama.cpp's word for what a user writes as -1. Packaging copies the
+    training length of the weights into the config, so a packaged size equal to it is nobody's choice.
+    """
+    packaged = config.context_size if config.context_size != _trained(config) else None
+    for chosen in (options.context_size, packaged):
+        if chosen is not None and chosen > 0:
+            return chosen
+        if chosen == -1:
+            return 0
+    return None
+
+
+def default_context(config: ModelConfig) -> int:
+    """The context when nobody chose one, in tokens: bounded, and within the training length."""
+    trained = _trained(config)
+    return min(trained, DEFAULT_CONTEXT) if trained else DEFAULT_CONTEXT
+
+
+def check_extra(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Refuse extra arguments that would take the model, the address or the mode out of the daemon's hands.
+
+    Raises:
+        InvalidRequest: in any spelling that llama-server takes.
+    """
+    for argument in arguments:
+        if _name(argument) in _CONTROLLED:
+            raise InvalidRequest(
+                f"invalid LLAMA_ARGS: LLAMA_ARGS cannot override `{_name(argument)}`,"
+                " which is controlled by the model runner",
+                hint="remove it from LLAMA_ARGS",
+            )
+    return tuple(_spelled_out(arguments))
+
+
+def _name(token: str) -> str:
+    """A flag's name as llama-server reads it: it takes underscores for dashes in long names."""
+    key = token.partition("=")[0]
+    return key.replace("_", "-") if key.startswith("--") else key
+
+
+def _spelled_out(flags: Sequence[str]) -> Iterator[str]:
+    """Write flags as every llama-server reads them: no `--flag=value`, no bare `--flash-attn`."""
+    for index, token in enumerate(flags):
+        if token.startswith("-") and "=" in token:
+            key, _, value = token.partition("=")
+            yield from (key, value)
+            continue
+        yield token
+        following = flags[index + 1] if index + 1 < len(flags) else "-"
+        if token in {"-fa", "--flash-attn"} and following.startswith("-"):
+            yield "on"
+
+
+def _listen(address: Address) -> tuple[str, ...]:
+    if address.socket is not None:
+        return ("--host", str(address.socket))
+    return ("--host", address.host, "--port", str(address.port))
+
+
+def _mode_arguments(bundle: Bundle, mode: Mode, options: Options) -> Iterator[str]:
+    if mode is Mode.COMPLETION and bundle.template is not None:
+        yield from ("--chat-template-file", str(bundle.template))
+    if mode in {Mode.EMBEDDING, Mode.RERANKING}:
+        yield "--embeddings"
+    if mode is Mode.RERANKING:
+        yield "--reranking"
+    if mode is Mode.EMBEDDING and _lacks_pooling(bundle.config):
+        # Asked for an embedding, a chat model answers an error unless it is told how to make one of many.
+        yield from ("--pooling", "mean")
+    if options.reasoning_budget is not None:
+        yield from ("--reasoning-budget", str(options.reasoning_budget))
+
+
+def _architecture(config: ModelConfig) -> str:
+    return config.metadata.get("general.architecture") or config.architecture
+
+
+def _looks_both_ways(config: ModelConfig) -> bool:
+    """Whether the weights say that they are an encoder: no causal attention, and a way to pool."""
+    architecture = _architecture(config)
+    causal = config.metadata.get(f"{architecture}.attention.causal")
+    return causal == "false" and f"{architecture}.pooling_type" in config.metadata
+
+
+def _lacks_pooling(config: ModelConfig) -> bool:
+    """Whether the header of the weights is known and says nothing of pooling."""
+    architecture = config.metadata.get("general.architecture")
+    return architecture is not None and f"{architecture}.pooling_type" not in config.metadata
+
+
+def _trained(config: ModelConfig) -> int | None:
+    """The training length of the weights, in tokens, if their header says it."""
+    text = config.metadata.get(f"{_architecture(config)}.context_length", "")
+    return int(text) if text.isascii() and text.isdecimal() and int(text) > 0 else None
+
+
+def _in_directory(path: Path) -> Path | None:
+    """The server program that a setting means: the file itself, or one of the usual names in a directory."""
+    if path.is_file():
+        return path
+    names = ("llama-server", "com.docker.llama-server", "llama-server.exe", "com.docker.llama-server.exe")
+    return next((path / name for name in names if (path / name).is_file()), None)
+
+
+def _ask_version(path: Path) -> EngineStatus:
+    try:
+        done = subprocess.run(
+            [str(path), "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=_PROBE_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        detail = f"`{path} --version` gave no answer in {_PROBE_TIMEOUT:g} s"
+        return EngineStatus(EngineState.ERROR, detail=detail)
+    except OSError as exc:
+        return EngineStatus(EngineState.ERROR, detail=f"`{path}` cannot be run: {exc.strerror}")
+    output = f"{done.stderr}\n{done.stdout}"
+    if done.returncode != 0:
+        last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
+        return EngineStatus(EngineState.ERROR, detail=f"`{path}` does not start: {last.strip()}")
+    version = parse_version(output)
+    return EngineStatus(EngineState.RUNNING, version, f"llama.cpp {version or 'unknown'}")
+
+
+def parse_version(output: str) -> str | None:
+    """The commit in `version: 6021 (3f2e8a1)`, as `--version` prints it; the number when there is none."""
+    match = _VERSION.search(output)
+    return (match.group(2) or match.group(1)) if match else None
+
+
+def _embedded_status() -> EngineStatus:
+    if util.find_spec("xllamacpp") is None:
+        return EngineStatus(EngineState.NOT_INSTALLED, detail="neither llama-server nor xllamacpp is here")
+    version = metadata.version("xllamacpp")
+    return EngineStatus(EngineState.RUNNING, version, f"llama.cpp {version} (xllamacpp)")

@@ -1,0 +1,422 @@
+"""llama.cpp's plug-in: which program, which command line, which models."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelrunner.engines.base import Address, Engine, EngineSettings, EngineState, Options
+from modelrunner.engines.flags import split_flags
+from modelrunner.engines.llamacpp import (
+    DEFAULT_CONTEXT,
+    LlamaCpp,
+    base_arguments,
+    check_extra,
+    context_size,
+    default_context,
+    parse_version,
+)
+from modelrunner.errors import InvalidRequest, UnsupportedModel
+from modelrunner.models.bundle import Bundle
+from modelrunner.models.config import ModelConfig
+from modelrunner.models.kinds import Format, Mode
+from modelrunner.testing.contract import EngineContract
+
+ROOT = Path("/bundle")
+MODEL = ROOT / "model/model.gguf"
+ADDRESS = Address(socket=Path("/run/x.sock"))
+DEFAULT = f"--ctx-size {DEFAULT_CONTEXT}"
+FIXED = f"--model {MODEL} --host /run/x.sock"
+
+
+def _bundle(
+    config: ModelConfig | None = None, *, projector: Path | None = None, template: Path | None = None
+) -> Bundle:
+    config = config or ModelConfig(format=Format.GGUF)
+    return Bundle(root=ROOT, config=config, weights=(MODEL,), projector=projector, template=template)
+
+
+def _argv(
+    bundle: Bundle, mode: Mode = Mode.COMPLETION, options: Options | None = None, **settings: object
+) -> str:
+    """The command line after the program and the platform's base."""
+    engine = LlamaCpp(EngineSettings(**settings))  # type: ignore[arg-type]  # each test gives what it is about
+    argv = engine.launch(bundle, mode, options or Options(), ADDRESS).argv
+    return " ".join(argv[argv.index("--metrics") + 1 :]).removeprefix("--no-mmap ")
+
+
+def _trained(length: int, packaged: int | None = None, pooling: str | None = None) -> ModelConfig:
+    metadata = {"general.architecture": "llama", "llama.context_length": str(length)}
+    if pooling is not None:
+        metadata["llama.pooling_type"] = pooling
+    return ModelConfig(format=Format.GGUF, context_size=packaged, metadata=metadata)
+
+
+class TestContract(EngineContract):
+    """LlamaCpp keeps the contract that every engine keeps."""
+
+    def make(self) -> Engine:
+        return LlamaCpp(EngineSettings())
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "cpus", "base"),
+    [
+        ("Linux", "x86_64", 8, "-ngl 999 --metrics"),
+        ("Darwin", "x86_64", 8, "-ngl 999 --metrics --no-mmap"),
+        ("Darwin", "arm64", 8, "-ngl 999 --metrics --no-mmap --threads 4"),
+        ("Linux", "aarch64", 2, "-ngl 999 --metrics --threads 2"),
+        ("Windows", "ARM64", 12, "-ngl 999 --metrics --threads 6"),
+    ],
+)
+def test_the_base_follows_the_platform(system: str, machine: str, cpus: int, base: str) -> None:
+    """No memory map on macOS, half the cores on ARM; `--jinja` is no part of it."""
+    assert " ".join(base_arguments(system, machine, cpus)) == base
+
+
+@pytest.mark.parametrize(
+    ("bundle", "mode", "options", "line"),
+    [
+        (_bundle(), Mode.COMPLETION, Options(), f"{FIXED} {DEFAULT} --jinja"),
+        (_bundle(), Mode.EMBEDDING, Options(), f"{FIXED} --embeddings {DEFAULT} --jinja"),
+        (_bundle(), Mode.RERANKING, Options(), f"{FIXED} --embeddings --reranking {DEFAULT} --jinja"),
+        (_bundle(), Mode.COMPLETION, Options(context_size=1234), f"{FIXED} --ctx-size 1234 --jinja"),
+        (_bundle(), Mode.COMPLETION, Options(context_size=-1), f"{FIXED} --ctx-size 0 --jinja"),
+        (_bundle(), Mode.COMPLETION, Options(context_size=0), f"{FIXED} {DEFAULT} --jinja"),
+        (_bundle(), Mode.COMPLETION, Options(context_size=-2), f"{FIXED} {DEFAULT} --jinja"),
+        (
+            _bundle(ModelConfig(context_size=2048)),
+            Mode.COMPLETION,
+            Options(context_size=512),
+            f"{FIXED} --ctx-size 512 --jinja",
+        ),
+        (
+            _bundle(ModelConfig(context_size=2048)),
+            Mode.COMPLETION,
+            Options(),
+            f"{FIXED} --ctx-size 2048 --jinja",
+        ),
+        (
+            _bundle(template=ROOT / "t.jinja"),
+            Mode.COMPLETION,
+            Options(),
+            f"{FIXED} --chat-template-file /bundle/t.jinja {DEFAULT} --jinja",
+        ),
+        (
+            _bundle(template=ROOT / "t.jinja"),
+            Mode.EMBEDDING,
+            Options(),
+            f"{FIXED} --embeddings {DEFAULT} --jinja",
+        ),
+        (
+            _bundle(),
+            Mode.COMPLETION,
+            Options(flags=("--temp", "0.7")),
+            f"{FIXED} {DEFAULT} --temp 0.7 --jinja",
+        ),
+        (
+            _bundle(projector=ROOT / "p.mmproj"),
+            Mode.COMPLETION,
+            Options(),
+            f"{FIXED} {DEFAULT} --mmproj /bundle/p.mmproj",
+        ),
+        *(
+            (
+                _bundle(),
+                Mode.COMPLETION,
+                Options(reasoning_budget=budget, context_size=4096),
+                f"{FIXED} --reasoning-budget {budget} --ctx-size 4096 --jinja",
+            )
+            for budget in (-1, 0, 2048)
+        ),
+        (
+            _bundle(),
+            Mode.COMPLETION,
+            Options(name="ai/smollm2:latest"),
+            f"{FIXED} --alias ai/smollm2:latest {DEFAULT} --jinja",
+        ),
+    ],
+)
+def test_the_command_line_keeps_its_order(bundle: Bundle, mode: Mode, options: Options, line: str) -> None:
+    """Base, model and address, mode, reasoning, context, flags, projector or jinja."""
+    assert _argv(bundle, mode, options) == line
+
+
+def test_a_port_stands_where_the_socket_would() -> None:
+    """An address without a socket is host and port."""
+    argv = LlamaCpp().launch(_bundle(), Mode.COMPLETION, Options(), Address(port=8080)).argv
+
+    assert "--host 127.0.0.1 --port 8080" in " ".join(argv)
+
+
+@pytest.mark.parametrize(
+    ("flags", "spelled"),
+    [
+        (("--threads=4", "--seed=-1"), "--threads 4 --seed -1"),
+        (("--flash-attn", "--cache-type-k", "q8_0"), "--flash-attn on --cache-type-k q8_0"),
+        (("--flash-attn", "off"), "--flash-attn off"),
+        (("-fa",), "-fa on"),
+        (("--chat-template-kwargs", '{"a":"b=c"}'), '--chat-template-kwargs {"a":"b=c"}'),
+    ],
+)
+def test_flags_are_spelled_as_a_native_server_reads_them(flags: tuple[str, ...], spelled: str) -> None:
+    """It knows no `--flag=value`, and wants a value for flash attention."""
+    assert _argv(_bundle(), options=Options(flags=flags)) == f"{FIXED} {DEFAULT} {spelled} --jinja"
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "size"),
+    [
+        (ModelConfig(), Options(), None),
+        (ModelConfig(), Options(context_size=-1), 0),
+        (ModelConfig(context_size=-1), Options(), 0),
+        (ModelConfig(context_size=4096), Options(context_size=-5), 4096),
+        (_trained(131072, packaged=131072), Options(), None),
+        (_trained(131072, packaged=16384), Options(), 16384),
+        (_trained(131072, packaged=131072), Options(context_size=65536), 65536),
+    ],
+)
+def test_a_context_is_chosen_by_user_or_packager(
+    config: ModelConfig, options: Options, size: int | None
+) -> None:
+    """The training length, copied at packaging, is nobody's choice."""
+    assert context_size(config, options) == size
+
+
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [(ModelConfig(), DEFAULT_CONTEXT), (_trained(131072), DEFAULT_CONTEXT), (_trained(512), 512)],
+)
+def test_without_a_choice_the_context_is_bounded(config: ModelConfig, size: int) -> None:
+    """A long training length does not fill the memory; a short one is not exceeded."""
+    assert default_context(config) == size
+
+
+@pytest.mark.parametrize("flag", ["-c 512", "--ctx-size=512", "--ctx_size 512"])
+def test_a_context_given_as_a_flag_is_not_overridden(flag: str) -> None:
+    """Neither among the flags of a model nor in LLAMA_ARGS."""
+    words = tuple(flag.split())
+
+    assert "8192" not in _argv(_bundle(), options=Options(flags=words))
+    assert "8192" not in _argv(_bundle(), extra_args=words)
+
+
+def test_a_chat_model_is_told_how_to_make_one_embedding_of_many() -> None:
+    """Only when its header says nothing of pooling, and only for embeddings."""
+    silent, outspoken = _trained(512), _trained(512, pooling="3")
+
+    assert _argv(_bundle(silent), Mode.EMBEDDING).startswith(f"{FIXED} --embeddings --pooling mean ")
+    assert "--pooling" not in _argv(_bundle(outspoken), Mode.EMBEDDING)
+    assert "--pooling" not in _argv(_bundle(silent), Mode.RERANKING)
+    assert "--pooling" not in _argv(_bundle(silent), Mode.COMPLETION)
+
+
+def test_images_are_refused() -> None:
+    """llama.cpp makes none."""
+    with pytest.raises(UnsupportedModel, match="unsupported backend mode `image-generation`"):
+        LlamaCpp().launch(_bundle(), Mode.IMAGE, Options(), ADDRESS)
+
+
+def test_a_model_without_gguf_is_refused() -> None:
+    """The message says what is missing."""
+    bundle = Bundle(root=ROOT, config=ModelConfig(), weights=())
+
+    with pytest.raises(UnsupportedModel, match="GGUF file"):
+        LlamaCpp().launch(bundle, Mode.COMPLETION, Options(), ADDRESS)
+
+
+def test_no_debugger_is_started_when_a_check_fails() -> None:
+    """It would take seconds to look, while users wait."""
+    assert LlamaCpp().launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).env == {"GGML_NO_BACKTRACE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "refused"),
+    [
+        ({"general.architecture": "llama"}, False),
+        ({"general.architecture": "bert"}, True),
+        ({"general.architecture": "nomic-bert"}, True),
+        ({"general.architecture": "jina-bert-v2"}, True),
+        ({"general.architecture": "gemma-embedding"}, True),
+        ({"general.architecture": "new", "new.attention.causal": "false", "new.pooling_type": "1"}, True),
+        ({"general.architecture": "dream", "dream.attention.causal": "false"}, False),
+        ({"general.architecture": "qwen3", "qwen3.pooling_type": "3"}, False),
+        ({}, False),
+    ],
+)
+def test_models_that_only_embed_do_not_chat(metadata: dict[str, str], refused: bool) -> None:  # noqa: FBT001 - a table
+    """They are refused for completion, and served for embeddings."""
+    config = ModelConfig(format=Format.GGUF, metadata=metadata)
+    engine = LlamaCpp()
+
+    assert (engine.refuse(config, Mode.COMPLETION) is not None) == refused
+    assert engine.refuse(config, Mode.EMBEDDING) is None
+    assert engine.refuse(config, Mode.RERANKING) is None
+
+
+def test_the_architecture_is_known_without_a_header_too() -> None:
+    """A ModelPack config has the name only."""
+    assert LlamaCpp().refuse(ModelConfig(architecture="bert"), Mode.COMPLETION) is not None
+
+
+def test_a_projector_is_no_model() -> None:
+    """For no mode."""
+    config = ModelConfig(metadata={"general.architecture": "clip"})
+
+    assert "projector" in (LlamaCpp().refuse(config, Mode.EMBEDDING) or "")
+
+
+@pytest.mark.parametrize("line", ["", "--threads 4 --ctx-size 2048", '--prompt "Hello, world!" --threads 4'])
+def test_extra_arguments_follow_the_defaults(line: str) -> None:
+    """They are added, they do not replace; quoted text is one argument."""
+    extra = split_flags(line)
+    argv = (
+        LlamaCpp(EngineSettings(extra_args=extra)).launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).argv
+    )
+    base = argv.index("-ngl")
+
+    assert argv[base : base + 2] == ("-ngl", "999")
+    assert argv[argv.index("--model") - len(extra) : argv.index("--model")] == extra
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        *("--model", "--host", "--port", "--embeddings", "--mmproj", "-m", "--model=x", "--api-key"),
+        *("--api_key=x", "--no_metrics", "-hf", "--reranking"),
+    ],
+)
+def test_extra_arguments_cannot_take_over(argument: str) -> None:
+    """In no spelling."""
+    with pytest.raises(InvalidRequest, match=r"invalid LLAMA_ARGS: LLAMA_ARGS cannot override"):
+        check_extra(("--threads", "4", argument, "x"))
+
+
+@pytest.mark.parametrize(
+    ("output", "version"),
+    [
+        ("version: 6021 (3f2e8a1)\nbuilt with cc for x86_64", "3f2e8a1"),
+        ("ggml_cuda_init: found 1 device\nversion: 6021 (3f2e8a1)", "3f2e8a1"),
+        ("version: 7", "7"),
+        ("nothing", None),
+    ],
+)
+def test_the_version_is_the_commit(output: str, version: str | None) -> None:
+    """As `llama-server --version` prints it."""
+    assert parse_version(output) == version
+
+
+def _script(path: Path, body: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def _program(engine: LlamaCpp) -> tuple[str, ...]:
+    argv = engine.launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).argv
+    return argv[: argv.index("-ngl")]
+
+
+GOOD = "echo 'version: 1 (abc)' >&2"
+
+
+@pytest.mark.parametrize("name", ["llama-server", "com.docker.llama-server"])
+def test_a_named_directory_holds_the_program(tmp_path: Path, name: str) -> None:
+    """By either of its usual names; it wins over the search path."""
+    program = _script(tmp_path / "named" / name, GOOD)
+    _script(tmp_path / "path/llama-server", "echo 'version: 2 (def)'")
+    engine = LlamaCpp(EngineSettings(server_path=tmp_path / "named", search_path=str(tmp_path / "path")))
+
+    status = engine.probe()
+
+    assert _program(engine) == (str(program),)
+    assert str(status) == "Running: llama.cpp abc"
+    assert status.version == "abc"
+
+
+def test_the_program_itself_may_be_named(tmp_path: Path) -> None:
+    """Whatever it is called."""
+    program = _script(tmp_path / "my-server", GOOD)
+    engine = LlamaCpp(EngineSettings(server_path=program))
+
+    assert engine.probe().usable
+    assert _program(engine) == (str(program),)
+
+
+def test_a_named_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    """The user is told, rather than given another engine."""
+    status = LlamaCpp(EngineSettings(server_path=tmp_path / "none")).probe()
+
+    assert status.state is EngineState.ERROR
+    assert str(tmp_path / "none") in status.detail
+
+
+def test_a_program_on_the_search_path_comes_before_the_embedded_one(tmp_path: Path) -> None:
+    """A native build is faster."""
+    program = _script(tmp_path / "llama-server", GOOD)
+    engine = LlamaCpp(EngineSettings(search_path=f"/nonexistent{os.pathsep}{tmp_path}"))
+
+    assert engine.probe().detail == "llama.cpp abc"
+    assert _program(engine) == (str(program),)
+
+
+@pytest.mark.parametrize(
+    "body", ["echo 'error while loading shared libraries: libx.so' >&2; exit 127", "exit 1"]
+)
+def test_a_broken_program_on_the_search_path_is_passed_over(tmp_path: Path, body: str) -> None:
+    """Nobody named it, and the embedded engine works."""
+    _script(tmp_path / "llama-server", body)
+    engine = LlamaCpp(EngineSettings(search_path=str(tmp_path)))
+
+    assert engine.probe().usable
+    assert _program(engine)[0] == sys.executable
+
+
+def test_a_broken_program_that_was_named_tells_its_last_words(tmp_path: Path) -> None:
+    """They say what is missing."""
+    program = _script(tmp_path / "llama-server", "echo 'libx.so: not found' >&2; exit 127")
+
+    status = LlamaCpp(EngineSettings(server_path=program)).probe()
+
+    assert status.state is EngineState.ERROR
+    assert status.detail == f"`{program}` does not start: libx.so: not found"
+
+
+def test_a_file_that_cannot_be_run_is_an_error(tmp_path: Path) -> None:
+    """Whatever the system says of it."""
+    program = tmp_path / "llama-server"
+    program.write_text("not a program")
+
+    status = LlamaCpp(EngineSettings(server_path=program)).probe()
+
+    assert status.state is EngineState.ERROR
+    assert "cannot be run" in status.detail
+
+
+def test_an_unchanged_program_is_asked_once(tmp_path: Path) -> None:
+    """A changed one again."""
+    program = _script(tmp_path / "llama-server", f"echo x >> {tmp_path}/asked; {GOOD}")
+    engine = LlamaCpp(EngineSettings(server_path=program))
+
+    engine.probe()
+    engine.probe()
+    asked = (tmp_path / "asked").read_text()
+    os.utime(program, ns=(1, 1))
+    engine.probe()
+
+    assert asked == "x\n"
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+
+
+def test_without_any_program_the_embedded_engine_serves() -> None:
+    """In this interpreter, as a module, with nothing imported from the working directory."""
+    engine = LlamaCpp(EngineSettings())
+
+    status = engine.probe()
+
+    assert status.usable
+    assert status.version is not None
+    assert _program(engine) == (sys.executable, "-P", "-m", "modelrunner.engines.llamacpp_server")
