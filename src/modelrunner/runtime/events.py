@@ -1,0 +1,84 @@
+"""What happened to the models in memory and why: the last few events, and whoever listens for the next ones.
+
+Nothing here waits and nothing here decides. A listener that is too slow loses events and can see how many.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modelrunner.runtime.policy import Key, Reason
+
+
+class Kind(StrEnum):
+    """What happened to a resident."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `at` is in seconds since the epoch; `detail` is for people: an error, say."""
+
+    kind: Kind
+    key: Key
+    reason: Reason
+    at: float
+    detail: str = ""
+
+
+class Subscription:
+    """The events since the subscription began, for one listener. `lost` counts those it was too slow for."""
+
+    def __init__(self, size: int) -> None:
+        self._queue: asyncio.Queue[Event] = asyncio.Queue(size)
+        self.lost = 0
+
+    def offer(self, event: Event) -> None:
+        """Take an event, or count it as lost."""
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self.lost += 1
+
+    async def next(self) -> Event:
+        """Wait for the next event."""
+        return await self._queue.get()
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self._queue.get()
+
+
+class Events:
+    """The ring of the last `capacity` events, oldest first, and its listeners."""
+
+    def __init__(self, capacity: int = 1000) -> None:
+        self._ring: deque[Event] = deque(maxlen=capacity)
+        self._listeners: set[Subscription] = set()
+
+    def emit(self, event: Event) -> None:
+        """Keep an event and pass it on."""
+        self._ring.append(event)
+        for listener in self._listeners:
+            listener.offer(event)
+
+    def recent(self) -> tuple[Event, ...]:
+        """Give what is remembered, oldest first."""
+        return tuple(self._ring)
+
+    @contextmanager
+    def subscribe(self, size: int = 100) -> Iterator[Subscription]:
+        """Listen for as long as the block lasts, with room for `size` events not yet read."""
+        subscription = Subscription(size)
+        self._listeners.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._listeners.discard(subscription)

@@ -1,0 +1,193 @@
+"""One child process: started, listened to, stopped, and never left behind.
+
+A child leads a session and process group of its own, so that what it starts in turn is stopped with it. On
+Linux the kernel kills it when the daemon dies. What the process is for is not known here.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import cast
+
+from modelrunner.runtime.lines import Splitter, Tail
+
+GRACE = 5.0  # seconds between being asked to end and being killed
+_DRAIN = 0.25  # seconds that output may lag behind the exit
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_SECRETS = frozenset(
+    {
+        "DOCKER_AUTH_CONFIG",
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "SSH_AUTH_SOCK",
+    }
+)
+# `LLAMA_API_KEY` is one that would even do harm: llama-server would answer nobody without it.
+_SECRET_ENDINGS = ("_TOKEN", "_PASSWORD", "_PASSWD", "_SECRET", "_API_KEY", "_ACCESS_KEY", "_CREDENTIALS")
+
+
+def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """Copy an environment without what looks like a credential: an engine has no use for any."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.upper() not in _SECRETS and not name.upper().endswith(_SECRET_ENDINGS)
+    }
+
+
+@cache
+def _prctl() -> Callable[[int, int, int, int, int], int]:
+    """Resolve `prctl` in the parent: a child between fork and exec must not load libraries."""
+    function = ctypes.CDLL(None).prctl
+    function.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
+    function.restype = ctypes.c_int
+    return partial(function)
+
+
+def _die_with(parent: int, prctl: Callable[[int, int, int, int, int], int]) -> None:
+    """Run in the child before exec: have the kernel kill it when the thread that forked it ends.
+
+    A parent that died before the call would never be noticed, hence the look at who the parent is now.
+    Source: prctl(2), PR_SET_PDEATHSIG.
+    """
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class _Listener(asyncio.SubprocessProtocol):
+    """Hears of a child's exit on its own, not when the pipes close, which a grandchild may keep open.
+
+    Source: python/cpython#119710, `asyncio.subprocess.Process.wait` waits for the pipes in some versions.
+    """
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[int] = loop.create_future()
+        self.drained: asyncio.Future[None] = loop.create_future()
+        self.tail = Tail()
+        self._on_line = on_line
+        self._splitter = Splitter()
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)  # uvloop's is no subclass of it
+
+    def pipe_data_received(self, _fd: int, data: bytes) -> None:
+        for line in self._splitter.feed(data):
+            self._say(line)
+
+    def pipe_connection_lost(self, _fd: int, _exc: Exception | None) -> None:
+        self._say(self._splitter.flush())
+        if not self.drained.done():
+            self.drained.set_result(None)
+
+    def process_exited(self) -> None:
+        transport = self._transport
+        assert transport is not None
+        _signal_group(transport.get_pid(), signal.SIGKILL)  # what it has started does not stay behind
+        status = transport.get_returncode()
+        self.exited.set_result(status if status is not None else -1)
+        asyncio.get_running_loop().call_later(_DRAIN, transport.close)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _say(self, line: str) -> None:
+        if line:
+            self.tail.add(line)
+            self._on_line(line)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    # Nobody may be left in it; macOS says EPERM when only zombies are.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+class Child:
+    """A running child process and what is left of it afterwards."""
+
+    def __init__(self, transport: asyncio.SubprocessTransport, listener: _Listener) -> None:
+        self._transport = transport
+        self._listener = listener
+        self.pid = transport.get_pid()
+
+    @classmethod
+    async def start(
+        cls,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: Path | None = None,
+        on_line: Callable[[str], None],
+    ) -> "Child":
+        """Start a process with exactly this environment; `on_line` gets each line of stdout and stderr.
+
+        The thread that calls this has to live as long as the child is to (see `_die_with`).
+
+        Raises:
+            OSError: the program is not there or cannot be run.
+        """
+        loop = asyncio.get_running_loop()
+        before_exec = partial(_die_with, os.getpid(), _prctl()) if sys.platform == "linux" else None
+        transport, listener = await loop.subprocess_exec(
+            lambda: _Listener(on_line),
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(env),
+            cwd=cwd,
+            start_new_session=True,
+            preexec_fn=before_exec,
+        )
+        return cls(transport, listener)
+
+    @property
+    def exited(self) -> asyncio.Future[int]:
+        """Done, with the status, as soon as the process is gone. Not to be cancelled.
+
+        The status is -N when signal N killed it.
+        """
+        return self._listener.exited
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, as far as is known."""
+        return not self._listener.exited.done()
+
+    @property
+    def tail(self) -> str:
+        """The last lines that it wrote."""
+        return self._listener.tail.text
+
+    async def last_words(self) -> str:
+        """Wait, shortly, for what an ended process has written to arrive, and give the last lines."""
+        await asyncio.wait((self._listener.drained,), timeout=_DRAIN)
+        return self.tail
+
+    async def stop(self, grace: float = GRACE) -> int:
+        """Ask the whole group to end, kill it after `grace` seconds, and return the status once it is gone.
+
+        May be called again and by several; whoever is cancelled while waiting does not stop the stopping.
+        """
+        if self.alive:
+            _signal_group(self.pid, signal.SIGTERM)
+            timer = asyncio.get_running_loop().call_later(grace, self.kill)
+            self.exited.add_done_callback(lambda _: timer.cancel())
+            await asyncio.wait((self.exited,))
+        return self.exited.result()
+
+    def kill(self) -> None:
+        """Kill the whole group now."""
+        if self.alive:
+            _signal_group(self.pid, signal.SIGKILL)

@@ -1,0 +1,36 @@
+"""Which headers pass."""
+
+import pytest
+
+from modelrunner.runtime.headers import Header, end_to_end, for_engine
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ([(b"Content-Type", b"application/json")], [(b"content-type", b"application/json")]),
+        ([(b"Connection", b"keep-alive"), (b"Keep-Alive", b"timeout=5"), (b"a", b"b")], [(b"a", b"b")]),
+        ([(b"transfer-encoding", b"chunked"), (b"content-length", b"3")], [(b"content-length", b"3")]),
+        ([(b"connection", b"close, X-Own"), (b"x-own", b"1"), (b"x-other", b"2")], [(b"x-other", b"2")]),
+        ([(b"set-cookie", b"a"), (b"set-cookie", b"b")], [(b"set-cookie", b"a"), (b"set-cookie", b"b")]),
+    ],
+)
+def test_what_concerns_one_connection_stays_there(given: list[Header], kept: list[Header]) -> None:
+    """Hop-by-hop headers are dropped, and all that `Connection` names; the rest keeps its order."""
+    assert kept == end_to_end(given)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [b"Host", b"Content-Length", b"Expect", b"Forwarded", b"X-Forwarded-For", b"X-Forwarded-Proto", b"TE"],
+)
+def test_an_engine_does_not_see_how_the_client_was_reached(name: bytes) -> None:
+    """The daemon speaks to the engine for itself."""
+    assert [("accept", "*/*")] == for_engine([(name, b"x"), (b"Accept", b"*/*")])
+
+
+def test_an_engine_sees_the_client_s_other_headers() -> None:
+    """Byte for byte, in Latin-1 as HTTP has it."""
+    headers = [(b"authorization", b"Bearer x"), (b"user-agent", b"\xe9"), (b"origin", b"http://a")]
+
+    assert [("authorization", "Bearer x"), ("user-agent", "é"), ("origin", "http://a")] == for_engine(headers)
