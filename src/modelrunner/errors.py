@@ -21,7 +21,8 @@
     ├── EngineFailed            the engine crashed or answered nonsense
     ├── NotReadyInTime
     ├── RegistryError           the registry said no, or nonsense
-    │   └── RegistryUnreachable
+    │   ├── RegistryUnreachable
+    │   └── TransferInterrupted     the bytes of a blob broke off on the way; trying again may help
     └── DaemonUnreachable       raised by the client only
 
 Handlers never translate: they render `status` and `code`. The messages name what failed, with the value in
@@ -217,6 +218,12 @@ class RegistryUnreachable(RegistryError):
     """No connection to the registry: down, refused, unknown name, or a failed TLS handshake."""
 
     code = "registry_unreachable"
+
+
+class TransferInterrupted(RegistryError):
+    """The bytes of a blob broke off on the way; trying again may help."""
+
+    code = "transfer_interrupted"
 
 
 class DaemonUnreachable(RunnerError):

@@ -26,7 +26,7 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default=_NOTHING, compare=False)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Manifest:
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
-    annotations: Mapping[str, str] = field(default=_NOTHING, compare=False)
+    annotations: Mapping[str, str] = field(default_factory=lambda: _NOTHING, compare=False)
     artifact_type: str | None = None
 
     @property
@@ -74,7 +74,7 @@ class _Manifest(msgspec.Struct, rename="camel"):
     media_type: str | None = None
     artifact_type: str | None = None
     annotations: dict[str, str] | None = None
-    manifests: msgspec.Raw | None = None
+    manifests: list[object] | None = None
 
 
 def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest:
@@ -93,21 +93,11 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest:
         document = msgspec.json.decode(raw, type=_Manifest)
     except msgspec.MsgspecError as exc:
         raise InvalidRequest(f"not an image manifest: {exc}") from exc
-    announced = (media_type or "").partition(";")[0].strip()
-    kind = document.media_type or announced or OCI_MANIFEST
-    if kind not in {OCI_MANIFEST, DOCKER_MANIFEST} or document.manifests is not None:
-        raise InvalidRequest(f"not a single image manifest: `{kind}`")
-    if announced not in {"", kind} and announced in {
-        OCI_MANIFEST,
-        OCI_INDEX,
-        DOCKER_MANIFEST,
-        DOCKER_MANIFEST_LIST,
-    }:
-        raise InvalidRequest(f"manifest is announced as `{announced}` but says it is `{kind}`")
+    kind = _kind(document, (media_type or "").partition(";")[0].strip())
     layers = document.layers or []
     if document.schema_version != 2 or len(layers) > MAX_LAYERS:
         raise InvalidRequest(f"unusable manifest: schema {document.schema_version}, {len(layers)} layers")
-    return Manifest(
+    manifest = Manifest(
         raw=raw,
         media_type=kind,
         config=_descriptor(document.config),
@@ -115,6 +105,21 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest:
         annotations=MappingProxyType(document.annotations or {}),
         artifact_type=document.artifact_type or None,
     )
+    sizes = {blob.digest: blob.size for blob in manifest.blobs}
+    if any(sizes[blob.digest] != blob.size for blob in (manifest.config, *manifest.layers)):
+        raise InvalidRequest("unusable manifest: the same digest appears with two sizes")
+    return manifest
+
+
+def _kind(document: _Manifest, announced: str) -> str:
+    """The type of a manifest, which the document and whoever sent it must agree on."""
+    kind = document.media_type or announced or OCI_MANIFEST
+    if kind not in {OCI_MANIFEST, DOCKER_MANIFEST} or document.manifests is not None:
+        raise InvalidRequest(f"not a single image manifest: `{kind}`")
+    known = {OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST}
+    if announced in known and announced != kind:
+        raise InvalidRequest(f"manifest is announced as `{announced}` but says it is `{kind}`")
+    return kind
 
 
 def _descriptor(document: _Descriptor) -> Descriptor:

@@ -11,6 +11,7 @@ Grammar (distribution reference grammar):
 What people type is turned into such a text by `models/names.py`; nothing here guesses.
 """
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -24,7 +25,8 @@ DEFAULT_TAG = "latest"
 _HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HOST = re.compile(
     r"(?:(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
-    r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?",
+    r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*|\[(?P<v6>[0-9a-fA-F:]+)\])"
+    r"(?::(?P<port>[0-9]{1,5}))?",
     re.ASCII,
 )
 _COMPONENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*", re.ASCII)
@@ -54,7 +56,12 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """The form without Docker Hub's host: `ai/smollm2:latest`; other registries keep theirs."""
+        """The form without Docker Hub's host: `ai/smollm2:latest`; other registries keep theirs.
+
+        An organisation on Docker Hub that would read as a host, such as `v1.0`, keeps the host before it.
+        """
+        if self.registry != DOCKER_HUB or _split(self.repository, DOCKER_HUB)[0] != DOCKER_HUB:
+            return str(self)
         return str(self).removeprefix(f"{DOCKER_HUB}/")
 
     @property
@@ -89,7 +96,7 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
     registry, path = _split(name, default_registry)
     if registry == DOCKER_HUB and "/" not in path:
         path = f"{DEFAULT_ORGANISATION}/{path}"
-    if not _HOST.fullmatch(registry):
+    if not _is_host(registry):
         raise _invalid(text, f"`{registry}` is no registry host")
     if not all(_COMPONENT.fullmatch(component) for component in path.split("/")):
         raise _invalid(text, "a name has lower-case letters, digits and single separators")
@@ -107,6 +114,17 @@ def _split(name: str, default_registry: str) -> tuple[str, str]:
     if registry in _HUB_ALIASES:
         registry = DOCKER_HUB
     return registry, path
+
+
+def _is_host(registry: str) -> bool:
+    """Whether a registry can be connected to: the grammar allows ports and addresses that do not exist."""
+    found = _HOST.fullmatch(registry)
+    if found is None or not 0 < int(found["port"] or 1) < 65536:
+        return False
+    try:
+        return not found["v6"] or bool(ipaddress.IPv6Address(found["v6"]))
+    except ValueError:
+        return False
 
 
 def _digest(text: str, digest_text: str) -> Digest:

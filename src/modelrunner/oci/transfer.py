@@ -1,12 +1,27 @@
 """One copy: every pull, push, load, save and package is this loop between a source and a sink."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
 
+from modelrunner.errors import (
+    DigestMismatch,
+    InvalidRequest,
+    RegistryError,
+    RunnerError,
+    TransferInterrupted,
+)
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import Reference
+from modelrunner.oci.retry import RetryPolicy
+
+_PATIENT = RetryPolicy()
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +55,17 @@ class Sink(Protocol):
     def claim(self, blob: Descriptor) -> AbstractAsyncContextManager[int]:
         """Hold the sole right to write `blob`; yield the bytes already here, from the start, without a gap.
 
-        Equals `blob.size` only once the digest has been verified. Others wait until the claim ends.
+        Equals `blob.size` only once the digest has been verified, so an empty blob exists as soon as it is
+        claimed. Others wait until the claim ends.
         """
         ...
 
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
-        """Append the rest of a claimed blob, from `offset` to its end, and verify its digest."""
+        """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
+
+        Raises:
+            TransferInterrupted: the bytes are lost, and another claim may have better luck.
+        """
         ...
 
     async def commit(self, manifest: Manifest, tags: Sequence[Reference]) -> None:
@@ -54,3 +74,122 @@ class Sink(Protocol):
 
 
 Tell = Callable[[Progress], None]
+
+
+def ignore(progress: Progress) -> None:
+    """Take note of no progress."""
+
+
+async def copy(
+    source: Source,
+    sink: Sink,
+    manifest: Manifest,
+    tags: Sequence[Reference],
+    *,
+    tell: Tell = ignore,
+    parallel: int = 4,
+    retry: RetryPolicy = _PATIENT,
+) -> None:
+    """Copy an artifact: each blob that the sink lacks, then the manifest, then the tags.
+
+    Up to `parallel` blobs move at once, each from where the sink's claim says. Nothing is hashed here, as the
+    sink verifies what it writes. What a sink reports as interrupted starts again as `retry` allows.
+
+    Raises:
+        RunnerError: the first failure, as it came from the source or the sink; the tags are untouched.
+    """
+    blobs = iter(tuple(manifest.blobs))
+
+    async def work() -> None:
+        for blob in blobs:  # shared: each worker takes the next one
+            await _copy_patiently(source, sink, blob, tell, retry)
+
+    failure: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(parallel, len(manifest.layers) + 1)):
+                group.create_task(work())
+    except BaseExceptionGroup as several:
+        failure = first_failure(several)
+    if failure is not None:
+        raise failure
+    await sink.commit(manifest, tags)
+
+
+def first_failure(several: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception of a group that tells the story: the first that is ours, else the first of all."""
+    flat = list(_flatten(several))
+    return next((each for each in flat if isinstance(each, RunnerError)), flat[0])
+
+
+async def read_blob(source: Source, blob: Descriptor, *, limit: int) -> bytes:
+    """Read a small blob, such as a configuration, into memory, and verify it.
+
+    Raises:
+        InvalidRequest: the blob is larger than `limit` bytes.
+        DigestMismatch: these are other bytes than the digest says.
+    """
+    if blob.size > limit:
+        raise InvalidRequest(f"blob `{blob.digest}` of {blob.size} bytes is larger than {limit} bytes")
+    body = bytearray()
+    async with source.open(blob) as (start, chunks):
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > blob.size:
+                break
+    verifier = blob.digest.verifier()
+    verifier.update(body)
+    if start != 0 or len(body) != blob.size or not verifier.matches:
+        raise DigestMismatch(f"blob `{blob.digest}` has other content than its digest says", hint="try again")
+    return bytes(body)
+
+
+async def _copy_patiently(
+    source: Source, sink: Sink, blob: Descriptor, tell: Tell, retry: RetryPolicy
+) -> None:
+    failures = 0
+    while True:
+        try:
+            return await _copy_blob(source, sink, blob, tell)
+        except TransferInterrupted as exc:
+            failures += 1
+            delay = retry.after_break(failures, random.random())  # noqa: S311 - spreads retries in time
+            if delay is None:
+                raise
+            _logger.info("transfer interrupted blob=%s failures=%d reason=%s", blob.digest, failures, exc)
+        await asyncio.sleep(delay)
+
+
+async def _copy_blob(source: Source, sink: Sink, blob: Descriptor, tell: Tell) -> None:
+    async with sink.claim(blob) as present:
+        if present == blob.size:
+            return
+        async with source.open(blob, present) as (position, chunks):
+            if position > present:
+                raise RegistryError(f"blob `{blob.digest}` starts at byte {position} instead of {present}")
+            async with aclosing(_count(chunks, blob, position, present, tell)) as counted:
+                await sink.write(blob, present, counted)
+        tell(Progress(blob, blob.size))
+
+
+async def _count(
+    chunks: AsyncIterator[bytes], blob: Descriptor, position: int, present: int, tell: Tell
+) -> AsyncGenerator[bytes, None]:
+    """Pass chunks on from byte `present`, and tell of each but the last, which has yet to be verified."""
+    done = present
+    async for chunk in chunks:
+        skip = min(len(chunk), done - position) if position < done else 0
+        position += len(chunk)
+        if skip < len(chunk):
+            yield chunk[skip:] if skip else chunk
+            done = position
+            if done < blob.size:
+                tell(Progress(blob, done))
+
+
+def _flatten(several: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for each in several.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _flatten(each)
+        else:
+            yield each

@@ -1,0 +1,338 @@
+"""HTTP connections to registries and to the hosts that they name: one exchange each, no policy.
+
+Two rules are kept here for all callers. A host that a registry names (a realm, a redirect, an upload
+location) may not lie inside the user's network unless the registry does. Waiting for the next byte has a
+limit, a transfer as a whole has none.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+import urllib.request
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
+from modelrunner.oci.endpoint import Endpoint, check_foreign, internal_refused, is_internal_address, origin
+
+_BUFFER = 1024 * 1024  # bytes read ahead of a slow consumer
+_PIECE = 256 * 1024  # bytes written at once: small enough for a slow line to show that it moves
+_MAX_HEADER = 32 * 1024  # bytes; signed locations are long
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds."""
+
+    connect: float = 30.0
+    stall: float = 60.0  # without a byte in either direction
+    finish: float = 600.0  # for a registry to put a blob away once it has all of its bytes
+
+
+class Upload:
+    """A body that can be sent once: exactly `size` bytes of `chunks`. It keeps its source's failure."""
+
+    def __init__(self, size: int, chunks: AsyncIterator[bytes]) -> None:
+        self.size = size
+        self.error: Exception | None = None
+        self._chunks = chunks
+
+    async def pieces(
+        self, within: Callable[[float | None], None], timeouts: Timeouts
+    ) -> AsyncIterator[memoryview]:
+        """The bytes, in pieces of a bounded size.
+
+        `within` is told how many seconds the next step of the connection may take; None while the source is
+        waited for.
+
+        Raises:
+            RegistryError: the source has more or fewer bytes.
+        """
+        sent = 0
+        within(None)
+        try:
+            async for chunk in self._chunks:
+                sent += len(chunk)
+                self._check(sent <= self.size)
+                view = memoryview(chunk)
+                for start in range(0, len(view), _PIECE):
+                    within(timeouts.stall)
+                    yield view[start : start + _PIECE]
+                within(None)
+            self._check(sent == self.size)
+        except Exception as exc:
+            self.error = exc  # the HTTP library would hide it behind one of its own
+            raise
+        within(timeouts.finish)
+
+    def _check(self, fits: bool) -> None:  # noqa: FBT001 - an assertion with an error of its own
+        if not fits:
+            raise RegistryError(f"the source of an upload has other than its {self.size} bytes")
+
+
+class Reply:
+    """An answer whose body has not been read yet."""
+
+    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        self.url = url
+        self._response = response
+
+    def header_values(self, name: str) -> list[str]:
+        """Every value of a header that may be repeated."""
+        return self._response.headers.getall(name, [])
+
+    async def read(self, limit: int) -> bytes:
+        """Read the body, up to `limit` bytes and one more, which shows that it is too long.
+
+        Raises:
+            TransferInterrupted: the connection broke or stalled.
+        """
+        body = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > limit:
+                    break
+        return bytes(body[: limit + 1])
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """The body as it arrives.
+
+        Raises:
+            TransferInterrupted: the connection broke or stalled.
+        """
+        try:
+            async for chunk in self._response.content.iter_any():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            raise _interrupted(self.url, exc) from exc
+
+    def close(self) -> None:
+        """Give the connection back, or close it when there is more to come on it."""
+        self._response.release()
+
+
+class _InternalAddress(OSError):
+    """A name that leads inside."""
+
+
+class _Observer(AbstractResolver):
+    """Resolves names, and remembers which of them have only ever led inside."""
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        self._resolver = resolver
+        self._inside: set[str] = set()
+        self._outside: set[str] = set()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        inside = bool(found) and all(is_internal_address(each["host"]) for each in found)
+        (self._inside if inside else self._outside).add(host.lower())
+        return found
+
+    def is_internal(self, host: str) -> bool:
+        """Whether every connection to a host was one to the inside; a name that changed sides is outside."""
+        return host in self._inside and host not in self._outside
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class _Guard(AbstractResolver):
+    """Resolves names that somebody else gave us, and refuses those that lead inside.
+
+    The connection is made to the very addresses that were checked, so a second answer changes nothing.
+    """
+
+    def __init__(self, resolver: AbstractResolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if any(is_internal_address(each["host"]) for each in found):
+            raise _InternalAddress(host)
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+class Connections:
+    """All connections; an asynchronous context manager that closes them.
+
+    `make_resolver` makes that which turns names into addresses.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_agent: str,
+        timeouts: Timeouts,
+        make_resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
+    ) -> None:
+        self._timeouts = timeouts
+        self._make_resolver = make_resolver
+        self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
+
+    async def __aenter__(self) -> Self:
+        self._observer = _Observer(self._make_resolver())
+        self._free = self._session(self._observer)
+        self._guarded = self._session(_Guard(self._make_resolver()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._free.close()
+        await self._guarded.close()
+
+    def is_internal(self, asker: Endpoint) -> bool:
+        """Whether a registry is inside the user's network: because they said so, or by its addresses."""
+        return asker.internal or self._observer.is_internal(asker.host)
+
+    async def call(
+        self,
+        asker: Endpoint,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Upload | None = None,
+    ) -> Reply:
+        """Send one request on behalf of a registry; redirects are handed back, not followed.
+
+        Raises:
+            RegistryUnreachable: no connection, or no answer.
+            RegistryError: `url` leads inside, and the registry is outside.
+            TransferInterrupted: an upload broke off.
+        """
+        if not isinstance(body, Upload):
+            timeout = self._timeout(self._timeouts.stall)
+            try:
+                return Reply(await self._request(asker, method, url, headers, body, timeout), url)
+            except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+                raise _unreachable(url, asker, exc) from exc
+        return await self._upload(asker, method, url, headers, body)
+
+    async def _upload(
+        self, asker: Endpoint, method: str, url: str, headers: Mapping[str, str], body: Upload
+    ) -> Reply:
+        """Send a body piece by piece, each within its time: the library has no limit for sending."""
+        loop = asyncio.get_running_loop()
+        answered = False
+        try:
+            async with asyncio.timeout(self._timeouts.connect + self._timeouts.stall) as limit:
+
+                def within(seconds: float | None) -> None:
+                    # An early answer ends the waiting while the rest of the body is still being thrown away.
+                    if not answered and not limit.expired():
+                        limit.reschedule(None if seconds is None else loop.time() + seconds)
+
+                pieces = body.pieces(within, self._timeouts)
+                sized = {**headers, "Content-Length": str(body.size)}
+                timeout = self._timeout(self._timeouts.finish)
+                response = await self._request(asker, method, url, sized, pieces, timeout)
+                answered = True
+                return Reply(response, url)
+        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            if body.error is not None:
+                raise body.error from exc
+            raise _interrupted(url, exc) from exc
+
+    async def _request(
+        self,
+        asker: Endpoint,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | AsyncIterator[memoryview] | None,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - of the library, for each step of it
+    ) -> aiohttp.ClientResponse:
+        proxy = _proxy_for(url)
+        internal = self.is_internal(asker)
+        check_foreign(url, asker, internal=internal)
+        # With a proxy it is the proxy that resolves the name, and its own address may well be an inner one.
+        free = internal or proxy is not None or urlsplit(url).hostname == asker.host
+        session = self._free if free else self._guarded
+        return await session.request(
+            method,
+            URL(url, encoded=True),  # a signed URL is good only as it is spelled
+            headers=headers,
+            data=data,
+            proxy=proxy,
+            timeout=timeout,
+            allow_redirects=False,
+        )
+
+    def _timeout(self, silence: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=silence)
+
+    def _session(self, resolver: AbstractResolver) -> aiohttp.ClientSession:
+        # Not `trust_env`: it would also send passwords from a .netrc file to wherever a redirect leads.
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=resolver, limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            auto_decompress=False,
+            read_bufsize=_BUFFER,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+        )
+
+
+def _proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for a URL: `HTTPS_PROXY`, `HTTP_PROXY`, except for `NO_PROXY`."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc):
+        return None
+    return urllib.request.getproxies().get(parts.scheme)
+
+
+def _unreachable(url: str, asker: Endpoint, exc: Exception) -> RegistryError:
+    if isinstance(getattr(exc, "os_error", None), _InternalAddress):
+        return internal_refused(url, asker)
+    hint = "check the name, the network and the proxy settings"
+    if isinstance(exc, aiohttp.ClientSSLError):
+        hint = f"if `{asker.registry}` speaks plain HTTP, name it as an insecure registry"
+    return RegistryUnreachable(f"cannot reach `{origin(url)}` ({_reason(exc)})", hint=hint)
+
+
+def _interrupted(url: str, exc: Exception) -> TransferInterrupted:
+    return TransferInterrupted(
+        f"the connection to `{origin(url)}` broke off ({_reason(exc)})", hint="try again"
+    )
+
+
+def _reason(exc: Exception) -> str:
+    """Say in a few words what happened; never with the URL, which may be a signed one."""
+    if isinstance(exc, TimeoutError):
+        return "nothing came in time"
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError | ssl.CertificateError):
+        return "its certificate is not valid"
+    if isinstance(exc, aiohttp.ClientSSLError):
+        return "no secure connection is possible"
+    if isinstance(exc, aiohttp.InvalidURL):
+        return "that is no host"
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return "no such host"
+    if isinstance(exc, aiohttp.ClientHttpProxyError):
+        return f"the proxy answers with status {exc.status}"
+    number = exc.errno if isinstance(exc, OSError) else None
+    return os.strerror(number).lower() if number else "the connection was closed"
