@@ -1,0 +1,104 @@
+"""`list`: the models that are here; the module's own name leaves the built-in alone."""
+
+import time
+
+from modelrunner.cli.names import display_name, matches, short_id, sort_key, spellings
+from modelrunner.cli.output import emit, say, standard_json, table
+from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.session import Session
+from modelrunner.units import format_age
+from modelrunner.wire import ConfigView, ModelView
+
+HEADER = (
+    "MODEL NAME",
+    "PARAMETERS",
+    "QUANTIZATION",
+    "ARCHITECTURE",
+    "MODEL ID",
+    "CREATED",
+    "CONTEXT",
+    "SIZE",
+)
+_NO_NAME = "<none>"
+
+
+def configure(parser: Parser) -> None:
+    """Take an optional filter."""
+    parser.words("[MODEL]", most=1)
+    parser.switch("--json", help="List models in a JSON format")
+    parser.switch("--openai", help="List models in an OpenAI format")
+    parser.switch("-q", "--quiet", help="Only show model IDs")
+
+
+def run(args: Namespace, session: Session) -> int:
+    """Print a table, ids, or JSON; nothing but JSON when JSON is asked for."""
+    if args.quiet and args.openai:
+        raise args.parser.wrong("--quiet flag cannot be used with --openai flag")
+    wanted: str | None = args.words[0] if args.words else None
+    registry = session.settings.default_registry
+    if args.openai:
+        listing = session.client().openai_models()
+        if wanted is not None:
+            listing["data"] = [row for row in listing["data"] if matches(row["id"], wanted, registry)]
+        emit(standard_json(listing))
+        return 0
+    models = _matching(session.client().models(), wanted, registry)
+    if args.json:
+        emit(standard_json([_with_spellings(model) for model in models]))
+    elif args.quiet:
+        for model in models:
+            say(short_id(model["id"]))
+    else:
+        emit(table(HEADER, rows(models, time.time(), registry)))
+    return 0
+
+
+def rows(models: list[ModelView], now: float, registry: str = "") -> list[tuple[str, ...]]:
+    """Lay out one row for each tag, sorted by name; `now` is in Unix seconds."""
+    named = [
+        (display_name(tag, registry) if tag else _NO_NAME, model)
+        for model in models
+        for tag in model.get("tags") or [""]
+    ]
+    return [_row(name, model, now) for name, model in sorted(named, key=lambda row: sort_key(row[0]))]
+
+
+def _row(name: str, model: ModelView, now: float) -> tuple[str, ...]:
+    config = model.get("config") or ConfigView()
+    created = model.get("created", 0)
+    return (
+        name,
+        config.get("parameters", ""),
+        config.get("quantization", ""),
+        config.get("architecture", ""),
+        short_id(model["id"]),
+        f"{format_age(max(0.0, now - created))} ago" if created else "",
+        _context(config),
+        config.get("size", ""),
+    )
+
+
+def _context(config: ConfigView) -> str:
+    """The configured context size, else what the weights were trained for, in tokens."""
+    if size := config.get("context_size"):
+        return str(size)
+    header = config.get("gguf") or {}
+    architecture = config.get("architecture") or header.get("general.architecture", "")
+    return header.get(f"{architecture}.context_length", header.get("llama.context_length", ""))
+
+
+def _matching(models: list[ModelView], wanted: str | None, registry: str) -> list[ModelView]:
+    """Keep the models with a matching tag, and of their tags the matching ones."""
+    if wanted is None:
+        return models
+    return [
+        {**model, "tags": tags}
+        for model in models
+        if (tags := [tag for tag in model.get("tags") or [] if matches(tag, wanted, registry)])
+    ]
+
+
+def _with_spellings(model: ModelView) -> ModelView:
+    if not (tags := model.get("tags")):
+        return model
+    return {**model, "tags": list(dict.fromkeys(form for tag in tags for form in spellings(tag)))}

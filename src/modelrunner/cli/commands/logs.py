@@ -1,0 +1,23 @@
+"""`logs`: what the daemon and its engines wrote."""
+
+import sys
+from contextlib import closing
+
+from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.session import Session
+
+
+def configure(parser: Parser) -> None:
+    """Take nothing."""
+    parser.words("", most=0)
+    parser.switch("-f", "--follow", help="View logs with real-time streaming")
+    parser.switch("--no-engines", help="Exclude inference engine logs from the output")
+
+
+def run(args: Namespace, session: Session) -> int:
+    """Copy the logs to stdout, byte for byte."""
+    with closing(session.client().logs(follow=args.follow, engines=not args.no_engines)) as pieces:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+    return 0

@@ -1,0 +1,66 @@
+"""`ps`: what is in memory, and until when."""
+
+from datetime import UTC, datetime
+
+from modelrunner.cli.names import display_name, short_id
+from modelrunner.cli.output import emit, table
+from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.session import Session
+from modelrunner.errors import InvalidRequest
+from modelrunner.units import format_age, parse_duration
+from modelrunner.wire import RunningModel
+
+HEADER = ("MODEL NAME", "BACKEND", "MODE", "UNTIL")
+_DEFAULT_KEEP_ALIVE = 300.0  # seconds
+
+
+def configure(parser: Parser) -> None:
+    """Take nothing."""
+    parser.words("", most=0)
+
+
+def run(_: Namespace, session: Session) -> int:
+    """Print a table."""
+    registry = session.settings.default_registry
+    now = datetime.now(UTC)
+    rows = sorted(
+        (_name(model["model_name"], registry), model["backend_name"], model["mode"], until(model, now))
+        for model in session.client().running()
+    )
+    emit(table(HEADER, rows))
+    return 0
+
+
+def until(model: RunningModel, now: datetime) -> str:
+    """Say how long a model stays loaded if nobody asks for it."""
+    if model.get("loading"):
+        return "Loading..."
+    keep_alive = _keep_alive(model.get("keep_alive", ""))
+    if keep_alive < 0:
+        return "Forever"
+    last_used = _moment(model.get("last_used", ""))
+    idle = 0.0 if model.get("in_use") or last_used is None else (now - last_used).total_seconds()
+    left = keep_alive - max(0.0, idle)
+    return f"{format_age(left)} from now" if left > 0 else "Expiring"
+
+
+def _keep_alive(text: str) -> float:
+    try:
+        return parse_duration(text) if text else _DEFAULT_KEEP_ALIVE
+    except InvalidRequest:
+        return _DEFAULT_KEEP_ALIVE
+
+
+def _moment(text: str) -> datetime | None:
+    """Read a time stamp; the year 1, which is how "never" is written, is none."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None or moment.year <= 1:
+        return None
+    return moment
+
+
+def _name(name: str, registry: str) -> str:
+    return short_id(name) if name.startswith("sha256:") else display_name(name.lower(), registry)

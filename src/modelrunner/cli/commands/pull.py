@@ -1,0 +1,35 @@
+"""`pull`: fetch a model from a registry or from Hugging Face."""
+
+import sys
+from contextlib import closing
+from typing import TextIO
+
+from modelrunner.cli.output import say
+from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.progress import announce_retry, follow
+from modelrunner.cli.session import Session
+
+_HUGGING_FACE = ("hf.co/", "huggingface.co/")
+
+
+def configure(parser: Parser) -> None:
+    """Take one model."""
+    parser.words("MODEL", least=1, most=1)
+
+
+def run(args: Namespace, session: Session) -> int:
+    """Pull, then print how it went."""
+    say(pull(session, args.words[0], sys.stdout))
+    return 0
+
+
+def pull(session: Session, name: str, plain: TextIO) -> str:
+    """Pull a model and show its progress; returns the sentence of its success."""
+    lines = session.client().pull(name, token_for(name, session), on_retry=announce_retry("download"))
+    with closing(lines):
+        return follow(lines, "pull", plain)
+
+
+def token_for(name: str, session: Session) -> str | None:
+    """The token of Hugging Face, for its models and for no other registry."""
+    return session.settings.hf_token if name.startswith(_HUGGING_FACE) else None

@@ -1,0 +1,24 @@
+"""`push`: send a model to its registry."""
+
+import sys
+from contextlib import closing
+
+from modelrunner.cli.commands.pull import token_for
+from modelrunner.cli.output import say
+from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.progress import announce_retry, follow
+from modelrunner.cli.session import Session
+
+
+def configure(parser: Parser) -> None:
+    """Take one model."""
+    parser.words("MODEL", least=1, most=1)
+
+
+def run(args: Namespace, session: Session) -> int:
+    """Push, then print how it went."""
+    name = args.words[0]
+    lines = session.client().push(name, token_for(name, session), on_retry=announce_retry("push"))
+    with closing(lines):
+        say(follow(lines, "push", sys.stdout))
+    return 0

@@ -1,0 +1,38 @@
+"""`version`: of the client and of the daemon it talks to."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from modelrunner import __version__
+from modelrunner.cli.endpoint import KIND
+from modelrunner.cli.output import clean, say
+from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.session import Session
+from modelrunner.errors import RunnerError
+
+_PATIENCE = 5.0  # seconds
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "AMD64": "amd64", "ARM64": "arm64"}
+_SYSTEMS = {"win32": "windows"}
+
+
+def configure(parser: Parser) -> None:
+    """Take nothing."""
+    parser.words("", most=0)
+
+
+def run(_: Namespace, session: Session) -> int:
+    """Print both versions; a daemon that is not there is no failure."""
+    try:
+        server = f"v{clean(session.client(start=False, patience=_PATIENCE).version()).removeprefix('v')}"
+    except RunnerError:
+        server = "(not reachable)"
+    say(f"Client:\n Version:    v{__version__}\n OS/Arch:    {system(session.environ)}\n")
+    say(f"Server:\n Version:    {server}\n Engine:     {KIND}")
+    return 0
+
+
+def system(environ: Mapping[str, str]) -> str:
+    """Name operating system and processor as Go does: `linux/amd64`."""
+    machine = environ.get("PROCESSOR_ARCHITECTURE", "") if sys.platform == "win32" else os.uname().machine
+    return f"{_SYSTEMS.get(sys.platform, sys.platform)}/{_MACHINES.get(machine, machine)}"

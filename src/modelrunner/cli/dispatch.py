@@ -1,0 +1,143 @@
+"""Which command the arguments ask for, in every form in which docker, Compose and people call us."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import NamedTuple, cast
+
+from modelrunner import __version__
+from modelrunner.cli import table
+from modelrunner.cli.output import emit, say
+from modelrunner.cli.parse import HelpAsked, Namespace, Parser, UsageError, unknown_flag
+from modelrunner.cli.session import Session
+
+PLUGIN_MARK = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
+# docker's own flags arrive in front of `model`; they steer docker's client, not ours.
+_GLOBAL_VALUES = frozenset(
+    {"--config", "-c", "--context", "-H", "--host", "-l", "--log-level"}
+    | {"--tlscacert", "--tlscert", "--tlskey"}
+)
+_GLOBAL_SWITCHES = frozenset({"-D", "--debug", "--tls", "--tlsverify"})
+_HELP = frozenset({"-h", "--help"})
+
+
+class Invocation(NamedTuple):
+    """The words that are ours, and docker's `--config` when it was given."""
+
+    words: list[str]
+    config: str | None
+
+
+def dispatch(arguments: Sequence[str], environ: Mapping[str, str], *, standalone: bool) -> int:
+    """Find the command, parse its arguments and run it; the exit code.
+
+    Raises:
+        RunnerError: whatever the command fails with, or a wrong command line.
+    """
+    words, config = (list(arguments), None) if standalone else strip_docker(arguments)
+    if config is not None:
+        environ = {**environ, "DOCKER_CONFIG": config}
+    session = Session("dmr" if standalone else "docker model", environ)
+    if PLUGIN_MARK in environ and not standalone:
+        from modelrunner.cli.plugin import follow_docker
+
+        follow_docker(environ)
+    if words[:1] == ["__complete"]:
+        from modelrunner.cli.complete import complete
+
+        return complete(words[1:], session, standalone=standalone)
+    if standalone and words[:1] in (["--version"], ["-v"]):
+        say(f"dmr version v{__version__}")
+        return 0
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    if not words or words[0] in _HELP:
+        emit(overview(session.program, standalone=standalone))
+        return 0
+    return _run(words[0], words[1:], session, standalone=standalone)
+
+
+def strip_docker(arguments: Sequence[str]) -> Invocation:
+    """Take off docker's global flags and the word `model`, in the order in which docker passes them.
+
+    `--log-level error model ls -q` becomes `ls -q`, `help model ls` becomes `help ls`.
+    """
+    config: str | None = None
+    left = list(arguments)
+    seen_model = False
+    while left:
+        word = left[0]
+        flag, _, value = word.partition("=")
+        if word in _GLOBAL_VALUES and len(left) > 1:
+            config = left[1] if flag == "--config" else config
+            del left[:2]
+        elif word in _GLOBAL_SWITCHES or (value and flag in _GLOBAL_VALUES | _GLOBAL_SWITCHES):
+            config = value if flag == "--config" else config
+            del left[0]
+        elif word == "model" and not seen_model:
+            seen_model = True
+            del left[0]
+        else:
+            break
+    if left[:2] in (["help", "model"], ["__complete", "model"]):
+        del left[1]
+    return Invocation(left, config)
+
+
+def overview(program: str, *, standalone: bool) -> str:
+    """Lay out the list of commands as the docker CLI does."""
+    rows = list(table.listed(standalone=standalone))
+    width = max(len(name) for name, _ in rows)
+    commands = "".join(f"  {name:<{width}}   {entry.summary}\n" for name, entry in rows)
+    return (
+        f"Usage:  {program} COMMAND\n\nDocker Model Runner\n\nCommands:\n{commands}\n"
+        f"Run '{program} COMMAND --help' for more information on a command.\n"
+    )
+
+
+def build_parser(name: str, entry: table.Entry, program: str) -> Parser:
+    """Build the parser of one command, and of no other."""
+    parser = Parser(program, name, entry.summary)
+    _module(entry).configure(parser)
+    return parser
+
+
+class Command(NamedTuple):
+    """What a module below `cli.commands` offers."""
+
+    configure: Callable[[Parser], None]
+    run: Callable[[Namespace, Session], int]
+
+
+def _module(entry: table.Entry) -> Command:
+    module = import_module(f"modelrunner.cli.commands.{entry.module}")
+    return Command(
+        cast("Callable[[Parser], None]", module.configure),
+        cast("Callable[[Namespace, Session], int]", module.run),
+    )
+
+
+def _run(word: str, arguments: Sequence[str], session: Session, *, standalone: bool) -> int:
+    found = table.find(word, standalone=standalone)
+    if found is None:
+        raise _unknown(word, session.program, standalone=standalone)
+    name, entry = found
+    parser = build_parser(name, entry, session.program)
+    try:
+        args = parser.read(arguments)
+    except HelpAsked as help_asked:
+        emit(str(help_asked))
+        return 0
+    args.parser = parser
+    return _module(entry).run(args, session)
+
+
+def _unknown(word: str, program: str, *, standalone: bool) -> UsageError:
+    if word.startswith("-"):
+        return UsageError(f"{unknown_flag(word)}\n\nSee '{program} --help'")
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [name for name, _ in table.listed(standalone=standalone)], n=1)
+    return UsageError(
+        f'unknown command "{word}" for "{program.rpartition(" ")[2]}"',
+        hint=f"did you mean `{program} {near[0]}`?" if near else f"see `{program} --help`",
+    )

@@ -1,0 +1,65 @@
+"""Tables, JSON and messages as people and scripts read them: data to stdout, everything else to stderr."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TextIO
+
+from modelrunner.errors import RunnerError
+
+# What a terminal would obey: C0 and C1 controls and DEL. Names and metadata come from registries.
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd")
+
+
+def clean(text: str) -> str:
+    """Replace control characters, so that no text from outside moves the cursor or hides a line."""
+    return text.translate(_CONTROLS)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out rows without borders: left-aligned, each cell followed by two spaces."""
+    lines = [list(header), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "".join(
+        "".join(f"{cell:<{width}}  " for cell, width in zip(line, widths, strict=True)) + "\n"
+        for line in lines
+    )
+
+
+def standard_json(document: object, indent: int = 4) -> str:
+    """Print JSON as the reference does: indented, nothing escaped that need not be, a final newline."""
+    return json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
+
+
+def emit(text: str) -> None:
+    """Print data that brings its own line ends."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def say(text: str = "") -> None:
+    """Print a line of data."""
+    emit(f"{text}\n")
+
+
+def note(text: str = "") -> None:
+    """Print a line for the person at the terminal."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person watches the stream; a closed or missing one is nobody's terminal."""
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def render_error(error: RunnerError) -> str:
+    """Say what went wrong and, after an empty line, what to do about it."""
+    message = "\n".join(clean(line) for line in error.message.splitlines()) or "something went wrong"
+    text = f"error: {message}\n"
+    if error.hint:
+        text += f"\nhint: {clean(error.hint)}\n"
+    return text

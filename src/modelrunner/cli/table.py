@@ -1,0 +1,51 @@
+"""The one list of commands: name, module, and the line that help prints. Nothing is imported from here."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command: the module below `cli.commands` that implements it, and its line in the help."""
+
+    module: str
+    summary: str
+    hidden: bool = False
+    standalone: bool = False  # belongs to `dmr` only
+
+
+COMMANDS: dict[str, Entry] = {
+    "configure": Entry("configure", "Configure how a model is run", hidden=True),
+    "df": Entry("df", "Show disk usage"),
+    "inspect": Entry("inspect", "Display detailed information on one model"),
+    "list": Entry("list_", "List the models pulled to your local environment"),
+    "logs": Entry("logs", "Fetch the daemon's and the engines' logs"),
+    "package": Entry("package", "Package a GGUF file as an OCI artifact"),
+    "ps": Entry("ps", "List running models"),
+    "pull": Entry("pull", "Pull a model from a registry"),
+    "purge": Entry("purge", "Remove all models"),
+    "push": Entry("push", "Push a model to a registry"),
+    "rm": Entry("rm", "Remove local models"),
+    "run": Entry("run", "Run a model and interact with it, by a prompt or in a chat"),
+    "serve": Entry("serve", "Run the daemon in the foreground", standalone=True),
+    "status": Entry("status", "Check whether the daemon is running"),
+    "tag": Entry("tag", "Tag a model"),
+    "unload": Entry("unload", "Unload running models"),
+    "version": Entry("version", "Show the versions of client and daemon"),
+}
+ALIASES = {"config": "configure", "ls": "list", "stop": "unload"}
+
+
+def find(word: str, *, standalone: bool) -> tuple[str, Entry] | None:
+    """Look a typed word up; the canonical name and its entry."""
+    name = ALIASES.get(word, word)
+    entry = COMMANDS.get(name)
+    if entry is None or (entry.standalone and not standalone):
+        return None
+    return name, entry
+
+
+def listed(*, standalone: bool) -> Iterator[tuple[str, Entry]]:
+    """The commands that help and completion show, by name."""
+    for name, entry in sorted(COMMANDS.items()):
+        if not entry.hidden and (standalone or not entry.standalone):
+            yield name, entry

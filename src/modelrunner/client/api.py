@@ -1,0 +1,208 @@
+"""The API as methods: one for each route that the command line needs."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import cast
+from urllib.parse import quote
+
+from modelrunner import errors, wire
+from modelrunner.client.streams import PIECE, Message, Piece, read_answer, read_progress
+from modelrunner.client.transport import ACCEPT, Address, Transport
+from modelrunner.errors import RunnerError
+
+RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds, before each further try of a pull or push
+CHAT = "/engines/v1/chat/completions"
+
+# Closing one closes its connection.
+Transfer = Generator[wire.ProgressLine, None, None]
+
+_ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
+
+
+class Client:
+    """The API as methods. Every one raises the daemon's own error, rebuilt from its code."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        user_agent: str,
+        revive: Callable[[], None] | None = None,
+        patience: float | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`revive` is called once when nobody listens, and starts a daemon. `patience` is in seconds."""
+        self._transport = Transport(address, user_agent=user_agent, revive=revive, patience=patience)
+        self._pause = pause
+
+    @property
+    def address(self) -> Address:
+        """Where requests go."""
+        return self._transport.address
+
+    # Models
+
+    def models(self) -> list[wire.ModelView]:
+        """List the models that are here."""
+        return cast("list[wire.ModelView]", self._transport.call(list[object], "GET", "/models"))
+
+    def model(self, name: str, *, remote: bool = False) -> wire.ModelView:
+        """Describe one model; `remote` asks its registry instead of the store."""
+        query = {"remote": "true"} if remote else {}
+        return cast(
+            "wire.ModelView", self._transport.call(dict[str, object], "GET", _path(name), query=query)
+        )
+
+    def openai_models(self) -> wire.OpenAIModelList:
+        """List the models as OpenAI's API does."""
+        return cast(
+            "wire.OpenAIModelList", self._transport.call(dict[str, object], "GET", "/engines/v1/models")
+        )
+
+    def openai_model(self, name: str) -> wire.OpenAIModel:
+        """Describe one model as OpenAI's API does."""
+        path = f"/engines/v1{_path(name)}"
+        return cast("wire.OpenAIModel", self._transport.call(dict[str, object], "GET", path))
+
+    def pull(
+        self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
+    ) -> Transfer:
+        """Pull a model; yields its progress until it is here. `on_retry` is told the attempt and the wait."""
+        body = wire.PullRequest({"from": name})
+        if token:
+            body["bearer-token"] = token
+        return self._transfer("download", "/models/create", body, on_retry)
+
+    def push(
+        self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
+    ) -> Transfer:
+        """Push a model; yields its progress until it is there."""
+        body = wire.PushRequest({"bearer-token": token}) if token else wire.PushRequest({})
+        return self._transfer("push", _path(name, "push"), body, on_retry)
+
+    def load(self, archive: Iterable[bytes], size: int) -> Transfer:
+        """Send a model as a tar archive of exactly `size` bytes; it gets no tag."""
+        headers = {"Content-Type": "application/x-tar", "Content-Length": str(size)}
+        return self._progress("/models/load", archive, headers)
+
+    def repackage(self, name: str, request: wire.RepackageRequest) -> None:
+        """Make a variant that shares the layers of `name`."""
+        self._transport.do("POST", _path(name, "repackage"), request)
+
+    def tag(self, name: str, repository: str, tag: str) -> None:
+        """Give a model another name."""
+        self._transport.do("POST", _path(name, "tag"), query={"repo": repository, "tag": tag})
+
+    def remove(self, name: str, *, force: bool) -> list[wire.Removal]:
+        """Remove a tag, and the model with its last one."""
+        query = {"force": "true" if force else "false"}
+        return cast(
+            "list[wire.Removal]", self._transport.call(list[object], "DELETE", _path(name), query=query)
+        )
+
+    def purge(self) -> None:
+        """Remove every model."""
+        self._transport.do("DELETE", "/models/purge")
+
+    # Engines
+
+    def status(self) -> dict[str, str]:
+        """Tell each engine's state as text."""
+        return cast("dict[str, str]", self._transport.call(dict[str, object], "GET", "/engines/status"))
+
+    def running(self) -> list[wire.RunningModel]:
+        """List what is in memory."""
+        return cast("list[wire.RunningModel]", self._transport.call(list[object], "GET", "/engines/ps"))
+
+    def disk_usage(self) -> wire.DiskUsage:
+        """Tell what models and engines take on disk."""
+        return cast("wire.DiskUsage", self._transport.call(dict[str, object], "GET", "/engines/df"))
+
+    def unload(self, request: wire.UnloadRequest) -> wire.UnloadReply:
+        """Unload idle models; returns when their engines are gone."""
+        return cast(
+            "wire.UnloadReply",
+            self._transport.call(dict[str, object], "POST", "/engines/unload", body=request),
+        )
+
+    def configure(self, request: wire.ConfigureRequest) -> None:
+        """Say how a model is to be run from now on."""
+        self._transport.do("POST", "/engines/_configure", request)
+
+    def configurations(self, name: str | None = None) -> list[wire.ConfigurationView]:
+        """List what was configured, for all models or for one."""
+        reply = self._transport.call(
+            list[object], "GET", "/engines/_configure", query={"model": name} if name else {}
+        )
+        return cast("list[wire.ConfigurationView]", reply)
+
+    # The daemon
+
+    def version(self) -> str:
+        """Tell the daemon's version."""
+        reply = self._transport.call(dict[str, object], "GET", "/version")
+        return str(reply.get("version", "unknown"))
+
+    def logs(self, *, follow: bool, engines: bool) -> Generator[bytes, None, None]:
+        """Yield the logs as they are, in pieces; with `follow` until the daemon or the caller ends it."""
+        query = {"follow": str(follow).lower(), "no-engines": str(not engines).lower()}
+        with self._transport.open("GET", "/logs", query=query) as response:
+            while piece := response.read1(PIECE):
+                yield piece
+
+    # Chat
+
+    def preload(self, name: str) -> None:
+        """Load a model; returns once its engine is ready."""
+        body = {"model": name, "messages": [], "stream": False}
+        with self._transport.open("POST", CHAT, body=body, headers={wire.PRELOAD_HEADER: "true"}) as response:
+            response.read()
+
+    def chat(self, name: str, messages: Sequence[Message]) -> Generator[Piece, None, None]:
+        """Ask a model and yield its answer as it comes.
+
+        Raises:
+            EngineFailed: the stream ended before the answer did.
+        """
+        body = {"model": name, "messages": messages, "stream": True}
+        accept = {"Accept": f"text/event-stream, {ACCEPT}"}
+        with self._transport.open("POST", CHAT, body=body, headers=accept) as response:
+            yield from read_answer(response)
+
+    # Transfers
+
+    def _transfer(
+        self, verb: str, path: str, body: object, on_retry: Callable[[int, float], None]
+    ) -> Transfer:
+        """Follow a pull or push; when the way there breaks, try again, which resumes."""
+        for attempt, delay in enumerate((*RETRY_DELAYS, None), start=1):
+            try:
+                yield from self._progress(path, body)
+            except RunnerError as exc:
+                if not exc.detail.get("transient"):
+                    raise
+                if delay is None:
+                    message = f"{verb} failed after {len(RETRY_DELAYS)} retries: {exc.message}"
+                    raise errors.rebuild(exc.code, message, exc.hint) from exc
+                on_retry(attempt, delay)
+                self._pause(delay)
+            else:
+                return
+
+    def _progress(self, path: str, body: object, headers: Mapping[str, str] | None = None) -> Transfer:
+        with self._transport.open("POST", path, body=body, headers=headers) as response:
+            yield from read_progress(response)
+
+
+def _path(name: str, action: str = "") -> str:
+    """Name a model's route; slashes and colons stay, because the route takes the name as it is written.
+
+    A model called `purge` must not be taken for the route that removes everything, so it gets its tag.
+
+    Raises:
+        InvalidReference: there is no name.
+    """
+    if not name.strip():
+        raise errors.InvalidReference("empty model name", hint="`list` shows the models that are here")
+    tag = ":latest" if name.rpartition("/")[2] in _ROUTES else ""
+    return f"/models/{quote(name, safe='/:@')}{tag}{f'/{action}' if action else ''}"

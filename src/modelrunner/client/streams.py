@@ -1,0 +1,152 @@
+"""Reads the daemon's two kinds of stream, progress lines and answers; knows no sockets."""
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn, Protocol, TypedDict, cast
+
+from modelrunner import errors, wire
+from modelrunner.client.transport import TRANSIENT, document_error, shown
+from modelrunner.errors import EngineFailed, RunnerError
+
+_MAX_STRAY = 4096  # bytes of a wrong answer that are shown
+PIECE = 64 * 1024  # bytes
+
+
+class Body(Protocol):
+    """What is read here: as much as there is, at most so many bytes; nothing at the end."""
+
+    def read1(self, n: int = -1, /) -> bytes:
+        """Return what has arrived."""
+        ...
+
+
+class Usage(NamedTuple):
+    """Tokens of one exchange."""
+
+    prompt: int
+    completion: int
+    total: int
+
+
+class Piece(NamedTuple):
+    """A part of a streamed answer; usually only one field is filled."""
+
+    content: str = ""
+    reasoning: str = ""
+    notice: str = ""
+    usage: Usage | None = None
+
+
+class Message(TypedDict):
+    """One message of a chat."""
+
+    role: str
+    content: str | list[dict[str, object]]
+
+
+def read_progress(body: Body) -> Iterator[wire.ProgressLine]:
+    """Read a transfer's lines up to its success.
+
+    Raises:
+        RunnerError: the transfer failed, ended without a result, or this is no progress at all.
+    """
+    stray = b""
+    understood = succeeded = False
+    for raw in _lines(body):
+        line = _progress_line(raw)
+        if line is None:
+            stray = stray or raw
+            continue
+        if line["type"] == "error":
+            _raise_line(line)
+        understood, succeeded = True, succeeded or line["type"] == "success"
+        yield line
+    if succeeded:
+        return
+    if stray and not understood:
+        raise RunnerError(
+            f"unexpected response from server (not valid progress data): {shown(stray, _MAX_STRAY)}"
+        )
+    raise RunnerError("the daemon ended the transfer without a result", detail=TRANSIENT)
+
+
+def read_answer(body: Body) -> Iterator[Piece]:
+    """Read an answer: server-sent events, or one JSON document, after any number of plain lines."""
+    finished = begun = False
+    document = b""
+    for raw in _lines(body):
+        text = raw.strip()
+        if document or text.startswith(b"{"):
+            document += raw + b"\n"
+        elif text.startswith(b"data:"):
+            begun = True
+            data = text.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            piece, ended = _chunk(data)
+            finished = finished or ended
+            yield piece
+        elif text.startswith(b"error:"):
+            _chunk(text.removeprefix(b"error:").strip())
+        elif text and not begun and not text.startswith((b":", b"event:")):
+            yield Piece(notice=text.decode(errors="replace"))
+    if document:
+        yield _chunk(document)[0]
+    elif not finished:
+        raise EngineFailed(
+            "the answer was cut off: the stream ended early", hint="the `logs` command shows why"
+        )
+
+
+def _lines(body: Body) -> Iterator[bytes]:
+    """Split a stream into lines as soon as they are complete; the last one may lack its end."""
+    rest = b""
+    while piece := body.read1(PIECE):
+        *complete, rest = (rest + piece).split(b"\n")
+        yield from complete
+    if rest:
+        yield rest
+
+
+def _progress_line(raw: bytes) -> wire.ProgressLine | None:
+    text = raw.decode(errors="replace").strip()
+    if "&" in text and not text.startswith('{"'):
+        from html import unescape  # noqa: PLC0415 - 2 ms that only older daemons cost
+
+        text = unescape(text)  # Docker's daemon escapes lines for clients that do not ask for JSON
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(line, dict) or "type" not in line:
+        return None
+    layer = line.get("layer")
+    known = {"size": 0, "current": 0, **layer} if isinstance(layer, dict) else {"size": 0, "current": 0}
+    return cast("wire.ProgressLine", {"message": "", "total": 0, "mode": "pull", **line, "layer": known})
+
+
+def _raise_line(line: wire.ProgressLine) -> NoReturn:
+    message = str(line.get("message", "")).strip().removeprefix("Error: ")
+    raise errors.rebuild(line.get("code", ""), message or "the transfer failed", line.get("hint"))
+
+
+def _chunk(data: bytes) -> tuple[Piece, bool]:
+    """Read one event, or a whole answer; the second value tells whether the answer is complete.
+
+    Source: OpenAI API reference, "The chat completion chunk object"; `reasoning_content` as llama.cpp has it.
+    """
+    try:
+        event = json.loads(data)
+        if event.get("error"):
+            raise document_error(event, 500)
+        choice = (event.get("choices") or [{}])[0]
+        delta = choice.get("delta") or choice.get("message") or {}
+        counted = event.get("usage")
+        usage = counted and Usage(
+            *(int(counted.get(f"{key}_tokens") or 0) for key in ("prompt", "completion", "total"))
+        )
+        reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+        piece = Piece(content=delta.get("content") or "", reasoning=reasoning, usage=usage or None)
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise EngineFailed(f"the answer cannot be read: {shown(data, 200)}") from exc
+    return piece, choice.get("finish_reason") is not None

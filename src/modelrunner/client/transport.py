@@ -1,0 +1,271 @@
+"""One request, one connection: TCP, TLS or a Unix socket, and errors as the daemon meant them."""
+
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar, cast
+from urllib.parse import urlencode
+
+from modelrunner import errors, wire
+from modelrunner.errors import DaemonUnreachable, EngineFailed, RunnerError
+
+TRANSIENT = {"transient": True}  # the mark of errors after which another try makes sense
+
+ACCEPT = f"application/json, {wire.ERROR_MEDIA_TYPE}"
+_CONNECT_PATIENCE = 10.0  # seconds
+_MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
+_TRANSIENT_CODES = frozenset({"busy", "shutting_down"})
+_BY_STATUS: dict[int, type[RunnerError]] = {
+    400: errors.InvalidRequest,
+    401: errors.Unauthorized,
+    403: errors.Forbidden,
+    404: errors.ModelNotFound,
+    409: errors.Conflict,
+    412: errors.EngineNotInstalled,
+    413: errors.RequestTooLarge,
+    422: errors.UnsupportedModel,
+    504: errors.NotReadyInTime,
+    507: errors.InsufficientMemory,
+}
+_Shape = TypeVar("_Shape", list[object], dict[str, object])
+
+
+class Tls(NamedTuple):
+    """How the daemon's certificate is judged; `authority` is the path of a PEM file."""
+
+    authority: str | None
+    verify: bool
+
+
+class Address(NamedTuple):
+    """Where a daemon listens: the Unix socket when there is one, else host and port."""
+
+    host: str = "127.0.0.1"
+    port: int = 12434
+    socket: str | None = None
+    prefix: str = ""
+    tls: Tls | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a final slash."""
+        if self.socket is not None:
+            return f"unix://{self.socket}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}{self.prefix}"
+
+
+class Transport:
+    """Sends requests to one address; asks `revive` once to start a daemon when nobody listens there."""
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        user_agent: str,
+        revive: Callable[[], None] | None = None,
+        patience: float | None = None,
+    ) -> None:
+        """`patience` bounds the wait for each piece of an answer, in seconds; None waits for ever."""
+        self.address = address
+        self._user_agent = user_agent
+        self._revive = revive
+        self._patience = patience
+        self._answered = False
+
+    def call(
+        self,
+        shape: type[_Shape],
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> _Shape:
+        """Exchange JSON; the answer is a list or an object as `shape` says, or this is no daemon of ours."""
+        with self.open(method, path, query=query, body=body) as response:
+            raw = response.read()
+        try:
+            document = json.loads(raw)
+        except ValueError:
+            document = None
+        if not isinstance(document, getattr(shape, "__origin__", shape)):
+            raise self._not_ours(raw)
+        return cast("_Shape", document)
+
+    def do(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> None:
+        """Exchange what only the status tells."""
+        with self.open(method, path, query=query, body=body) as response:
+            response.read()
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request and hand out the response; whatever happens, the connection is closed."""
+        connection = self._connect()
+        try:
+            target = f"{self.address.prefix}{path}{f'?{urlencode(query)}' if query else ''}"
+            response = self._send(connection, method, target, body, headers or {})
+            self._answered = True
+            with response:
+                if response.status >= 400:
+                    raise _status_error(response)
+                yield response
+        except (OSError, http.client.HTTPException) as exc:
+            raise DaemonUnreachable(
+                f"the connection to the daemon broke: {_reason(exc)}",
+                hint="the `logs` command shows why",
+                detail=TRANSIENT,
+            ) from exc
+        finally:
+            connection.close()
+
+    def _send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: object,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:
+        sent = {"Accept": ACCEPT, "User-Agent": self._user_agent, "Connection": "close", **headers}
+        raw: bytes | Iterable[bytes] | None = None
+        if "Content-Length" in sent:
+            raw = cast("Iterable[bytes]", body)
+        elif body is not None:
+            raw = json.dumps(body, ensure_ascii=False).encode()
+            sent["Content-Type"] = "application/json"
+        try:
+            connection.request(method, target, raw, sent)
+        except (BrokenPipeError, ConnectionResetError):
+            # An upload may be refused half-way; the answer that says why is waiting to be read.
+            return connection.getresponse()
+        return connection.getresponse()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        connection = self._new_connection()
+        try:
+            try:
+                connection.connect()
+            except (ConnectionRefusedError, FileNotFoundError):
+                if self._revive is None:
+                    raise
+                self._revive()
+                connection.connect()
+        except OSError as exc:
+            connection.close()
+            raise self._unreachable(exc) from exc
+        except BaseException:
+            connection.close()
+            raise
+        connection.sock.settimeout(self._patience)
+        return connection
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        where = self.address
+        if where.tls is None:
+            return _Connection(where)
+        context = ssl.create_default_context(cafile=where.tls.authority)
+        if not where.tls.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return http.client.HTTPSConnection(where.host, where.port, timeout=_CONNECT_PATIENCE, context=context)
+
+    def _unreachable(self, exc: OSError) -> DaemonUnreachable:
+        # A daemon that never answered will not in a few seconds; one that did may be restarting.
+        return DaemonUnreachable(
+            f"no daemon answers at `{self.address.url}`: {_reason(exc)}",
+            hint="start one with `dmr serve`, or set MODEL_RUNNER_HOST to where one runs",
+            detail=TRANSIENT if self._answered else None,
+        )
+
+    def _not_ours(self, raw: bytes) -> RunnerError:
+        return RunnerError(
+            f"unexpected answer from `{self.address.url}`: {shown(raw, 200)}",
+            hint="another program may be listening there; set MODEL_RUNNER_HOST",
+        )
+
+
+class _Connection(http.client.HTTPConnection):
+    """Plain HTTP over TCP or a Unix socket."""
+
+    def __init__(self, where: Address) -> None:
+        super().__init__("localhost" if where.socket is not None else where.host, where.port)
+        self._where = where
+
+    def connect(self) -> None:
+        where = self._where
+        if where.socket is not None:
+            self.sock = _dial(socket.AF_UNIX, where.socket)
+        elif where.host.replace(".", "").isdigit():
+            # An address needs no resolver, and skipping it saves the import of a codec: 2 ms.
+            self.sock = _dial(socket.AF_INET, (where.host, where.port))
+        else:
+            self.sock = socket.create_connection((where.host, where.port), _CONNECT_PATIENCE)
+
+
+def _dial(family: socket.AddressFamily, address: str | tuple[str, int]) -> socket.socket:
+    dialled = socket.socket(family)
+    try:
+        dialled.settimeout(_CONNECT_PATIENCE)
+        dialled.connect(address)
+    except BaseException:
+        dialled.close()
+        raise
+    return dialled
+
+
+def _status_error(response: http.client.HTTPResponse) -> RunnerError:
+    status = response.status
+    raw = response.read(_MAX_ERROR)
+    try:
+        document = json.loads(raw)
+    except ValueError:
+        document = None
+    if isinstance(document, dict) and document.get("error"):
+        return document_error(document, status)
+    text = raw.decode(errors="replace").strip() or f"the daemon answered {status} {response.reason}"
+    if status == 503:
+        return DaemonUnreachable(
+            f"Docker Model Runner is not running: {text}",
+            hint="start it and try again: `dmr serve`",
+            detail={"status": status, "transient": True},
+        )
+    detail = {"status": status, "transient": status in {502, 504}}
+    return _BY_STATUS.get(status, RunnerError)(text, detail=detail)
+
+
+def document_error(document: Mapping[str, object], status: int) -> RunnerError:
+    """Rebuild an error from our form, or from what an engine or another server says in OpenAI's."""
+    error = document["error"]
+    fields: Mapping[str, object] = error if isinstance(error, dict) else {"message": error}
+    message, code, hint = (fields.get(key) for key in ("message", "code", "hint"))
+    text = str(message or "the daemon gave no reason")
+    if not isinstance(code, str):
+        cls = _BY_STATUS.get(status, EngineFailed if status == 500 else RunnerError)
+        return cls(text, detail={"status": status, "transient": status in {502, 503, 504}})
+    rebuilt = errors.rebuild(code, text, str(hint) if hint else None)
+    rebuilt.detail = {"status": status, "transient": code in _TRANSIENT_CODES}
+    return rebuilt
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, OSError) and exc.strerror:
+        return exc.strerror.lower()
+    return str(exc) or type(exc).__name__
+
+
+def shown(raw: bytes, limit: int) -> str:
+    """Print the beginning of an answer that was not expected, at most `limit` bytes."""
+    text = raw[:limit].decode(errors="replace").strip()
+    return f"{text}...[truncated]" if len(raw) > limit else text or "(nothing)"

@@ -1,0 +1,301 @@
+"""The commands on what runs: ps, df, unload, configure, status, version, logs."""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from modelrunner import __version__
+from modelrunner.cli.commands.configure import canonical_keep_alive
+from modelrunner.cli.commands.ps import until
+from modelrunner.cli.commands.status import Backend, backends
+from modelrunner.wire import RunningModel
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Daemon, Run
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+def test_ps_shows_names_without_their_defaults(daemon: "Daemon", dmr: "Run") -> None:
+    """Ids by twelve digits, names in lower case."""
+    model = {"backend_name": "llama.cpp", "mode": "completion", "last_used": "0001-01-01T00:00:00Z"}
+    daemon.json(
+        "GET",
+        "/engines/ps",
+        [
+            {**model, "model_name": "docker.io/ai/SmolLM2:latest"},
+            {**model, "model_name": "sha256:" + "c" * 64},
+        ],
+    )
+
+    lines = dmr("ps").out.splitlines()
+
+    assert lines[0].split() == ["MODEL", "NAME", "BACKEND", "MODE", "UNTIL"]
+    assert lines[1].split() == ["cccccccccccc", "llama.cpp", "completion", "5", "minutes", "from", "now"]
+    assert lines[2].startswith("smollm2       llama.cpp  completion  5 minutes from now")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"loading": True}, "Loading..."),
+        ({"keep_alive": "-1"}, "Forever"),
+        ({"keep_alive": "-1m0s"}, "Forever"),
+        ({"last_used": "0001-01-01T00:00:00Z"}, "5 minutes from now"),
+        ({"in_use": True, "keep_alive": "1h0m0s"}, "About an hour from now"),
+        ({"last_used": "2026-01-01T11:58:00.123456789Z"}, "3 minutes from now"),
+        ({"last_used": "2026-01-01T13:58:00+02:00", "keep_alive": "10m0s"}, "8 minutes from now"),
+        ({"last_used": "2026-01-01T11:50:00Z"}, "Expiring"),
+        ({"keep_alive": "0s"}, "Expiring"),
+        ({"last_used": "nonsense", "keep_alive": "nonsense"}, "5 minutes from now"),
+    ],
+)
+def test_until_says_how_long_a_model_stays(fields: dict[str, Any], expected: str) -> None:
+    """The whole keep-alive while in use or never used, else what is left of it."""
+    model: RunningModel = {"backend_name": "", "model_name": "", "mode": "", "last_used": "", **fields}  # type: ignore[typeddict-item]  # the table's keys are those of the type
+
+    assert expected == until(model, NOW)
+
+
+@pytest.mark.parametrize(
+    ("engines", "rows"),
+    [(0, ["TYPE", "Models"]), (5, ["TYPE", "Models", "Inference engine"])],
+)
+def test_df_shows_the_engine_only_when_it_takes_anything(
+    daemon: "Daemon", dmr: "Run", engines: int, rows: list[str]
+) -> None:
+    """A wheel's engine takes nothing of its own."""
+    daemon.json("GET", "/engines/df", {"models_disk_usage": 12340000, "default_backend_disk_usage": engines})
+
+    lines = dmr("df").out.splitlines()
+
+    assert rows == [line.split("  ")[0] for line in lines]
+    assert "12.34MB" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count", "body", "expected"),
+    [
+        (["a", "b"], 2, {"all": False, "backend": "", "models": ["a", "b"]}, "Unloaded 2 model(s).\n"),
+        (
+            ["a", "--backend", "vllm"],
+            0,
+            {"all": False, "backend": "vllm", "models": ["a"]},
+            "No such model(s) running.\n",
+        ),
+        (["--all"], 0, {"all": True, "backend": "", "models": None}, "No models are running.\n"),
+    ],
+)
+def test_unload_says_how_many_went(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], count: int, body: object, expected: str
+) -> None:
+    """None is no failure."""
+    daemon.json("POST", "/engines/unload", {"unloaded_runners": count})
+
+    outcome = dmr("unload", *arguments)
+
+    assert (outcome.code, outcome.out) == (0, expected)
+    assert daemon.seen[0].json == body
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "'dmr unload' requires MODEL unless --all is specified."),
+        (["--all", "x"], "'dmr unload' does not take MODEL when --all is specified."),
+    ],
+)
+def test_unload_needs_models_or_all(dmr: "Run", arguments: list[str], message: str) -> None:
+    """Not both, not neither."""
+    outcome = dmr("unload", *arguments)
+
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        ([], {}),
+        (["--context-size", "8192"], {"context-size": 8192}),
+        (["--context-size", "-1"], {"context-size": -1}),
+        (["--keep-alive", "5m"], {"keep_alive": "5m0s"}),
+        (["--keep-alive=-1m"], {"keep_alive": "-1"}),
+        (["--keep-alive", "0"], {"keep_alive": "0s"}),
+        (["--think"], {"llamacpp": {"reasoning-budget": -1}}),
+        (["--think=false"], {"llamacpp": {"reasoning-budget": 0}}),
+        (["--mode", "Embedding"], {"mode": "embedding"}),
+        (["--", "--temp", "0", "--verbose"], {"runtime-flags": ["--temp", "0", "--verbose"]}),
+    ],
+)
+def test_configure_sends_what_was_given_and_no_more(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], body: dict[str, object]
+) -> None:
+    """The daemon replaces the whole, so an absent key means its default."""
+    daemon.text("POST", "/engines/_configure", "", status=202)
+
+    flags, separator, rest = arguments, [], []
+    if "--" in arguments:
+        flags, separator, rest = [], ["--"], arguments[1:]
+    outcome = dmr("configure", *flags, "ai/x", *separator, *rest)
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert daemon.seen[0].json == {"model": "ai/x", **body}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Exactly one model must be specified, got 0: []"),
+        (["a", "b"], "Exactly one model must be specified, got 2: [a b]"),
+        (["--", "--temp"], "Exactly one model must be specified before --, got 0: []"),
+        (["a", "--keep-alive", "abc"], "invalid duration: `abc`"),
+        (["a", "--context-size", "3000000000"], "invalid value for --context-size"),
+        (["a", "--mode", "bogus"], "invalid value for --mode"),
+    ],
+)
+def test_configure_refuses_what_it_cannot_mean(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], message: str
+) -> None:
+    """Nothing is sent."""
+    outcome = dmr("configure", *arguments)
+
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {message}")
+    assert daemon.seen == []
+
+
+@pytest.mark.parametrize(("arguments", "query"), [([], {}), (["ai/x"], {"model": "ai/x"})])
+def test_configure_show_prints_what_was_configured(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], query: dict[str, str]
+) -> None:
+    """Two spaces of indent here, as the reference has it."""
+    daemon.json("GET", "/engines/_configure", [{"Backend": "llama.cpp", "Config": {}}])
+
+    outcome = dmr("config", "show", *arguments)
+
+    assert outcome.out == '[\n  {\n    "Backend": "llama.cpp",\n    "Config": {}\n  }\n]\n'
+    assert daemon.seen[0].query == query
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("5m", "5m0s"), ("1h30m", "1h30m0s"), ("0", "0s"), ("-1", "-1"), ("-5m", "-1"), ("300ms", "300ms")],
+)
+def test_keep_alive_is_sent_in_its_canonical_form(text: str, expected: str) -> None:
+    """As the daemon will list it."""
+    assert expected == canonical_keep_alive(text)
+
+
+def test_status_lists_engines_by_state_then_name(daemon: "Daemon", dmr: "Run") -> None:
+    """What runs comes first; details have a column of their own."""
+    daemon.json("GET", "/models", [])
+    daemon.json(
+        "GET",
+        "/engines/status",
+        {"vllm": "Not Installed", "llama.cpp": "Running: llama.cpp b9879", "mlx": "Not Installed: no"},
+    )
+
+    outcome = dmr("status")
+
+    assert outcome.code == 0
+    assert outcome.out == (
+        "Docker Model Runner is running\n\n"
+        "BACKEND    STATUS         DETAILS          \n"
+        "llama.cpp  Running        llama.cpp b9879  \n"
+        "mlx        Not Installed  no               \n"
+        "vllm       Not Installed                   \n"
+    )
+    assert daemon.seen[0].headers["User-Agent"] == f"docker-model-cli/{__version__}"
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "details"),
+    [
+        ("Running: a: b", "Running", "a: b"),
+        ("", "Not Installed", ""),
+        ("Error: broken", "Error", "broken"),
+        ("Installing", "Installing", ""),
+        ("who knows: this", "Error", "who knows: this"),
+    ],
+)
+def test_a_status_text_is_parted_once(text: str, status: str, details: str) -> None:
+    """An unknown text counts as an error, and is shown whole."""
+    assert [Backend("x", status, details)] == backends({"x": text})
+
+
+def test_status_of_a_runner_that_is_down(daemon: "Daemon", dmr: "Run") -> None:
+    """Said in words, with the way out, and a failing exit code."""
+    daemon.text("GET", "/models", "unavailable", status=503)
+
+    outcome = dmr("status")
+
+    assert (outcome.code, outcome.out) == (1, "Docker Model Runner is not running\n")
+    assert "dmr serve" in outcome.err
+
+
+def test_status_as_json_is_one_line_for_compose(daemon: "Daemon", dmr: "Run") -> None:
+    """The endpoint is for containers and ends with a slash."""
+    daemon.json("GET", "/models", [])
+    daemon.json("GET", "/engines/status", {"llama.cpp": "Running: x"})
+
+    outcome = dmr("status", "--json")
+
+    port = daemon.url.rpartition(":")[2]
+    assert (outcome.code, outcome.err, outcome.out.count("\n")) == (0, "", 1)
+    assert json.loads(outcome.out) == {
+        "running": True,
+        "backends": {"llama.cpp": "Running: x"},
+        "kind": "Docker Engine (Manual Install)",
+        "endpoint": f"http://host.docker.internal:{port}/v1/",
+        "endpointHost": f"http://127.0.0.1:{port}/v1/",
+    }
+
+
+def test_an_unavailable_runner_is_an_answer_in_json(daemon: "Daemon", dmr: "Run") -> None:
+    """Exit code 0, because the question was answered."""
+    daemon.text("GET", "/models", "unavailable", status=503)
+
+    outcome = dmr("status", "--json")
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(outcome.out)["running"] is False
+
+
+def test_version_shows_both_sides(daemon: "Daemon", dmr: "Run") -> None:
+    """The daemon's with a `v`, however it gives it."""
+    daemon.json("GET", "/version", {"version": "1.2.3"})
+
+    out = dmr("version").out
+
+    assert out.startswith(f"Client:\n Version:    v{__version__}\n OS/Arch:    linux/")
+    assert out.endswith("\n\nServer:\n Version:    v1.2.3\n Engine:     Docker Engine (Manual Install)\n")
+
+
+def test_version_without_a_daemon_is_no_failure(dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so in the daemon's place."""
+    monkeypatch.setenv("MODEL_RUNNER_HOST", "unix:///no/such/socket")
+
+    outcome = dmr("version")
+
+    assert outcome.code == 0
+    assert " Version:    (not reachable)\n" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "query"),
+    [
+        ([], {"follow": "false", "no-engines": "false"}),
+        (["-f", "--no-engines"], {"follow": "true", "no-engines": "true"}),
+    ],
+)
+def test_logs_are_copied_byte_for_byte(
+    daemon: "Daemon", dmr: "Run", flags: list[str], query: dict[str, str]
+) -> None:
+    """The flags become the query."""
+    daemon.text("GET", "/logs", "[2026-01-01T00:00:00Z] hello\n")
+
+    assert dmr("logs", *flags).out == "[2026-01-01T00:00:00Z] hello\n"
+    assert daemon.seen[0].query == query

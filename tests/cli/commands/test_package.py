@@ -1,0 +1,141 @@
+"""`package`: a GGUF file becomes an artifact."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelrunner.testing.gguf import tiny_gguf
+from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.serving import serving_in_thread
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Daemon, Run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    tiny_gguf(tmp_path / "tiny.gguf")
+    (tmp_path / "LICENSE").write_text("free")
+    # A size that is a multiple of the archive's blocks needs no padding, and must not end the stream.
+    (tmp_path / "block.txt").write_text("x" * 1024)
+    return tmp_path
+
+
+@pytest.fixture
+def registry() -> Iterator[tuple[FakeRegistry, str]]:
+    fake = FakeRegistry()
+    with serving_in_thread(fake) as url:
+        yield fake, url.removeprefix("http://")
+
+
+def _loads(daemon: "Daemon") -> None:
+    daemon.lines("/models/load", {"type": "success", "message": "Model loaded successfully"})
+
+
+def test_the_artifact_is_streamed_to_the_daemon_and_tagged(
+    daemon: "Daemon", dmr: "Run", folder: Path
+) -> None:
+    """A relative path will do; the archive is whole, and the tag names the manifest."""
+    _loads(daemon)
+    arguments = ["--gguf", "tiny.gguf", "-l", "LICENSE", "--license", "block.txt", "--context-size", "4096"]
+
+    outcome = dmr("package", *arguments, "myorg/tiny:v1")
+
+    assert (outcome.code, outcome.out) == (0, "")
+    load, tag = daemon.seen
+    assert load.headers["Content-Type"] == "application/x-tar"
+    with tarfile.open(fileobj=io.BytesIO(load.body)) as archive:
+        manifest_file = archive.extractfile("manifest.json")
+        assert manifest_file is not None
+        manifest = json.loads(manifest_file.read())
+        assert len([name for name in archive.getnames() if "sha256/" in name]) == 4
+    assert len(manifest["layers"]) == 3
+    assert tag.query == {"repo": "docker.io/myorg/tiny", "tag": "v1"}
+    assert tag.path.startswith("/models/sha256:")
+    assert outcome.err.splitlines()[0] == f'Adding GGUF file from "{folder}/tiny.gguf"'
+    assert outcome.err.splitlines()[-1] == "Model loaded successfully"
+
+
+def test_push_goes_straight_to_the_registry(
+    daemon: "Daemon", dmr: "Run", folder: Path, registry: tuple[FakeRegistry, str]
+) -> None:
+    """No daemon is asked."""
+    fake, host = registry
+
+    outcome = dmr("package", "--gguf", str(folder / "tiny.gguf"), "--push", f"{host}/team/tiny:v1")
+
+    assert (outcome.code, daemon.seen) == (0, [])
+    assert ("team/tiny", "v1") in fake.manifests
+    assert outcome.err.splitlines()[-1] == "Model pushed successfully"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["x"], "One of --gguf or --from is required."),
+        (["--gguf", "a", "--from", "b", "x"], "Cannot specify more than one of --gguf and --from."),
+        (["--from", "b", "x"], "--from takes --context-size, and no other change."),
+        (["--from", "b", "--context-size", "1", "-l", "f", "x"], "--from takes --context-size"),
+        (["--gguf", "a"], "'dmr package' requires 1 argument(s)."),
+    ],
+)
+def test_exactly_one_source_is_needed(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], message: str
+) -> None:
+    """Told with the usage, before anything is done."""
+    outcome = dmr("package", *arguments)
+
+    assert (outcome.code, daemon.seen) == (2, [])
+    assert outcome.err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "code"), [(b"not a model at all, really", 1), (b"GGUF\x03\x00\x00\x00", 1), (None, 2)]
+)
+def test_a_file_that_is_no_gguf_is_refused(
+    daemon: "Daemon", dmr: "Run", folder: Path, content: bytes | None, code: int
+) -> None:
+    """Nothing reaches the daemon."""
+    if content is not None:
+        (folder / "bad.gguf").write_bytes(content)
+
+    outcome = dmr("package", "--gguf", "bad.gguf", "x")
+
+    assert (outcome.code, daemon.seen) == (code, [])
+    assert "error: " in outcome.err
+    assert "bad.gguf" in outcome.err
+
+
+def test_an_impossible_name_is_told_before_the_work(daemon: "Daemon", dmr: "Run", folder: Path) -> None:
+    """Hashing a large file for nothing is no fun."""
+    outcome = dmr("package", "--gguf", "tiny.gguf", "Not A Name!")
+
+    assert (outcome.code, daemon.seen) == (2, [])
+    assert outcome.err.startswith("error: invalid model reference")
+
+
+@pytest.mark.parametrize("push", [False, True])
+def test_a_variant_is_made_by_the_daemon(daemon: "Daemon", dmr: "Run", *, push: bool) -> None:
+    """Only its configuration differs, so no layer moves; it is pushed when that was asked for."""
+    daemon.json("POST", "/models/ai/x/repackage", {"target": "y"}, status=201)
+    daemon.lines("/models/y/push", {"type": "success", "message": "Model pushed successfully"})
+
+    outcome = dmr("package", "--from", "ai/x", "--context-size", "4096", *(["--push"] if push else []), "y")
+
+    assert outcome.code == 0
+    assert daemon.seen[0].json == {"target": "y", "context_size": 4096}
+    assert daemon.paths[1:] == (["POST /models/y/push"] if push else [])
+    assert outcome.err.splitlines()[:4] == [
+        'Reading model from daemon: "ai/x"',
+        "Setting context size 4096",
+        "Creating lightweight model variant...",
+        "Model variant created successfully",
+    ]

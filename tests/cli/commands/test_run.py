@@ -1,0 +1,149 @@
+"""`run` with one prompt."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Daemon, Run
+
+CHAT = "/engines/v1/chat/completions"
+
+
+@pytest.fixture(autouse=True)
+def _here(request: pytest.FixtureRequest) -> None:
+    daemon = request.getfixturevalue("daemon")
+    daemon.json("GET", "/models/m", {"id": "sha256:" + "a" * 64, "created": 0, "config": None})
+
+
+def _asked(daemon: "Daemon") -> object:
+    document = daemon.chats[-1].json
+    assert isinstance(document, dict)
+    return [message["content"] for message in document["messages"]]
+
+
+def test_a_prompt_is_answered_on_stdout(daemon: "Daemon", dmr: "Run") -> None:
+    """The answer and a final newline, nothing else."""
+    daemon.says("Hel", "lo")
+
+    outcome = dmr("run", "m", "say", "hello")
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "Hello\n", "")
+    assert daemon.chats[0].json == {
+        "model": "m",
+        "messages": [{"role": "user", "content": "say hello"}],
+        "stream": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "expected"),
+    [
+        ([], "piped text\n", "piped text"),
+        (["sum", "up"], "a\nb\n", "sum up\n\na\nb"),
+        (["typed"], "", "typed"),
+    ],
+)
+def test_what_is_piped_in_is_part_of_the_prompt(
+    daemon: "Daemon", dmr: "Run", words: list[str], stdin: str, expected: str
+) -> None:
+    """After a blank line when something was typed too."""
+    daemon.says("ok")
+
+    dmr("run", "m", *words, stdin=stdin)
+
+    assert _asked(daemon) == [expected]
+
+
+def test_files_are_read_for_typed_names_only(daemon: "Daemon", dmr: "Run", tmp_path: Path) -> None:
+    """A text from elsewhere cannot have local files sent along."""
+    (tmp_path / "secret.txt").write_text("SECRET")
+    daemon.says("ok")
+
+    dmr("run", "m", f"see @{tmp_path}/secret.txt", stdin=f"@{tmp_path}/secret.txt")
+
+    assert _asked(daemon) == [f"see SECRET\n\n@{tmp_path}/secret.txt"]
+
+
+def test_a_missing_model_is_pulled_first(daemon: "Daemon", dmr: "Run") -> None:
+    """What happens is told on stderr; the answer stays alone on stdout."""
+    daemon.text("GET", "/models/m", "model not found\n", status=404)
+    daemon.lines("/models/create", {"type": "success", "message": "Model pulled successfully"})
+    daemon.says("hi")
+
+    outcome = dmr("run", "m", "hello")
+
+    assert outcome.out == "hi\n"
+    assert outcome.err == (
+        "Unable to find model 'm' locally. Pulling from the server.\nModel pulled successfully\n"
+    )
+
+
+def test_detach_loads_and_leaves(daemon: "Daemon", dmr: "Run") -> None:
+    """The request asks for loading only; nothing is read or printed."""
+    outcome = dmr("run", "-d", "m", stdin="not read")
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert daemon.paths == ["GET /models/m", f"POST {CHAT}"]
+    assert daemon.seen[1].headers["X-Preload-Only"] == "true"
+    assert json.loads(daemon.seen[1].body)["messages"] == []
+
+
+def test_no_prompt_and_no_terminal_is_an_error(dmr: "Run") -> None:
+    """There is nobody to ask."""
+    outcome = dmr("run", "m")
+
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: no prompt was given")
+
+
+def test_an_engine_s_failure_is_told(daemon: "Daemon", dmr: "Run") -> None:
+    """Before the answer: the daemon's own words."""
+    daemon.refuses(CHAT, "engine_failed", "the engine crashed: out of memory", status=500)
+
+    outcome = dmr("run", "m", "x")
+
+    assert outcome.code == 1
+    assert "error: the engine crashed: out of memory\n" in outcome.err
+
+
+def test_a_failure_in_the_middle_keeps_what_came(daemon: "Daemon", dmr: "Run") -> None:
+    """The text so far, then the error event's message."""
+    daemon.stream(
+        b'data: {"choices":[{"delta":{"content":"Once upon"}}]}\n\n',
+        b'data: {"error":{"message":"the engine died","code":"engine_failed"}}\n\n',
+    )
+
+    outcome = dmr("run", "m", "x")
+
+    assert (outcome.code, outcome.out, outcome.err) == (1, "Once upon\n", "error: the engine died\n")
+
+
+def test_a_stream_that_just_stops_is_an_error(daemon: "Daemon", dmr: "Run") -> None:
+    """Silence is no end of an answer."""
+    daemon.stream(b'data: {"choices":[{"delta":{"content":"Once"}}]}\n\n')
+
+    outcome = dmr("run", "m", "x")
+
+    assert (outcome.code, outcome.out) == (1, "Once\n")
+    assert outcome.err.startswith("error: the answer was cut off")
+
+
+def test_colour_renders_code_blocks(daemon: "Daemon", dmr: "Run") -> None:
+    """Only when it was asked for."""
+    daemon.says("```python\nx = 1\n```\n")
+
+    out = dmr("run", "--color", "yes", "m", "x").out
+
+    assert "```" not in out
+    assert "\x1b[" in out
+
+
+def test_an_unknown_choice_of_colour_is_refused(dmr: "Run") -> None:
+    """The three that exist are named."""
+    outcome = dmr("run", "--color", "maybe", "m", "x")
+
+    assert outcome.code == 2
+    assert "must be one of: auto, yes, no (got `maybe`)" in outcome.err

@@ -1,0 +1,73 @@
+"""Files that a prompt mentions."""
+
+from pathlib import Path
+
+import pytest
+
+from modelrunner.cli.attachments import expand
+from modelrunner.errors import InvalidRequest
+
+PNG = b"\x89PNG\r\n\x1a\n...."
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("ALPHA")
+    (tmp_path / "b c.py").write_text("BETA")
+    (tmp_path / "bin.dat").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "pic.png").write_bytes(PNG)
+    (tmp_path / "wrong.jpg").write_bytes(PNG)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("see @a.txt now", "see ALPHA now"),
+        ('see @"b c.py"', "see BETA"),
+        ("see @'b c.py'", "see BETA"),
+        (r"see @b\ c.py", "see BETA"),
+        ("see @./a.txt", "see ALPHA"),
+        ("see @missing.txt", "see @missing.txt"),
+        ("mail me@example.com", "mail me@example.com"),
+        ("see @bin.dat", "see @bin.dat"),
+        ("see @pic.png", "see @pic.png"),
+        ("no files here", "no files here"),
+        ("what of /no/such.png?", "what of /no/such.png?"),
+    ],
+)
+def test_text_files_are_put_in_their_place(folder: Path, prompt: str, expected: str) -> None:
+    """Quotes and backslashes allow spaces; what is missing or no text stays as it was typed."""
+    assert expected == expand(prompt)
+
+
+@pytest.mark.parametrize("form", ["{}/pic.png", '"{}/pic.png"', "'{}/pic.png'"])
+def test_images_go_along_as_data(folder: Path, form: str) -> None:
+    """The path leaves the text; the image comes first."""
+    content = expand(f"what is {form.format(folder)} ?")
+
+    assert isinstance(content, list)
+    assert content[0] == {
+        "type": "image_url",
+        "image_url": {"url": "data:image/png;base64,iVBORw0KGgouLi4u"},
+    }
+    assert content[1] == {"type": "text", "text": "what is  ?"}
+
+
+def test_an_image_s_type_is_told_by_its_bytes(folder: Path) -> None:
+    """A PNG called `.jpg` is sent as a PNG."""
+    content = expand("./wrong.jpg")
+
+    assert isinstance(content, list)
+    assert len(content) == 1
+    assert "data:image/png;" in str(content[0])
+
+
+def test_an_enormous_image_is_refused(folder: Path) -> None:
+    """Before it is read."""
+    with (folder / "huge.png").open("wb") as file:
+        file.truncate(100 * 1000 * 1000 + 1)
+
+    with pytest.raises(InvalidRequest, match="exceeds maximum limit"):
+        expand("./huge.png")

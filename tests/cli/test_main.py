@@ -1,0 +1,294 @@
+"""Exit codes, streams, and what a start of the command line costs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelrunner import __version__
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Daemon, Run
+
+# What a command without need of it must not pay for (architecture, "A CLI that starts in under 100 ms").
+EXPENSIVE = {
+    "aiohttp",
+    "asyncio",
+    "dataclasses",
+    "importlib.metadata",
+    "inspect",
+    "modelrunner.models",
+    "modelrunner.oci",
+    "modelrunner.server",
+    "msgspec",
+    "prompt_toolkit",
+    "rich",
+    "shutil",
+    "starlette",
+    "subprocess",
+    "tempfile",
+    "uvicorn",
+}
+
+
+def _modules_after(script: str, url: str = "") -> set[str]:
+    """The modules that a fresh interpreter has loaded once it ran `script`."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}\nimport sys; print('\\n'.join(['<modules>', *sys.modules]))"],
+        env={**os.environ, "MODEL_RUNNER_HOST": url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.partition("<modules>")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["ls", "--json"], ["status"], ["rm", "x"]])
+def test_plain_commands_load_nothing_heavy(daemon: "Daemon", arguments: list[str]) -> None:
+    """No third-party package, no asyncio, no dataclasses."""
+    daemon.json("GET", "/models", [])
+    daemon.json("GET", "/engines/status", {})
+    daemon.json("DELETE", "/models/x", [])
+    script = f"from modelrunner.cli.main import main; assert main({arguments}, standalone=True) == 0"
+
+    loaded = _modules_after(script, daemon.url)
+
+    assert "http.client" in loaded
+    assert set() == loaded & EXPENSIVE
+
+
+def test_help_does_not_load_the_client() -> None:
+    """Nobody is asked, so nobody needs to be reached."""
+    loaded = _modules_after("from modelrunner.cli.main import main; main(['ls', '--help'], standalone=True)")
+
+    assert set() == loaded & (EXPENSIVE | {"http.client", "json.scanner", "socket"} - {"json.scanner"})
+
+
+def test_metadata_is_answered_before_any_import() -> None:
+    """docker asks for it at every step, so it costs a bare interpreter."""
+    bare = _modules_after("import sys")
+
+    script = "import sys; sys.argv = ['x', 'docker-cli-plugin-metadata']\n"
+    loaded = _modules_after(script + "from modelrunner.cli.main import docker_model; docker_model()")
+
+    assert loaded - bare == {"modelrunner", "modelrunner.cli", "modelrunner.cli.main"}
+
+
+def test_metadata_is_what_docker_and_compose_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """The schema exactly, a vendor, and a version that Compose takes for new enough."""
+    from modelrunner.cli.main import docker_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["docker-model", "docker-cli-plugin-metadata"])
+        assert docker_model() == 0
+
+    document = json.loads(capsys.readouterr().out)
+    assert document["SchemaVersion"] == "0.1.0"
+    assert document["Vendor"]
+    assert document["Version"] == f"v{__version__}"
+    version = re.match(r"v(\d+)\.(\d+)\.(\d+)", document["Version"])
+    assert version is not None
+    assert tuple(map(int, version.groups())) >= (1, 0, 6)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_without_a_command_there_is_help(dmr: "Run", arguments: list[str]) -> None:
+    """On stdout, and no failure; hidden commands are not in it."""
+    outcome = dmr(*arguments)
+
+    assert outcome.code == 0
+    assert outcome.out.startswith("Usage:  dmr COMMAND\n\nDocker Model Runner\n\nCommands:\n")
+    assert "  serve " in outcome.out
+    assert "configure" not in outcome.out
+
+
+@pytest.mark.parametrize("arguments", [["help", "pull"], ["pull", "--help"], ["pull", "-h", "x", "y"]])
+def test_a_command_has_help(dmr: "Run", arguments: list[str]) -> None:
+    """Whatever else is wrong with the line."""
+    outcome = dmr(*arguments)
+
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("Usage:  dmr pull MODEL\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "standalone", "message"),
+    [
+        (["lst"], True, 'unknown command "lst" for "dmr"\n\nhint: did you mean `dmr list`?\n'),
+        (["lst"], False, 'unknown command "lst" for "model"\n\nhint: did you mean `docker model list`?\n'),
+        (["zzz"], True, 'unknown command "zzz" for "dmr"\n\nhint: see `dmr --help`\n'),
+        (["serve"], False, 'unknown command "serve" for "model"\n\nhint: see `docker model --help`\n'),
+        (["--bogus"], True, "unknown flag: --bogus\n\nSee 'dmr --help'\n"),
+        (["-x", "ls"], False, "unknown shorthand flag: 'x' in -x\n\nSee 'docker model --help'\n"),
+    ],
+)
+def test_what_is_unknown_is_named(
+    dmr: "Run", arguments: list[str], *, standalone: bool, message: str
+) -> None:
+    """With what was probably meant."""
+    outcome = dmr(*arguments, standalone=standalone)
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"error: {message}"
+
+
+def test_messages_name_the_program_that_was_called(dmr: "Run") -> None:
+    """`docker model` is told about `docker model`."""
+    outcome = dmr("model", "pull", standalone=False)
+
+    assert outcome.err == (
+        "error: 'docker model pull' requires 1 argument(s).\n\n"
+        "Usage:  docker model pull MODEL\n\n"
+        "See 'docker model pull --help' for more information\n"
+    )
+
+
+def test_dmr_tells_its_version(dmr: "Run") -> None:
+    """As the flag, besides the command."""
+    assert dmr("--version").out == f"dmr version v{__version__}\n"
+
+
+def test_compose_s_name_is_passed_on(daemon: "Daemon", dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user agent says on whose behalf we ask."""
+    monkeypatch.setenv("USER_AGENT", "compose/v5")
+    daemon.json("GET", "/models", [])
+
+    dmr("ls", standalone=False)
+
+    assert daemon.seen[0].headers["User-Agent"] == f"docker-model-cli/{__version__} compose/v5"
+
+
+def test_an_unreachable_daemon_has_an_exit_code_of_its_own(
+    dmr: "Run", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scripts can tell it from other failures; a host that was named is never started."""
+    monkeypatch.setenv("MODEL_RUNNER_HOST", "unix:///no/such/socket")
+
+    outcome = dmr("ls")
+
+    assert outcome.code == 5
+    assert outcome.err.startswith("error: no daemon answers at `unix:///no/such/socket`: no such file")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["__complete", "p"], ["package", "ps", "pull", "purge", "push"]),
+        (["__complete", "run", ""], ["a/b:v1", "smollm2"]),
+        (["__complete", "run", "sm"], ["smollm2"]),
+        (["__complete", "pull", ""], []),
+        (["__complete", "run", "--"], []),
+        (["__complete", "nonsense", ""], []),
+    ],
+)
+def test_completion_offers_commands_and_models(
+    daemon: "Daemon", dmr: "Run", words: list[str], expected: list[str]
+) -> None:
+    """One candidate a line, then cobra's directive against file names."""
+    daemon.json("GET", "/models", [{"id": "x", "tags": ["ai/smollm2:latest", "a/b:v1"], "created": 0}])
+
+    *candidates, directive = dmr(*words, standalone=False).out.splitlines()
+
+    assert [candidate.partition("\t")[0] for candidate in candidates] == expected
+    assert directive == ":4"
+
+
+def test_completion_without_a_daemon_is_silent(dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell is no place for error messages."""
+    monkeypatch.setenv("MODEL_RUNNER_HOST", "unix:///no/such/socket")
+
+    outcome = dmr("__complete", "run", "", standalone=False)
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, ":4\n", "")
+
+
+def _start(url: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "modelrunner", *arguments],
+        env={**os.environ, "MODEL_RUNNER_HOST": url, "PYTHONUNBUFFERED": ""},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_ends_quietly_and_hangs_up(daemon: "Daemon") -> None:
+    """Exit code 130, no traceback, what came stays on the screen."""
+    arrived, gone = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        arrived.set()
+        gone.wait(20)
+
+    daemon.json("GET", "/models/m", {})
+    daemon.says("Once", "upon", wait=wait)
+
+    with _start(daemon.url, "run", "m", "x") as process:
+        assert process.stdout is not None
+        assert arrived.wait(20)
+        assert process.stdout.read(4) == "Once"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    gone.set()
+
+    assert (process.returncode, err) == (130, "")
+
+
+def test_a_reader_that_leaves_is_no_error(daemon: "Daemon") -> None:
+    """`dmr list | head` ends without a word."""
+    models = [
+        {"id": f"sha256:{number:064}", "tags": [f"a/b:v{number}"], "created": 0} for number in range(5000)
+    ]
+    daemon.json("GET", "/models", models)
+
+    with _start(daemon.url, "list") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+
+    assert (process.returncode, err) == (141, "")
+
+
+def test_docker_can_stop_its_plugin(daemon: "Daemon") -> None:
+    """When docker closes its socket, the plug-in ends as by Ctrl-C."""
+    import socket
+
+    arrived, gone = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        arrived.set()
+        gone.wait(20)
+
+    daemon.json("GET", "/models/m", {})
+    daemon.says("Once", "upon", wait=wait)
+    name = f"docker_cli_{os.getpid()}_{id(daemon)}"
+    script = (
+        "import sys; from modelrunner.cli.main import docker_model;"
+        "sys.argv = ['docker-model', 'model', 'run', 'm', 'x']; sys.exit(docker_model())"
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"\0{name}")
+        listener.listen()
+        environ = {
+            **os.environ,
+            "MODEL_RUNNER_HOST": daemon.url,
+            "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": "docker",
+            "DOCKER_CLI_PLUGIN_SOCKET": f"@{name}",
+        }
+        with subprocess.Popen(
+            [sys.executable, "-c", script], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        ) as process:
+            connection, _ = listener.accept()
+            assert arrived.wait(20)
+            connection.close()
+            assert process.wait(20) == 130
+    gone.set()
