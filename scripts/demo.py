@@ -37,6 +37,7 @@ def main() -> None:
             runner = stack.enter_context(running(Path(name)))
         with step("package the GGUF file as an OCI artifact"):
             runner.must("package", "--gguf", done.stdout.strip(), MODEL)
+            runner.must("configure", MODEL, "--", "--temp", "0", "--predict", "64")
         with step("list what is stored"):
             listed = runner.must("list")
         print(f"\n{listed}\n> {PROMPT}", flush=True)

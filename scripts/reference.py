@@ -1,0 +1,66 @@
+"""Write the parts of docs/reference that are generated from the code: settings, commands, errors."""
+
+from pathlib import Path
+
+from modelrunner import errors, settings
+from modelrunner.cli import table
+from modelrunner.cli.dispatch import build_parser
+
+REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+NOTE = "This page is generated from the code; `make docs` writes it."
+
+
+def commands() -> str:
+    """The help of every command of `dmr`, as it prints it."""
+    aliases = {name: alias for alias, name in table.ALIASES.items()}
+    parts = [
+        f"# Commands\n\n{NOTE}\n\n`docker model COMMAND` takes the same, but for `serve`.\n\n",
+        "Exit codes: 0 done, 1 failed, 2 wrong input, 3 not found, 4 not allowed, 5 no daemon,\n",
+        "130 interrupted. Results go to stdout, everything else to stderr.\n",
+    ]
+    for name, entry in sorted(table.COMMANDS.items()):
+        also = f" (`{aliases[name]}`)" if name in aliases else ""
+        text = build_parser(name, entry, "dmr").format_help().rstrip()
+        parts.append(f"\n## {name}{also}\n\n```text\n{text}\n```\n")
+    return "".join(parts)
+
+
+def error_classes(root: type[errors.RunnerError] = errors.RunnerError) -> list[type[errors.RunnerError]]:
+    """The tree of errors, parents first."""
+    found = [root]
+    for child in root.__subclasses__():
+        if child.__module__ == errors.__name__:
+            found += error_classes(child)
+    return found
+
+
+def error_codes() -> str:
+    """Every error code, with its HTTP status and exit code."""
+    rows = "".join(
+        f"| `{cls.code}` | {cls.status} | `{cls.openai_type}` | {cls.exit_code} | "
+        f"{(cls.__doc__ or '').splitlines()[0]} |\n"
+        for cls in error_classes()
+    )
+    return (
+        f"# Errors\n\n{NOTE}\n\n"
+        "An error has a sentence, a code, and often a hint that says what to do. OpenAI routes\n"
+        'answer `{"error": {"message", "type", "code", "param", "hint"}}`; the native routes answer\n'
+        "the sentence as text, or that same JSON for a client whose `Accept` has\n"
+        "`application/vnd.modelrunner.error+json`.\n\n"
+        "| code | HTTP | OpenAI type | exit code | meaning |\n|---|---:|---|---:|---|\n"
+        f"{rows}"
+    )
+
+
+def pages() -> dict[str, str]:
+    """Every generated page by its file name."""
+    return {
+        "settings.md": settings.render_markdown(),
+        "commands.md": commands(),
+        "errors.md": error_codes(),
+    }
+
+
+if __name__ == "__main__":
+    for file_name, content in pages().items():
+        (REFERENCE / file_name).write_text(content)
