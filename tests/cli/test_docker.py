@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,10 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.cli.conftest import Daemon
 
-pytestmark = [
-    pytest.mark.docker,
-    pytest.mark.skipif(shutil.which("docker") is None, reason="the docker client is not installed"),
-]
+pytestmark = pytest.mark.docker
 
 Docker = Callable[..., "subprocess.CompletedProcess[str]"]
 

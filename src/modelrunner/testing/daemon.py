@@ -23,6 +23,7 @@ _LEFT_OUT = (
     "LLAMA_",
     "MODELS_PATH",
     "MODEL_RUNNER",
+    "PYTHONDONTWRITEBYTECODE",  # what is never compiled starts slowly
     "XDG_",
 )
 
