@@ -35,7 +35,7 @@ LAZILY: dict[str, set[str]] = {
     "cli/commands/package.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
-    "aiohttp": {"oci/connections.py", "runtime/instance.py"},
+    "aiohttp": {"oci/connections.py"},
     "starlette": {"server"},
     "uvicorn": {"server/serve.py", "server/protocol.py", "testing/serving.py"},
     "uvloop": {"server/serve.py", "testing/engine.py"},
@@ -51,7 +51,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "prompt_toolkit": {"cli/chat.py"},
     "rich": {"cli/chat.py"},
     "psutil": {"runtime/memory.py", "runtime/process.py"},
-    "httptools": {"testing/engine.py"},
+    "httptools": {"runtime/connection.py", "testing/engine.py"},
 }
 
 

@@ -201,6 +201,7 @@ class OpenAIModelList(TypedDict):
 
 
 class Version(TypedDict):
-    """`GET /version`."""
+    """`GET /version`; `pid` is the daemon's process number."""
 
     version: str
+    pid: NotRequired[int]

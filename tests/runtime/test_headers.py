@@ -26,11 +26,11 @@ def test_what_concerns_one_connection_stays_there(given: list[Header], kept: lis
 )
 def test_an_engine_does_not_see_how_the_client_was_reached(name: bytes) -> None:
     """The daemon speaks to the engine for itself."""
-    assert [("accept", "*/*")] == for_engine([(name, b"x"), (b"Accept", b"*/*")])
+    assert [(b"accept", b"*/*")] == for_engine([(name, b"x"), (b"Accept", b"*/*")])
 
 
 def test_an_engine_sees_the_client_s_other_headers() -> None:
-    """Byte for byte, in Latin-1 as HTTP has it."""
+    """Byte for byte."""
     headers = [(b"authorization", b"Bearer x"), (b"user-agent", b"\xe9"), (b"origin", b"http://a")]
 
-    assert [("authorization", "Bearer x"), ("user-agent", "é"), ("origin", "http://a")] == for_engine(headers)
+    assert headers == for_engine(headers)

@@ -36,10 +36,10 @@ def end_to_end(headers: Iterable[Header]) -> list[Header]:
     return [header for header in lowered if header[0] not in dropped]
 
 
-def for_engine(headers: Iterable[Header]) -> list[tuple[str, str]]:
-    """Give the headers of a client's request that an engine is to see, as text."""
+def for_engine(headers: Iterable[Header]) -> list[Header]:
+    """Give the headers of a client's request that an engine is to see."""
     return [
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in end_to_end(headers)
-        if name not in _OURS and not name.startswith(b"x-forwarded-")
+        header
+        for header in end_to_end(headers)
+        if header[0] not in _OURS and not header[0].startswith(b"x-forwarded-")
     ]

@@ -5,38 +5,20 @@ Answers pass through unread. Which engine it is, and what its command line means
 
 import asyncio
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import lru_cache, partial
-from io import BytesIO
-from itertools import chain, repeat
+from functools import lru_cache
 from types import TracebackType
-
-import aiohttp
-from aiohttp.client_exceptions import UnixClientConnectorError
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest, ConnectionKey
-from aiohttp.tracing import Trace
-from multidict import CIMultiDict
-from yarl import URL
 
 from modelrunner.engines.base import Address, Launch, explain
 from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, RunnerError, ShuttingDown
+from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
 from modelrunner.runtime.headers import Header, end_to_end, for_engine
 from modelrunner.runtime.process import Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
 _REAPED_WITHIN = 1.0  # seconds between a process's last closed connection and the news of its exit
-# llama-server gives a thread to each open connection, idle or not, and starts with few: idle ones must not
-# stay while others wait for a thread (a first burst of 60 requests took 29 s when they did). Reuse pays when
-# requests follow each other at once; otherwise a new connection costs a tenth of a millisecond.
-_IDLE_CONNECTION = 0.25  # seconds
-_STARVING = 0.05  # seconds without an answer
-_FULL_QUEUE_PAUSES = (0.001, 0.002, 0.004, 0.008)  # seconds
-_LARGE_BODY = 1 << 20  # bytes; aiohttp wants larger ones as files, and writes them in pieces
-_OWN_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
 class Instance:
@@ -47,13 +29,10 @@ class Instance:
     ) -> None:
         self.name = name
         self.address = address
-        self.unanswered: dict[object, float] = {}  # requests without an answer yet, oldest first: when sent
         self._child = child
         self._diagnose = diagnose
         self._stopped = False
-        self._origin = _origin(address)
-        self.session = self._new_session(reuse=True)
-        self._fresh: aiohttp.ClientSession | None = None
+        self.connections = Connections(address)
 
     @classmethod
     async def start(
@@ -125,15 +104,14 @@ class Instance:
             ShuttingDown: it was stopped meanwhile. Also while reading.
             InvalidRequest: the target is none.
         """
-        return _Exchange(self, method, _url(self._origin, target), for_engine(headers), body)
+        head = request_head(method, _checked(target), for_engine(headers), len(body))
+        return _Exchange(self, head, body)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop the process, if it still runs, and clear away what belongs to it; `grace` is in seconds."""
         self._stopped = self._stopped or self.alive
         await self._child.stop(grace)
-        await self.session.close()
-        if self._fresh is not None:
-            await self._fresh.close()
+        self.connections.close()
         if self.address.socket is not None:
             self.address.socket.unlink(missing_ok=True)
 
@@ -169,34 +147,18 @@ class Instance:
         sentence = self._diagnose(lines) or f"{self.name} {_ending(status)}"
         return EngineFailed(explain(sentence, lines), detail={"status": status})
 
-    def fresh_session(self) -> aiohttp.ClientSession:
-        """Give a session that never reuses a connection; rarely needed, so made when it is."""
-        if self._fresh is None:
-            self._fresh = self._new_session(reuse=False)
-        return self._fresh
-
-    def _new_session(self, *, reuse: bool) -> aiohttp.ClientSession:
-        idle = _IDLE_CONNECTION if reuse else None
-        return aiohttp.ClientSession(
-            connector=_TCP(idle)
-            if self.address.socket is None
-            else _Unix(str(self.address.socket), self.unanswered, idle),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-            skip_auto_headers=_OWN_HEADERS,
-        )
-
 
 class Upstream:
     """An engine's answer: status, headers that may be passed on, and the body as it arrives."""
 
-    __slots__ = ("_content", "_instance", "headers", "status")
+    __slots__ = ("_connection", "_instance", "headers", "status")
 
-    def __init__(self, instance: Instance, response: aiohttp.ClientResponse) -> None:
-        self.status = response.status
-        self.headers: list[Header] = end_to_end(response.raw_headers)
-        self._content = response.content
+    def __init__(
+        self, instance: Instance, connection: Connection, status: int, headers: list[Header]
+    ) -> None:
+        self.status = status
+        self.headers: list[Header] = end_to_end(headers)
+        self._connection = connection
         self._instance = instance
 
     def chunks(self) -> AsyncIterator[bytes]:
@@ -208,8 +170,8 @@ class Upstream:
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await self._content.readany()
-        except (aiohttp.ClientError, OSError) as exc:
+            chunk = await self._connection.read()
+        except ConnectionLost as exc:
             raise await self._instance.loss() from exc
         if not chunk:
             raise StopAsyncIteration
@@ -219,26 +181,23 @@ class Upstream:
 class _Exchange:
     """`async with` around one request; a class, because a generator costs more on every request."""
 
-    __slots__ = ("_body", "_headers", "_instance", "_method", "_response", "_url")
+    __slots__ = ("_body", "_connection", "_head", "_instance")
 
-    def __init__(
-        self, instance: Instance, method: str, url: URL, headers: list[tuple[str, str]], body: bytes
-    ) -> None:
+    def __init__(self, instance: Instance, head: bytes, body: bytes) -> None:
         self._instance = instance
-        self._method = method
-        self._url = url
-        self._headers = headers
+        self._head = head
         self._body = body
-        self._response: aiohttp.ClientResponse | None = None
+        self._connection: Connection | None = None
 
     async def __aenter__(self) -> Upstream:
-        unanswered = self._instance.unanswered
-        unanswered[self] = asyncio.get_running_loop().time()
         try:
-            self._response = response = await self._send()
-        finally:
-            del unanswered[self]
-        return Upstream(self._instance, response)
+            return await self._send()
+        except (ConnectionLost, OSError) as exc:
+            self._release()
+            raise await self._instance.loss() from exc
+        except BaseException:
+            self._release()
+            raise
 
     async def __aexit__(
         self,
@@ -246,117 +205,44 @@ class _Exchange:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._response is not None:
-            self._response.close()  # does nothing when the answer was read to its end
+        self._release()
 
-    async def _send(self) -> aiohttp.ClientResponse:
-        instance = self._instance
-        if instance.session.closed:
-            raise await instance.loss()
-        try:
+    async def _send(self) -> Upstream:
+        connections = self._instance.connections
+        if connections.closed:
+            raise await self._instance.loss()
+        self._connection = kept = connections.kept()
+        if kept is not None:
             try:
-                return await self._attempt(instance.session)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as exc:
-                if isinstance(exc, aiohttp.ClientConnectorError) or not instance.alive:
+                return await self._ask(kept)
+            except ConnectionLost as exc:
+                if exc.answered or not self._instance.alive:
                     raise
             # No byte of an answer: as a rule, the engine closed an idle connection just as it was used again.
-            return await self._attempt(instance.fresh_session())
-        except (aiohttp.ClientError, OSError) as exc:
-            raise await instance.loss() from exc
+            self._release()
+        self._connection = fresh = await connections.fresh()
+        return await self._ask(fresh)
 
-    async def _attempt(self, session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
-        body = self._body
-        return await session.request(
-            self._method,
-            self._url,
-            headers=CIMultiDict(self._headers),
-            data=body if len(body) <= _LARGE_BODY else BytesIO(body),
-            allow_redirects=False,
-        )
+    async def _ask(self, connection: Connection) -> Upstream:
+        status, headers = await self._instance.connections.ask(connection, self._head, self._body)
+        return Upstream(self._instance, connection, status, headers)
 
-
-class _TCP(aiohttp.TCPConnector):
-    """Connections to an engine that knows no Unix sockets; never kept when `idle` (seconds) is None."""
-
-    def __init__(self, idle: float | None) -> None:
-        if idle is None:
-            super().__init__(limit=0, force_close=True)
-        else:
-            super().__init__(limit=0, keepalive_timeout=idle)
-
-
-class _Unix(aiohttp.UnixConnector):
-    """Connections to an engine's socket, for engines that accept slowly and serve few at a time."""
-
-    def __init__(self, path: str, unanswered: Mapping[object, float], idle: float | None) -> None:
-        if idle is None:
-            super().__init__(path, limit=0, force_close=True)
-        else:
-            super().__init__(path, limit=0, keepalive_timeout=idle)
-        self._unanswered = unanswered
-
-    async def _create_connection(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],  # noqa: ARG002 - the signature is aiohttp's
-        timeout: aiohttp.ClientTimeout,  # noqa: ARG002, ASYNC109 - the signature is aiohttp's
-    ) -> ResponseHandler:
-        try:
-            sock = await _connect(self.path)
-            _, protocol = await self._loop.create_unix_connection(
-                partial(ResponseHandler, loop=self._loop), sock=sock
-            )
-        except OSError as exc:
-            raise UnixClientConnectorError(self.path, req.connection_key, exc) from exc
-        return protocol
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        super()._release(key, protocol, should_close=should_close or self._somebody_starves())
-
-    def _somebody_starves(self) -> bool:
-        oldest = next(iter(self._unanswered.values()), None)
-        return oldest is not None and self._loop.time() - oldest > _STARVING
-
-
-async def _connect(path: str) -> socket.socket:
-    """Connect, waiting while the queue of connections that the engine has not accepted yet is full.
-
-    It has 5 places in llama-server. Linux then answers EAGAIN, which uvloop makes an error of, and asyncio a
-    connection that is none.
-    """
-    for pause in chain(_FULL_QUEUE_PAUSES, repeat(_FULL_QUEUE_PAUSES[-1])):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.connect(path)
-        except BlockingIOError:
-            sock.close()
-        except OSError:
-            sock.close()
-            raise
-        else:
-            return sock
-        await asyncio.sleep(pause)
-    raise AssertionError  # `repeat` has no end
-
-
-def _origin(address: Address) -> str:
-    if address.socket is not None:
-        return "http://localhost"
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"http://{host}:{address.port}"
+    def _release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._instance.connections.release(connection)
 
 
 @lru_cache(maxsize=256)
-def _url(origin: str, target: str) -> URL:
-    """Make a URL of path and query without another round of encoding; whatever could end the line is refused.
+def _checked(target: str) -> str:
+    """Refuse whatever could end the request line.
 
     Raises:
         InvalidRequest: it has other characters than a request line may have, or does not begin with a slash.
     """
     if not target.startswith("/") or not all("!" <= character <= "~" for character in target):
         raise InvalidRequest(f"invalid path: `{target!r:.200}`", hint="paths are given percent-encoded")
-    return URL(f"{origin}{target}", encoded=True)
+    return target
 
 
 def _ending(status: int) -> str:

@@ -1,0 +1,133 @@
+"""The application: the table of routes, and who gets a request first.
+
+A POST to a model's path goes straight to the relay; everything else goes through the edge to the table. Paths
+are compared without double slashes and without a slash at the end, and nothing is ever redirected.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelrunner.dialects.openai import OpenAI
+from modelrunner.errors import RunnerError
+from modelrunner.server.middleware import Edge, Guard
+from modelrunner.server.relay import Relay
+from modelrunner.server.replies import accepts_errors, error_reply, not_found
+from modelrunner.server.routes import engines, inference, models, system
+from modelrunner.server.services import Services
+
+_log = logging.getLogger(__name__)
+
+Handler = Callable[[Services, Request], Awaitable[ASGIApp]]
+
+
+class Route(NamedTuple):
+    """A method, a pattern of the whole path, and who answers."""
+
+    method: str
+    pattern: re.Pattern[str]
+    handler: Handler
+
+
+def _route(method: str, path: str, handler: Handler) -> Route:
+    """Read a path in which `{name}` is any text and `{engine}` any without a slash."""
+    pattern = re.escape(path).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{engine\}", "(?P<engine>[^/]+)")
+    return Route(method, re.compile(pattern), handler)
+
+
+# The first that fits wins, so an action stands before the name that could swallow it.
+ROUTES = (
+    _route("GET", "/", system.greet),
+    _route("GET", "/status", system.greet),
+    _route("GET", "/version", system.version),
+    _route("GET", "/logs", system.logs),
+    _route("GET", "/models", models.list_models),
+    _route("POST", "/models/create", models.pull),
+    _route("POST", "/models/load", models.load),
+    _route("DELETE", "/models/purge", models.purge),
+    _route("GET", "/models/{name}/export", models.export),
+    _route("POST", "/models/{name}/tag", models.tag),
+    _route("POST", "/models/{name}/push", models.push),
+    _route("POST", "/models/{name}/repackage", models.repackage),
+    _route("GET", "/models/{name}", models.look),
+    _route("DELETE", "/models/{name}", models.delete),
+    _route("POST", "/models/{name}", models.unknown_action),
+    _route("GET", "/v1/models", models.openai_list),
+    _route("GET", "/v1/models/{name}", models.openai_look),
+    _route("GET", "/engines/v1/models", models.openai_list),
+    _route("GET", "/engines/v1/models/{name}", models.openai_look),
+    _route("GET", "/engines/status", engines.status),
+    _route("GET", "/engines/ps", engines.running),
+    _route("GET", "/engines/df", engines.disk_usage),
+    _route("POST", "/engines/unload", engines.unload),
+    _route("GET", "/engines/_configure", engines.configurations),
+    _route("POST", "/engines/_configure", engines.configure),
+    _route("POST", "/engines/{engine}/_configure", engines.configure),
+    _route("GET", "/engines/{engine}/v1/models", models.openai_list),
+    _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
+)
+_OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score)")
+
+
+class App:
+    """The daemon as an ASGI application."""
+
+    def __init__(self, services: Services, guard: Guard, *, body_limit: int) -> None:
+        """`body_limit` is in bytes, for requests to models."""
+        self._services = services
+        self._relay = Relay(
+            pool=services.pool,
+            catalogue=services.catalogue,
+            engines=services.engines,
+            guard=guard,
+            dialect=OpenAI(),
+            group=services.requests,
+            body_limit=body_limit,
+        )
+        self._edge = Edge(self._dispatch, guard, _fail)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "POST":
+            path = scope["path"]
+            target = inference.ENDPOINTS.get(path) or inference.endpoint(_tidy(path))
+            if target is not None:
+                await self._relay.serve(target, scope, receive, send)
+                return
+        await self._edge(scope, receive, send)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _tidy(scope["path"])
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        reply: ASGIApp = not_found()
+        for route in ROUTES:
+            if route.method == method and (match := route.pattern.fullmatch(path)):
+                scope["path_params"] = match.groupdict()
+                reply = await route.handler(self._services, Request(scope, receive))
+                break
+        await reply(scope, receive, send)
+
+
+async def _fail(exc: Exception, scope: Scope, send: Send) -> None:
+    """Answer with an error in the form of the route; what nobody foresaw is logged, and told in brief."""
+    if isinstance(exc, ClientDisconnect):
+        return
+    if not isinstance(exc, RunnerError):
+        _log.error("request failed path=%s", scope["path"], exc_info=exc)
+        exc = RunnerError(f"internal error: {type(exc).__name__}", hint="see the log: `dmr logs`")
+    as_json = _OPENAI.fullmatch(_tidy(scope["path"])) is not None or accepts_errors(Request(scope).headers)
+    await error_reply(exc, as_json=as_json)(scope, _receive_nothing, send)
+
+
+async def _receive_nothing() -> Message:
+    return {"type": "http.disconnect"}
+
+
+def _tidy(path: str) -> str:
+    return re.sub("/{2,}", "/", path).rstrip("/") or "/"

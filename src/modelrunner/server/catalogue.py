@@ -1,0 +1,127 @@
+"""Which stored model a request means, and which instance serves it; remembered until the store changes.
+
+The second question for the same model is a dictionary look-up: no parsing, no disk, no store.
+"""
+
+import asyncio
+
+from modelrunner.engines.registry import Engines
+from modelrunner.errors import InvalidRequest, ModelNotFound
+from modelrunner.models.config import ModelConfig, parse_config
+from modelrunner.models.kinds import Mode
+from modelrunner.models.names import as_id, parse_name
+from modelrunner.oci.digest import Digest
+from modelrunner.runtime.policy import Key
+from modelrunner.store.snapshot import Snapshot, StoredModel
+from modelrunner.store.store import Store
+
+_Question = tuple[str, Mode, str | None]
+_MOST_REMEMBERED = 1024
+
+
+class Catalogue:
+    """The models of the store as the API sees them."""
+
+    def __init__(self, store: Store, engines: Engines) -> None:
+        self._store = store
+        self._engines = engines
+        self._snapshot: Snapshot | None = None
+        self._keys: dict[_Question, Key] = {}
+        self._configs: dict[Digest, ModelConfig] = {}
+
+    @property
+    def models(self) -> tuple[StoredModel, ...]:
+        """All models, as they are on disk now."""
+        self._store.refresh()
+        return self._store.snapshot.models
+
+    def config(self, model: StoredModel) -> ModelConfig:
+        """What a model says of itself.
+
+        Raises:
+            UnsupportedModel: its configuration cannot be read.
+        """
+        config = self._configs.get(model.id)
+        if config is None:
+            if len(self._configs) >= _MOST_REMEMBERED:
+                self._configs.clear()
+            config = parse_config(model.config_bytes, model.manifest.config.media_type)
+            self._configs[model.id] = config
+        return config
+
+    def look(self, text: str) -> StoredModel | None:
+        """Find a model by id, short id, name or bare name; None when there is none."""
+        found = self._store.snapshot.find_loosely(text)
+        if found is None and self._store.refresh():
+            found = self._store.snapshot.find_loosely(text)
+        return found
+
+    def find(self, text: str) -> StoredModel:
+        """Find a model as `look` does.
+
+        Raises:
+            InvalidReference: the text is no name at all.
+            ModelNotFound: no such model here.
+        """
+        found = self.look(text)
+        if found is None:
+            raise not_found(text)
+        return found
+
+    def by_id(self, model: Digest) -> StoredModel:
+        """Find a model by its whole id.
+
+        Raises:
+            ModelNotFound: no such model here.
+        """
+        found = self._store.snapshot.get(model)
+        if found is None:
+            raise not_found(str(model))
+        return found
+
+    def known_key(self, question: _Question) -> Key | None:
+        """Answer again what was answered before, while the store has not changed; never touches a disk."""
+        snapshot = self._store.snapshot
+        if snapshot is not self._snapshot:
+            self._snapshot = snapshot
+            self._keys.clear()
+        return self._keys.get(question)
+
+    async def key(self, question: _Question) -> Key:
+        """Say which instance serves a model, as typed by somebody, in a mode, on the named engine or any.
+
+        Raises:
+            EngineNotFound, EngineNotInstalled, UnsupportedModel: no engine for it.
+            InvalidRequest: no model is named, or the text is no name.
+            ModelNotFound: no such model here.
+        """
+        known = self.known_key(question)
+        if known is not None:
+            return known
+        text, mode, named = question
+        if not text.strip():
+            raise InvalidRequest("model is required", hint='say which one, as in `"model": "ai/smollm2"`')
+        model = self.find(text)
+        snapshot = self._store.snapshot
+        # A first choice probes the engine, which may run a program.
+        engine = await asyncio.to_thread(self._engines.choose, self.config(model), mode, named)
+        key = Key(engine.name, model.id, mode)
+        if snapshot is self._store.snapshot and self.known_key(question) is None:
+            if len(self._keys) >= _MOST_REMEMBERED:
+                self._keys.clear()
+            self._keys[question] = key
+        return key
+
+
+def not_found(text: str) -> ModelNotFound:
+    """Say that a model is not here, and how it would come here.
+
+    Raises:
+        InvalidReference: the text is no name at all.
+    """
+    shown = text[:300]
+    if as_id(text) is not None:
+        return ModelNotFound(f"model not found: `{shown}`")
+    return ModelNotFound(
+        f"model not found: `{shown}`", hint=f"pull it first: `dmr pull {parse_name(text).familiar}`"
+    )

@@ -1,0 +1,77 @@
+"""How an instance comes to be: the model laid out, the command line asked for, the process started."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+
+from modelrunner.engines.base import Address
+from modelrunner.engines.registry import Engines
+from modelrunner.models.bundle import Bundle, load_bundle, unpack
+from modelrunner.runtime.instance import Instance
+from modelrunner.runtime.policy import Key
+from modelrunner.runtime.run_directory import RunDirectory
+from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.configurations import Configurations
+from modelrunner.store.snapshot import StoredModel
+from modelrunner.store.store import Store
+
+
+class Loader:
+    """Starts instances for the pool."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        catalogue: Catalogue,
+        engines: Engines,
+        configurations: Configurations,
+        run: RunDirectory,
+        environ: Mapping[str, str],
+        log: Callable[[str], None],
+    ) -> None:
+        """`log` takes each line that an engine prints; `environ` is what engines inherit."""
+        self._store = store
+        self._catalogue = catalogue
+        self._engines = engines
+        self._configurations = configurations
+        self._run = run
+        self._environ = environ
+        self._log = log
+
+    async def start(self, key: Key) -> Instance:
+        """Start what serves a key, and return when it is ready.
+
+        Raises:
+            RunnerError: the model cannot be laid out, or its engine did not come up.
+        """
+        model = self._catalogue.by_id(key.model)
+        engine = self._engines.get(key.engine)
+        bundle = await asyncio.to_thread(self._bundle, model)
+        options = replace(self._configurations.effective(key).options, name=_name(model))
+        address = Address(socket=self._run.socket())
+        launch = await asyncio.to_thread(engine.launch, bundle, key.mode, options, address)
+        return await Instance.start(
+            launch,
+            address,
+            name=engine.display,
+            log=partial(self._line, key),
+            diagnose=engine.diagnose,
+            environ=self._environ,
+        )
+
+    def _bundle(self, model: StoredModel) -> Bundle:
+        target = self._store.bundle_path(model.id)
+        config = self._catalogue.config(model)
+        return load_bundle(target, model.manifest, config) or unpack(
+            model.manifest, config, self._store.blob_path, target
+        )
+
+    def _line(self, key: Key, line: str) -> None:
+        self._log(f"{key} {line}")
+
+
+def _name(model: StoredModel) -> str:
+    """Name a model in its engine's answers, which would show a path of this machine otherwise."""
+    return model.tags[0].familiar if model.tags else str(model.id)

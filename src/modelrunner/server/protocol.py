@@ -1,0 +1,105 @@
+"""HTTP of one connection: uvicorn's, with limits for headers and one write less for each answer."""
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_HEADER_BYTES = 64 * 1024
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection whose headers may not take for ever, nor be of any size."""
+
+    _reading_since: float | None = None
+    _read = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
+        """Begin with a transport that joins writes."""
+        super().connection_made(HeadFirst(transport, self.loop))
+        self._reading_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        """Note when the headers of a request begin."""
+        self._reading_since = self.loop.time()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Note that they are complete."""
+        self._reading_since = None
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Read, and give up on headers that are too large."""
+        super().data_received(data)
+        if self._reading_since is None:
+            self._read = 0
+            return
+        self._read += len(data)
+        if self._read > _HEADER_BYTES:
+            self.transport.close()
+
+    def reads_headers_since(self, moment: float) -> bool:
+        """Whether it waits for the end of headers that began before a moment of the loop's clock."""
+        return self._reading_since is not None and self._reading_since <= moment
+
+
+class HeadFirst(asyncio.Transport):
+    """A transport that keeps the head of an answer back until its first piece, and sends both at once.
+
+    uvicorn writes them apart, and on a fast path a second write, with the waking of its reader, is felt. A
+    head that nothing follows is sent when the loop comes round.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send, or keep for a moment."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data[:5] == b"HTTP/":
+            self._head = bytes(data)
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Send what was kept, and close."""
+        self._flush()
+        self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._head = b""
+        self._transport.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it is closed, or about to be."""
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """Leave what the client sends where it is."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._transport.resume_reading()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Let somebody else handle the connection."""
+        self._transport.set_protocol(protocol)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Tell about the socket below."""
+        return self._transport.get_extra_info(name, default)

@@ -1,0 +1,224 @@
+"""The data path: a request goes to its model's engine byte for byte, and the answer comes back as it arises.
+
+Raw ASGI without a framework around it: here requests per second and the time to the first token are won. Of
+the body only what routing needs is read, and nothing here touches a disk when the model is loaded.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from modelrunner.dialects.base import Dialect
+from modelrunner.engines.registry import Engines
+from modelrunner.errors import Busy, InvalidRequest, RequestTooLarge, RunnerError, ShuttingDown
+from modelrunner.models.kinds import Mode
+from modelrunner.runtime.instance import Instance, Upstream
+from modelrunner.runtime.pool import Pool
+from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.lifeline import Group, Lifeline
+from modelrunner.server.middleware import Guard, Headers
+from modelrunner.units import format_bytes
+from modelrunner.wire import PRELOAD_HEADER
+
+_log = logging.getLogger(__name__)
+
+_PRELOAD = PRELOAD_HEADER.lower().encode()
+# What concerns the daemon and its client alone: an engine gets no credentials, and no origin to doubt.
+_KEPT_FROM_ENGINE = frozenset(
+    b"host content-length expect authorization proxy-authorization cookie x-api-key origin referer forwarded "
+    b"x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip x-preload-only x-request-origin".split()
+)
+# `Date` and `Server` are ours; CORS is decided at our edge, not by the engine.
+_KEPT_FROM_CLIENT = frozenset((b"date", b"server"))
+_CORS = b"access-control-"
+
+
+class _Probe(msgspec.Struct):
+    """All that routing reads of a body."""
+
+    model: str | None = None
+
+
+_probe = msgspec.json.Decoder(_Probe)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a path leads: a mode, the engine's own path, and the engine if the path names one."""
+
+    mode: Mode
+    path: str
+    engine: str | None = None
+
+
+class Relay:
+    """Serves every inference request of every path."""
+
+    def __init__(
+        self,
+        *,
+        pool: Pool[Instance],
+        catalogue: Catalogue,
+        engines: Engines,
+        guard: Guard,
+        dialect: Dialect,
+        group: Group,
+        body_limit: int,
+    ) -> None:
+        """`group` ends with the daemon; `body_limit` is in bytes."""
+        self._pool = pool
+        self._catalogue = catalogue
+        self._engines = engines
+        self._guard = guard
+        self._dialect = dialect
+        self._group = group
+        self._limit = body_limit
+
+    async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; errors before the first byte have a status, later ones are an event."""
+        answer = _Answer(send, self._dialect)
+        try:
+            await self._serve(endpoint, scope, receive, answer)
+        except RunnerError as exc:
+            await answer.fail(exc)
+        except Exception as exc:  # noqa: BLE001 - the top of a request; it is logged and told
+            _log.exception("request failed path=%s", scope["path"])
+            await answer.fail(RunnerError(f"internal error: {type(exc).__name__}", hint="see the log"))
+
+    async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, answer: "_Answer") -> None:
+        host = origin = None
+        length, preload = 0, False
+        forward: list[tuple[bytes, bytes]] = []
+        for header in scope["headers"]:
+            name, value = header
+            if name not in _KEPT_FROM_ENGINE:
+                forward.append(header)
+            elif name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+            elif name == b"content-length":
+                length = int(value)
+            elif name == _PRELOAD:
+                preload = value == b"true"
+        answer.cors = self._guard.judge(host, origin, scope["http_version"])
+        if endpoint.engine is not None:
+            self._engines.get(endpoint.engine)  # an unknown engine is told of before what else may be wrong
+        body = await read_body(receive, length, self._limit)
+        if body is None:
+            return
+        question = (_model_of(body), endpoint.mode, endpoint.engine)
+        key = self._catalogue.known_key(question) or await self._catalogue.key(question)
+        with Lifeline(receive, self._group) as lifeline:
+            async with self._pool.lease(key) as instance:
+                if preload:
+                    lifeline.release()
+                    await answer.empty()
+                    return
+                query = scope["query_string"]
+                path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
+                async with instance.request("POST", path, forward, body) as upstream:
+                    await answer.pass_on(upstream, lifeline)
+
+
+class _Answer:
+    """What the client gets, and how much of it has been sent."""
+
+    __slots__ = ("_begun", "_dialect", "_events", "_open_line", "_send", "cors")
+
+    def __init__(self, send: Send, dialect: Dialect) -> None:
+        self._send = send
+        self._dialect = dialect
+        self._begun = False
+        self._events = False
+        self._open_line = False
+        self.cors: Headers = ()
+
+    async def pass_on(self, upstream: Upstream, lifeline: Lifeline) -> None:
+        """Send an engine's answer, each piece when it comes."""
+        headers = [*self.cors]
+        for header in upstream.headers:
+            name = header[0]
+            if name not in _KEPT_FROM_CLIENT and not name.startswith(_CORS):
+                headers.append(header)
+                if name == b"content-type":
+                    self._events = header[1].startswith(b"text/event-stream")
+        send = self._send
+        start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
+        async for chunk in upstream.chunks():
+            # Only now, so that an engine that dies before its first word still gets a status of its own.
+            if not self._begun:
+                self._begun = True
+                await send(start)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            self._open_line = not chunk.endswith(b"\n\n")
+        lifeline.release()
+        if not self._begun:
+            self._begun = True
+            await send(start)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def empty(self) -> None:
+        """Send 200 and nothing else."""
+        await self._whole(200, b"", ())
+
+    async def fail(self, exc: RunnerError) -> None:
+        """Tell the client what went wrong, in whatever way is left."""
+        if not self._begun:
+            headers = [(b"content-type", b"application/json")]
+            if isinstance(exc, Busy | ShuttingDown):
+                headers.append((b"retry-after", b"1"))
+            if isinstance(exc, RequestTooLarge):
+                headers.append((b"connection", b"close"))  # the rest of the body is not read
+            await self._whole(exc.status, self._dialect.error(exc), headers)
+            return
+        _log.warning("answer broken off error=%s", exc)
+        if self._events:
+            end = b"\n\n" if self._open_line else b""
+            event = end + self._dialect.late_error(exc)
+            await self._send({"type": "http.response.body", "body": event, "more_body": False})
+        # Otherwise the answer stays incomplete, and the server closes the connection, which clients notice.
+
+    async def _whole(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._begun = True
+        length = (b"content-length", b"%d" % len(body))
+        start = {"type": "http.response.start", "status": status, "headers": [length, *headers, *self.cors]}
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def read_body(receive: Receive, announced: int, limit: int) -> bytes | None:
+    """Read a whole body, of `announced` bytes if that is known; None when the client left meanwhile.
+
+    Raises:
+        RequestTooLarge: it is longer than `limit` bytes.
+    """
+    message = await receive()
+    if message["type"] == "http.request" and announced <= limit and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) <= limit:
+            return body
+    pieces = bytearray()
+    while message["type"] == "http.request":
+        pieces += message.get("body", b"")
+        if max(len(pieces), announced) > limit:
+            raise RequestTooLarge(
+                f"request too large: more than {format_bytes(limit)}", hint="DMR_BODY_LIMIT sets the limit"
+            )
+        if not message.get("more_body"):
+            return bytes(pieces)
+        message = await receive()
+    return None
+
+
+def _model_of(body: bytes) -> str:
+    try:
+        model = _probe.decode(body).model
+    except msgspec.MsgspecError as exc:
+        raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
+    if not model:
+        raise InvalidRequest("model is required", hint='say which one, as in `"model": "ai/smollm2"`')
+    return model

@@ -1,0 +1,222 @@
+"""`/models`: list, look, pull, load, tag, push, export, repackage, delete; and OpenAI's list of them."""
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from modelrunner.dialects.openai import model_list
+from modelrunner.errors import Conflict, InvalidRequest, ModelNotFound
+from modelrunner.models.names import as_id
+from modelrunner.oci.layout import archive, archive_size
+from modelrunner.oci.reference import DOCKER_HUB
+from modelrunner.server.progress import Mode, encode_escaped, encode_plain, error_line, success_line
+from modelrunner.server.repackage import store_variant, variant
+from modelrunner.server.replies import (
+    JSON,
+    LinesReply,
+    accepts,
+    json_reply,
+    parse,
+    query_flag,
+    read,
+    text_reply,
+)
+from modelrunner.server.services import Services
+from modelrunner.server.views import model_view, openai_view
+from modelrunner.store.snapshot import StoredModel
+from modelrunner.wire import (
+    NDJSON,
+    ModelView,
+    OpenAIModel,
+    ProgressLine,
+    PullRequest,
+    PushRequest,
+    Removal,
+    RepackageRequest,
+    TagReply,
+)
+
+_log = logging.getLogger(__name__)
+_SMALL_BODY = 1 << 20  # bytes; requests of a few fields
+
+
+async def list_models(services: Services, _request: Request) -> Response:
+    """`GET /models`."""
+    return json_reply([_view(services, model) for model in services.catalogue.models])
+
+
+async def look(services: Services, request: Request) -> Response:
+    """`GET /models/{name}`, with `?remote` at the registry."""
+    name = _name(request)
+    if not query_flag(request, "remote"):
+        return json_reply(_view(services, services.catalogue.find(name)))
+    try:
+        manifest, config = await services.transfers.look_remotely(name)
+    except ModelNotFound as exc:
+        raise ModelNotFound(f"failed to pull model `{name}`: {exc.message}", hint=exc.hint) from exc
+    return json_reply(model_view(manifest.digest, None, config))
+
+
+async def pull(services: Services, request: Request) -> LinesReply:
+    """`POST /models/create`."""
+    wanted = parse(await read(request, _SMALL_BODY), PullRequest)
+    lines = services.transfers.pull(wanted["from"], wanted.get("bearer-token"))
+    return _progress(services, request, lines, "pull")
+
+
+async def push(services: Services, request: Request) -> LinesReply:
+    """`POST /models/{name}/push`; the body may be empty."""
+    body = (await read(request, _SMALL_BODY)).strip()
+    wanted = parse(body, PushRequest) if body else PushRequest()
+    lines = services.transfers.push(_name(request), wanted.get("bearer-token"))
+    return _progress(services, request, lines, "push")
+
+
+async def load(services: Services, request: Request) -> Response:
+    """`POST /models/load`: a tar; the model is found by its id afterwards."""
+    await services.transfers.load(request.stream())
+    return Response(encode_plain(success_line("Model loaded successfully", "pull")), media_type=NDJSON)
+
+
+async def tag(services: Services, request: Request) -> Response:
+    """`POST /models/{name}/tag?repo=&tag=`."""
+    repository, name = request.query_params.get("repo"), request.query_params.get("tag")
+    if not repository or not name:
+        raise InvalidRequest("missing repo or tag query parameter")
+    target = f"{repository}:{name}"
+    model = services.catalogue.find(_name(request))
+    await services.store.tag(model.id, services.transfers.name(target))
+    reply: TagReply = {"message": f'Model tagged successfully with "{target}"', "target": target}
+    return json_reply(reply, 201)
+
+
+async def export(services: Services, request: Request) -> Response:
+    """`GET /models/{name}/export`."""
+    name = _name(request)
+    model = services.catalogue.find(name)
+    file_name = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
+    return StreamingResponse(
+        archive(services.store, model.manifest),
+        media_type="application/x-tar",
+        headers={
+            "content-length": str(archive_size(model.manifest)),
+            "content-disposition": f'attachment; filename="{file_name}.tar"',
+        },
+    )
+
+
+async def repackage(services: Services, request: Request) -> Response:
+    """`POST /models/{name}/repackage`."""
+    name = _name(request)
+    wanted = parse(await read(request, _SMALL_BODY), RepackageRequest)
+    if not wanted["target"]:
+        raise InvalidRequest("target is required")
+    target = services.transfers.name(wanted["target"])
+    model = services.catalogue.find(name)
+    size = wanted.get("context_size")
+    if size is None:
+        await services.store.tag(model.id, target)
+    else:
+        manifest, config = variant(model, size)
+        await store_variant(services.store, manifest, config, target)
+    return json_reply(
+        {
+            "message": f'Model repackaged successfully as "{wanted["target"]}"',
+            "source": name,
+            "target": wanted["target"],
+        },
+        201,
+    )
+
+
+async def unknown_action(_services: Services, request: Request) -> Response:
+    """`POST /models/{name}/{anything else}`."""
+    return text_reply(f'unknown action "{_name(request).rpartition("/")[2]}"', 404)
+
+
+async def delete(services: Services, request: Request) -> Response:
+    """`DELETE /models/{name}`: a model that is loaded is unloaded first; one in use only goes by force."""
+    name, force = _name(request), query_flag(request, "force")
+    model = services.store.snapshot.find(name)
+    by_id = as_id(name) is not None or "@" in name
+    if model is not None and (len(model.tags) <= 1 or (by_id and force)):
+        await _unload(services, model, force=force)
+    steps = await services.store.remove(name, force=force)
+    for step, subject in steps:
+        _log.info("model %s subject=%s", step, subject)
+    return json_reply([_removal(step, subject) for step, subject in steps])
+
+
+async def purge(services: Services, request: Request) -> Response:
+    """`DELETE /models/purge`: everything goes, unless a model is in use and `force` is not given."""
+    await services.pool.unload(lambda _: True)
+    if services.pool.residents() and not query_flag(request, "force"):
+        raise Conflict("cannot purge: a model is in use", hint="wait for its requests to end, or use force")
+    await services.store.purge()
+    services.configurations.forget()
+    return Response()
+
+
+async def openai_list(services: Services, _request: Request) -> Response:
+    """`GET /v1/models`."""
+    return json_reply(model_list(_openai(services, model) for model in services.catalogue.models))
+
+
+async def openai_look(services: Services, request: Request) -> Response:
+    """`GET /v1/models/{name}`."""
+    return json_reply(_openai(services, services.catalogue.find(_name(request))))
+
+
+async def _unload(services: Services, model: StoredModel, *, force: bool) -> None:
+    await services.pool.unload(lambda key: key.model == model.id)
+    if not force and any(resident.key.model == model.id for resident in services.pool.residents()):
+        raise Conflict(
+            f"model is in use: `{_called(model)}`", hint="wait for its requests to end, or use force"
+        )
+
+
+def _called(model: StoredModel) -> str:
+    return model.tags[0].familiar if model.tags else model.id.short
+
+
+def _name(request: Request) -> str:
+    name: str = request.path_params["name"]
+    return name
+
+
+def _view(services: Services, model: StoredModel) -> ModelView:
+    return model_view(model.id, model.tags, services.catalogue.config(model))
+
+
+def _openai(services: Services, model: StoredModel) -> OpenAIModel:
+    return openai_view(model.id, model.tags, services.catalogue.config(model))
+
+
+def _removal(step: str, subject: str) -> Removal:
+    if step == "untagged":
+        return {"Untagged": subject.removeprefix(f"{DOCKER_HUB}/")}
+    return {"Deleted": subject}
+
+
+def _progress(
+    services: Services, request: Request, lines: AsyncGenerator[ProgressLine, None], mode: Mode
+) -> LinesReply:
+    as_json = accepts(request.headers, JSON, NDJSON)
+    encode = encode_plain if as_json else encode_escaped
+    return LinesReply(
+        _encoded(lines, encode),
+        group=services.streams,
+        media_type=JSON if as_json else "text/plain",
+        last_words=lambda exc: encode(error_line(exc, mode)),
+    )
+
+
+async def _encoded(
+    lines: AsyncGenerator[ProgressLine, None], encode: Callable[[ProgressLine], bytes]
+) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            yield encode(line)

@@ -1,0 +1,41 @@
+"""`/`, `/version` and `/logs`."""
+
+import os
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modelrunner import __version__
+from modelrunner.errors import RunnerError
+from modelrunner.server.replies import LinesReply, json_reply, query_flag, text_reply
+from modelrunner.server.services import Services
+from modelrunner.wire import Version
+
+
+async def greet(_services: Services, _request: Request) -> Response:
+    """`GET /` and `/status`: both phrases by which clients know that they are at the right place."""
+    return text_reply("Docker Model Runner is running\n\nThe service is running.")
+
+
+async def version(_services: Services, _request: Request) -> Response:
+    """`GET /version`; the process number tells whose port it is."""
+    reply: Version = {"version": __version__, "pid": os.getpid()}
+    return json_reply(reply)
+
+
+async def logs(services: Services, request: Request) -> Response | LinesReply:
+    """`GET /logs`, with `?follow` and `?no-engines`."""
+    follow = query_flag(request, "follow", bare=False)
+    engines = not query_flag(request, "no-engines", bare=False)
+    if not services.logs.exists:
+        return text_reply("service log not found", 404)
+    return LinesReply(
+        services.logs.read(follow=follow, engines=engines),
+        group=services.streams,
+        media_type="text/plain",
+        last_words=_last_words,
+    )
+
+
+def _last_words(exc: RunnerError) -> bytes:
+    return f"\n[logs error: {exc.message}]\n".encode()

@@ -1,0 +1,131 @@
+"""Everything the daemon is made of: opened in one place, closed in the reverse order."""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from modelrunner import __version__
+from modelrunner.engines.base import EngineSettings
+from modelrunner.engines.registry import Engines, load_engines
+from modelrunner.errors import RunnerError
+from modelrunner.models.names import as_id, parse_name
+from modelrunner.oci.credentials import Credentials
+from modelrunner.oci.registry import Registry
+from modelrunner.runtime.instance import Instance
+from modelrunner.runtime.policy import Key
+from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.run_directory import RunDirectory, parents
+from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.configurations import Configurations
+from modelrunner.server.lifeline import Group
+from modelrunner.server.loader import Loader
+from modelrunner.server.transfers import Transfers
+from modelrunner.settings import Settings
+from modelrunner.store.store import Store
+from modelrunner.telemetry.logs import Logs
+
+_log = logging.getLogger(__name__)
+_STOP_WITHIN = 10.0  # seconds for requests that outlived the drain; engines are stopped after that
+
+
+@dataclass(slots=True)
+class Services:
+    """What the routes work with. `requests` are given time when the daemon stops, `streams` end at once."""
+
+    store: Store
+    catalogue: Catalogue
+    engines: Engines
+    pool: Pool[Instance]
+    configurations: Configurations
+    transfers: Transfers
+    logs: Logs
+    requests: Group = field(default_factory=Group)
+    streams: Group = field(default_factory=Group)
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def preload(self, key: Key) -> None:
+        """Load an instance in the background; what goes wrong is in the log."""
+        task = asyncio.create_task(self._preload(key), name=f"preload {key}")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _preload(self, key: Key) -> None:
+        try:
+            await self.pool.preload(key)
+        except RunnerError as exc:
+            _log.warning("model not preloaded key=%s error=%s", key, exc)
+
+    async def close(self) -> None:
+        """Stop what is loaded; the process of every engine is gone afterwards."""
+        await self.pool.close(_STOP_WITHIN)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def open_services(
+    settings: Settings, environ: Mapping[str, str], logs: Logs
+) -> AsyncIterator[Services]:
+    """Build everything from the settings; each part gets only the values that it needs.
+
+    `environ` is for credentials, for the place of sockets, and what engines inherit.
+
+    Raises:
+        StoreError: the store cannot be opened.
+        InvalidRequest: a setting that only an engine can judge is wrong.
+    """
+    engines = load_engines(
+        EngineSettings(settings.llama_server_path, settings.search_path, settings.llama_args)
+    )
+    parse = partial(parse_name, default_registry=settings.default_registry)
+    store = Store(settings.models_path, parse=parse, as_id=as_id, default_registry=settings.default_registry)
+    for problem in store.problems:
+        _log.warning("model left out: %s", problem)
+    async with contextlib.AsyncExitStack() as stack:
+        run = RunDirectory.create(parents(environ))
+        stack.callback(run.close)
+        registry = Registry(
+            credentials=Credentials(environ),
+            user_agent=f"modelrunner/{__version__} ({sys.platform})",
+            insecure=frozenset(settings.insecure_registries),
+            insecure_all=settings.insecure_registry,
+        )
+        await stack.enter_async_context(registry)
+        catalogue = Catalogue(store, engines)
+        configurations = Configurations(keep_alive=settings.keep_alive)
+        loader = Loader(
+            store=store,
+            catalogue=catalogue,
+            engines=engines,
+            configurations=configurations,
+            run=run,
+            environ=environ,
+            log=logs.engine_line,
+        )
+        services = Services(
+            store=store,
+            catalogue=catalogue,
+            engines=engines,
+            pool=Pool(
+                loader.start,
+                places=settings.places,
+                keep_alive=configurations.keep_alive,
+                queue=settings.queue,
+            ),
+            configurations=configurations,
+            transfers=Transfers(
+                store,
+                catalogue,
+                registry,
+                pulls=settings.pulls,
+                default_registry=settings.default_registry,
+            ),
+            logs=logs,
+        )
+        stack.push_async_callback(services.close)
+        yield services

@@ -1,0 +1,157 @@
+"""Pull, push and load: one copy each, between the store and the outside, told as lines of progress."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+
+from modelrunner.errors import InvalidRequest, RegistryError, UnsupportedModel
+from modelrunner.models.config import ModelConfig, check_config_type, parse_config
+from modelrunner.models.names import as_id, is_hugging_face, parse_name
+from modelrunner.oci.credentials import Credential
+from modelrunner.oci.layout import load
+from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.oci.registry import Registry
+from modelrunner.oci.transfer import copy
+from modelrunner.server.catalogue import Catalogue, not_found
+from modelrunner.server.progress import reported, success_line
+from modelrunner.store.snapshot import StoredModel
+from modelrunner.store.store import Store
+from modelrunner.wire import ProgressLine
+
+_log = logging.getLogger(__name__)
+_MAX_CONFIG_BYTES = 16 * 1024 * 1024
+
+
+class Transfers:
+    """Moves models in and out of the store."""
+
+    def __init__(
+        self, store: Store, catalogue: Catalogue, registry: Registry, *, pulls: int, default_registry: str
+    ) -> None:
+        """At most `pulls` run at once; `default_registry` is that of names that give none."""
+        self._store = store
+        self._catalogue = catalogue
+        self._registry = registry
+        self._turns = asyncio.Semaphore(pulls)
+        self._default_registry = default_registry
+
+    def name(self, text: str) -> Reference:
+        """Read what somebody typed as a name in a registry.
+
+        Raises:
+            InvalidReference: it is none.
+        """
+        return parse_name(text, default_registry=self._default_registry)
+
+    async def pull(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
+        """Bring a model here, or find that it is here already, also while its registry cannot be asked.
+
+        Raises:
+            RunnerError: nothing was moved, if no line was yielded yet.
+        """
+        reference = self.name(text)
+        here = self._store.snapshot.find_reference(reference)
+        if is_hugging_face(text):
+            if here is None:
+                raise UnsupportedModel(
+                    f"cannot pull from Hugging Face: `{text}`",
+                    hint="download the GGUF file and package it: `dmr package --gguf FILE NAME`",
+                )
+            yield self._cached(here)
+            return
+        source = self._registry.repository(reference, credential=_bearer(token))
+        async with self._turns:
+            try:
+                manifest = await source.manifest(reference)
+            except RegistryError as exc:
+                if here is None:
+                    raise
+                _log.warning("registry not asked, model is here model=%s error=%s", reference.familiar, exc)
+                yield self._cached(here)
+                return
+            check_config_type(manifest.config.media_type)
+            present = self._store.snapshot.get(manifest.digest)
+            if present is not None:
+                if reference.tag is not None and reference.without_digest not in present.tags:
+                    await self._store.tag(present.id, reference.without_digest)
+                yield self._cached(present)
+                return
+            await self._store.ensure_room(manifest)
+            async for line in reported(
+                lambda tell: copy(source, self._store, manifest, [reference], tell=tell), manifest, "pull"
+            ):
+                yield line
+        _log.info("model pulled model=%s id=%s", reference.familiar, manifest.digest.short)
+        yield success_line("Model pulled successfully", "pull")
+
+    async def push(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
+        """Send a model to the registry of its name.
+
+        Raises:
+            RunnerError: nothing was moved, if no line was yielded yet.
+        """
+        model = self._store.snapshot.find(text)
+        if model is None:
+            raise not_found(text)
+        reference = self._target(text, model)
+        if is_hugging_face(text):
+            raise UnsupportedModel(
+                f"cannot push to Hugging Face: `{text}`", hint="tag the model for a registry and push that"
+            )
+        sink = self._registry.repository(reference, credential=_bearer(token))
+        async for line in reported(
+            lambda tell: copy(self._store, sink, model.manifest, [reference], tell=tell),
+            model.manifest,
+            "push",
+        ):
+            yield line
+        _log.info("model pushed model=%s id=%s", reference.familiar, model.id.short)
+        yield success_line("Model pushed successfully", "push")
+
+    async def load(self, archive: AsyncIterator[bytes]) -> Manifest:
+        """Take a model from a tar stream, without a name.
+
+        Raises:
+            RunnerError: what is wrong with the archive, or with the disk.
+        """
+        manifest = await load(
+            archive, self._store, check=lambda manifest: check_config_type(manifest.config.media_type)
+        )
+        _log.info("model loaded from archive id=%s", manifest.digest.short)
+        return manifest
+
+    async def look_remotely(self, text: str) -> tuple[Manifest, ModelConfig]:
+        """Read what a registry says of a model, without its layers.
+
+        Raises:
+            RunnerError: it is not there, is no model, or cannot be asked.
+        """
+        reference = self.name(text)
+        source = self._registry.repository(reference)
+        manifest = await source.manifest(reference)
+        check_config_type(manifest.config.media_type)
+        raw = bytearray()
+        async with source.open(manifest.config) as (_, chunks):
+            async for chunk in chunks:
+                raw += chunk
+                if len(raw) > _MAX_CONFIG_BYTES:
+                    raise UnsupportedModel(f"configuration is larger than {_MAX_CONFIG_BYTES} bytes")
+        return manifest, parse_config(bytes(raw), manifest.config.media_type)
+
+    def _cached(self, model: StoredModel) -> ProgressLine:
+        return success_line(f"Using cached model: {self._catalogue.config(model).size}".rstrip(": "), "pull")
+
+    def _target(self, text: str, model: StoredModel) -> Reference:
+        if as_id(text) is None:
+            return self.name(text)
+        if not model.tags:
+            raise InvalidRequest(
+                f"model has no name: `{text}`", hint=f"give it one: `dmr tag {model.id.short} NAME`"
+            )
+        return model.tags[0]
+
+
+def _bearer(token: str | None) -> Credential | None:
+    """A token that came with the request, to be used instead of what is on file."""
+    return Credential("", token) if token else None

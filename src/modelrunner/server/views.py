@@ -1,0 +1,89 @@
+"""Stored and running models in the shapes of the API."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from modelrunner.dialects.openai import model_item
+from modelrunner.models.config import ModelConfig
+from modelrunner.models.kinds import Format
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference
+from modelrunner.runtime.pool import ResidentView
+from modelrunner.server.configurations import Configuration, print_keep_alive
+from modelrunner.wire import ConfigView, ModelFacts, ModelView, OpenAIModel, RunningModel
+
+_NEVER = "0001-01-01T00:00:00Z"  # how Go prints no time, which clients compare with
+
+
+def model_view(model_id: Digest, tags: Iterable[Reference] | None, config: ModelConfig) -> ModelView:
+    """Describe a model; `tags` is None for one that is not here."""
+    view: ModelView = {"id": str(model_id), "created": _unix(config), "config": config_view(config)}
+    names = [tag.familiar for tag in tags or ()]
+    if names:
+        view["tags"] = names
+    return view
+
+
+def config_view(config: ModelConfig) -> ConfigView:
+    """Describe what a model says of itself, without what is unknown."""
+    view: ConfigView = {}
+    if config.format is not None:
+        view["format"] = config.format.value
+    if config.quantization:
+        view["quantization"] = config.quantization
+    if config.parameters:
+        view["parameters"] = config.parameters
+    if config.architecture:
+        view["architecture"] = config.architecture
+    if config.size:
+        view["size"] = config.size
+    if config.context_size is not None:
+        view["context_size"] = config.context_size
+    metadata = dict(sorted(config.metadata.items()))
+    if metadata and config.format is Format.GGUF:
+        view["gguf"] = metadata
+    elif metadata and config.format is Format.SAFETENSORS:
+        view["safetensors"] = metadata
+    elif metadata and config.format is Format.DDUF:
+        view["diffusers"] = metadata
+    return view
+
+
+def openai_view(model_id: Digest, tags: tuple[Reference, ...], config: ModelConfig) -> OpenAIModel:
+    """Describe a model as OpenAI does: by its first name, or its id when it has none."""
+    facts: ModelFacts = {}
+    if config.context_size is not None:
+        facts["context_window"] = config.context_size
+    if config.architecture:
+        facts["architecture"] = config.architecture
+    if config.parameters:
+        facts["parameters"] = config.parameters
+    if config.quantization:
+        facts["quantization"] = config.quantization
+    if config.size:
+        facts["size"] = config.size
+    name = tags[0].familiar if tags else str(model_id)
+    return model_item(model_id=name, created=_unix(config), facts=facts)
+
+
+def running_view(resident: ResidentView, name: str, configuration: Configuration) -> RunningModel:
+    """Describe an instance; `name` is what its model is called here."""
+    used = resident.last_used
+    moment = datetime.fromtimestamp(used, UTC).isoformat() if used is not None else None
+    view: RunningModel = {
+        "backend_name": resident.key.engine,
+        "model_name": name,
+        "mode": resident.key.mode.value,
+        "last_used": moment.replace("+00:00", "Z") if moment else _NEVER,
+    }
+    if resident.loading:
+        view["loading"] = True
+    elif resident.leases:
+        view["in_use"] = True
+    if configuration.keep_alive is not None:
+        view["keep_alive"] = print_keep_alive(configuration.keep_alive)
+    return view
+
+
+def _unix(config: ModelConfig) -> int:
+    return int(config.created.timestamp()) if config.created else 0

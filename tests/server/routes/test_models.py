@@ -1,0 +1,517 @@
+"""`/models` and OpenAI's list, on a real socket, with a registry that is made up."""
+
+import asyncio
+import contextlib
+import html
+import json
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import parse_reference
+from modelrunner.testing.memory import Artifact, make_artifact
+from modelrunner.testing.registry import Access, FakeRegistry, cut, refuse, stall
+from modelrunner.testing.serving import serving
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Daemon, Make
+
+JSON = {"Accept": "application/json"}
+CHAT = "/engines/v1/chat/completions"
+MODEL = make_artifact(b"weights" * 1000)
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    made = FakeRegistry()
+    made.add("team/model", "v1", MODEL.content, MODEL.contents)
+    return made
+
+
+@pytest.fixture
+async def address(registry: FakeRegistry) -> AsyncIterator[str]:
+    async with serving(registry) as url:
+        yield url.removeprefix("http://")
+
+
+def blob_of(artifact: Artifact) -> str:
+    return f"/blobs/{artifact.layers[0].digest}"
+
+
+# Looking
+
+
+@pytest.mark.parametrize("path", ["/models", "/models/", "//models"])
+async def test_the_list_has_each_model_once(tiny: "Daemon", path: str) -> None:
+    """Names are familiar, `created` is in seconds, and the configuration is Docker's."""
+    [model] = (await tiny.ask("GET", path)).json
+
+    assert ["ai/tiny:latest"] == model["tags"]
+    assert model["id"].startswith("sha256:")
+    assert isinstance(model["created"], int)
+    assert ("gguf", "llama", 2048) == tuple(
+        model["config"][key] for key in ("format", "architecture", "context_size")
+    )
+    assert "2048" == model["config"]["gguf"]["llama.context_length"]
+
+
+async def test_an_empty_store_lists_nothing(daemon: "Daemon") -> None:
+    """An empty array, in JSON."""
+    answer = await daemon.ask("GET", "/models")
+
+    assert (200, "[]\n", "application/json") == (answer.status, answer.text, answer.headers["content-type"])
+
+
+async def test_a_model_without_a_name_has_no_tags(daemon: "Daemon") -> None:
+    """The key is left out, and OpenAI's list has the id instead."""
+    model_id = str(await daemon.add())
+
+    assert "tags" not in (await daemon.ask("GET", "/models")).json[0]
+    assert model_id == (await daemon.ask("GET", "/v1/models")).json["data"][0]["id"]
+
+
+@pytest.mark.parametrize(
+    "name", ["ai/tiny", "tiny", "AI/Tiny:latest", "docker.io/ai/tiny:latest", "ai%2Ftiny"]
+)
+async def test_a_model_is_found_by_any_spelling(tiny: "Daemon", name: str) -> None:
+    """Short, full, in capitals, percent-encoded."""
+    assert ["ai/tiny:latest"] == (await tiny.ask("GET", f"/models/{name}")).json["tags"]
+
+
+async def test_a_model_is_found_by_its_id_and_by_its_bare_name(daemon: "Daemon") -> None:
+    """Whole id, short id, and the last part of the name."""
+    model_id = await daemon.add("registry.example.com/team/deep/model:v3")
+    for name in (str(model_id), model_id.hex, model_id.short, "model"):
+        answer = await daemon.ask("GET", f"/models/{name}")
+
+        assert (200, str(model_id)) == (answer.status, answer.json["id"])
+
+
+async def test_an_absent_model_is_text_unless_json_is_asked_for(daemon: "Daemon") -> None:
+    """Stock clients print the line; ours read the code and the hint."""
+    text = await daemon.ask("GET", "/models/ai/absent")
+    ours = await daemon.ask(
+        "GET", "/models/ai/absent", headers={"Accept": "application/vnd.modelrunner.error+json"}
+    )
+
+    assert (404, "text/plain; charset=utf-8") == (text.status, text.headers["content-type"])
+    assert text.text.startswith("model not found: `ai/absent`\n")
+    assert ("model_not_found", True) == (ours.json["error"]["code"], "pull" in ours.json["error"]["hint"])
+
+
+async def test_an_absent_id_is_not_found_either(daemon: "Daemon") -> None:
+    """An id is a fair question, even when it is no name."""
+    assert 404 == (await daemon.ask("GET", f"/models/{Digest.of(b'absent')}")).status
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/engines/v1", "/engines/llama.cpp/v1"])
+async def test_openai_lists_and_retrieves(tiny: "Daemon", prefix: str) -> None:
+    """Under each prefix, also with the slash of the name encoded, and with JSON errors."""
+    [item] = (await tiny.ask("GET", f"{prefix}/models")).json["data"]
+    found = await tiny.ask("GET", f"{prefix}/models/ai%2Ftiny")
+    absent = await tiny.ask("GET", f"{prefix}/models/ai/absent")
+
+    assert ("ai/tiny:latest", "model", "docker") == (item["id"], item["object"], item["owned_by"])
+    assert (2048, "llama") == (item["dmr"]["context_window"], item["dmr"]["architecture"])
+    assert item == found.json
+    assert (404, "model_not_found") == (absent.status, absent.json["error"]["code"])
+
+
+# Pulling
+
+
+async def test_a_pull_tells_its_progress_and_brings_the_model(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """Lines of progress with all fields, then success; afterwards the model is here under its name."""
+    answer = await daemon.ask(
+        "POST", "/models/create", json={"from": f"{address}/team/model:v1"}, headers=JSON
+    )
+
+    assert (200, "application/json") == (answer.status, answer.headers["content-type"])
+    *progress, last = answer.lines
+    assert ("success", "Model pulled successfully", "pull") == (last["type"], last["message"], last["mode"])
+    assert {"progress"} == {line["type"] for line in progress}
+    assert (7000, 7000, str(MODEL.layers[0].digest)) == (
+        progress[-1]["total"],
+        progress[-1]["layer"]["current"],
+        progress[-1]["layer"]["id"],
+    )
+    assert [f"{address}/team/model:v1"] == (await daemon.ask("GET", f"/models/{MODEL.id}")).json["tags"]
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "application/x-www-form-urlencoded", "application/json", "text/plain"]
+)
+async def test_a_pull_works_with_any_content_type(
+    daemon: "Daemon", address: str, content_type: str | None
+) -> None:
+    """Without asking for JSON the lines are escaped, as stock clients expect."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    body = json.dumps({"from": f"{address}/team/model:v1"}).encode()
+    answer = await daemon.ask(
+        "POST", "/models/create", data=body, headers=headers, skip_auto_headers=("Content-Type", "Accept")
+    )
+
+    assert (200, "text/plain") == (answer.status, answer.headers["content-type"])
+    assert answer.text.startswith("{&#34;type&#34;:")
+    assert "success" == json.loads(html.unescape(answer.text.splitlines()[-1]))["type"]
+
+
+async def test_the_second_pull_uses_what_is_here(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """No blob is fetched again; the only line says so."""
+    for _ in range(2):
+        answer = await daemon.ask(
+            "POST", "/models/create", json={"from": f"{address}/team/model:v1"}, headers=JSON
+        )
+    [line] = answer.lines
+
+    assert "success" == line["type"]
+    assert line["message"].startswith("Using cached model")
+    assert 1 == len(registry.lines(f"GET .*{blob_of(MODEL)}"))
+
+
+async def test_the_same_model_under_another_name_gets_that_name(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """Nothing is moved but the tag."""
+    registry.add("team/model", "v2", MODEL.content, MODEL.contents)
+    for tag in ("v1", "v2"):
+        await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/model:{tag}"})
+
+    assert [f"{address}/team/model:v1", f"{address}/team/model:v2"] == (
+        await daemon.ask("GET", f"/models/{MODEL.id}")
+    ).json["tags"]
+
+
+async def test_a_moved_tag_brings_the_new_model(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """The name goes to the new one; the old one stays without."""
+    await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/model:v1"})
+    newer = make_artifact(b"newer weights")
+    registry.add("team/model", "v1", newer.content, newer.contents)
+    await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/model:v1"})
+
+    assert str(newer.id) == (await daemon.ask("GET", f"/models/{address}/team/model:v1")).json["id"]
+    assert 2 == len((await daemon.ask("GET", "/models")).json)
+
+
+async def test_a_pull_by_digest_names_nothing(daemon: "Daemon", address: str) -> None:
+    """The model is here, and no tag was moved to it."""
+    name = f"{address}/team/model@{MODEL.id}"
+    answer = await daemon.ask("POST", "/models/create", json={"from": name}, headers=JSON)
+
+    assert "success" == answer.lines[-1]["type"]
+    assert "tags" not in (await daemon.ask("GET", f"/models/{name}")).json
+
+
+async def test_a_present_model_needs_no_registry(daemon: "Daemon") -> None:
+    """What nobody answers for is fine when it is here, and an error when it is not."""
+    async with serving(FakeRegistry()) as url:
+        gone = url.removeprefix("http://")
+    await daemon.services.store.tag(await daemon.add(), parse_reference(f"{gone}/team/model:v1"))
+    present = await daemon.ask("POST", "/models/create", json={"from": f"{gone}/team/model:v1"}, headers=JSON)
+    absent = await daemon.ask("POST", "/models/create", json={"from": f"{gone}/team/other:v1"})
+
+    assert present.lines[-1]["message"].startswith("Using cached model")
+    assert 502 == absent.status
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"no json", 400, "invalid request body"),
+        (b"{}", 400, "invalid request body"),
+        (b'{"from": ""}', 400, "no model named"),
+        (b'{"from": "a:b:c"}', 400, "invalid model reference"),
+        (b'{"from": "hf.co/org/repo"}', 422, "cannot pull from Hugging Face"),
+    ],
+)
+async def test_a_pull_of_nonsense_is_refused(
+    daemon: "Daemon", body: bytes, status: int, message: str
+) -> None:
+    """Before anything is asked of anybody."""
+    answer = await daemon.ask("POST", "/models/create", data=body)
+
+    assert status == answer.status
+    assert message in answer.text
+
+
+async def test_an_error_before_the_first_line_is_a_status(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """Absent, refused, and no model: 404, 401 and 422."""
+    foreign = make_artifact(b"x")
+    raw = foreign.content.raw.replace(b"vnd.docker.ai.model.config.v0.1", b"vnd.oci.image.config.v1")
+    registry.add(
+        "team/image",
+        "v1",
+        type(foreign.content)(raw, foreign.content.media_type, foreign.config, foreign.layers),
+        foreign.contents,
+    )
+    registry.fault("secret/model", refuse(401, "UNAUTHORIZED"), times=9)
+    statuses = [
+        (await daemon.ask("POST", "/models/create", json={"from": f"{address}/{name}"}, headers=JSON)).status
+        for name in ("team/absent:v1", "secret/model:v1", "team/image:v1")
+    ]
+
+    assert [404, 401, 422] == statuses
+
+
+async def test_a_pull_that_breaks_off_ends_with_an_error_line(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """The status is out, so the last line tells; the next pull resumes."""
+    big = make_artifact(b"w" * (3 << 20))
+    registry.add("team/big", "v1", big.content, big.contents)
+    registry.fault(f"GET .*{blob_of(big)}", cut(2 << 20), times=1)
+    registry.fault(f"GET .*{blob_of(big)}", refuse(403, "DENIED"), times=1)
+    broken = await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/big:v1"}, headers=JSON)
+    again = await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/big:v1"}, headers=JSON)
+
+    assert (200, "error") == (broken.status, broken.lines[-1]["type"])
+    assert {"code", "message"} <= set(broken.lines[-1])
+    assert "success" == again.lines[-1]["type"]
+    resumed = [seen for seen in registry.seen if seen.headers.get("range") and blob_of(big) in seen.line]
+    assert resumed
+
+
+async def test_a_client_that_leaves_ends_its_pull(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """And its turn goes to who waits: at most two pulls run at once."""
+    async with contextlib.AsyncExitStack() as clients:
+        for name in ("one", "two"):
+            slow = make_artifact(name.encode() * 1000)
+            registry.add(f"team/{name}", "v1", slow.content, slow.contents)
+            registry.fault(f"GET .*{blob_of(slow)}", stall(1000))
+            pull = daemon.session.post(
+                f"{daemon.url}/models/create", json={"from": f"{address}/team/{name}:v1"}
+            )
+            reply = await clients.enter_async_context(pull)
+            assert b"progress" in await reply.content.readline()
+        third = asyncio.create_task(
+            daemon.ask("POST", "/models/create", json={"from": f"{address}/team/model:v1"}, headers=JSON)
+        )
+        # Answered later than the request before it, which nevertheless has to wait.
+        assert [] == (await daemon.ask("GET", "/models")).json
+
+    assert "success" == (await third).lines[-1]["type"]
+
+
+async def test_a_remote_model_is_described_without_being_pulled(daemon: "Daemon", address: str) -> None:
+    """`?remote` in each spelling; what is not there is 404 with the words that clients look for."""
+    for query in ("remote", "remote=true", "remote=1"):
+        answer = await daemon.ask("GET", f"/models/{address}/team/model:v1?{query}")
+        assert (200, str(MODEL.id)) == (answer.status, answer.json["id"])
+        assert "tags" not in answer.json
+    absent = await daemon.ask("GET", f"/models/{address}/team/absent:v1?remote=true")
+
+    assert 404 == absent.status
+    assert "failed to pull model" in absent.text
+    assert [] == (await daemon.ask("GET", "/models")).json
+
+
+# Pushing, loading, exporting
+
+
+async def test_a_push_brings_the_model_to_its_registry(
+    tiny: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """Tag, push, and the registry has it; the last line says so."""
+    await tiny.ask("POST", f"/models/ai/tiny/tag?repo={address}/team/tiny&tag=v1")
+    answer = await tiny.ask("POST", f"/models/{address}/team/tiny:v1/push", headers=JSON)
+
+    assert ("success", "Model pushed successfully", "push") == tuple(
+        answer.lines[-1][key] for key in ("type", "message", "mode")
+    )
+    assert ("team/tiny", "v1") in registry.manifests
+
+
+async def test_a_push_that_is_refused_is_a_status(
+    tiny: "Daemon", address: str, registry: FakeRegistry
+) -> None:
+    """401 before the first line; 404 when there is nothing to push."""
+    registry.access = Access(users={"ada": "secret"})
+    await tiny.ask("POST", f"/models/ai/tiny/tag?repo={address}/team/tiny&tag=v1")
+
+    assert 401 == (await tiny.ask("POST", f"/models/{address}/team/tiny:v1/push", data=b" ")).status
+    assert 404 == (await tiny.ask("POST", "/models/ai/absent/push")).status
+
+
+async def test_an_export_can_be_loaded_elsewhere(tiny: "Daemon", make_daemon: "Make") -> None:
+    """The archive has the announced length; the loaded model has the same id and no name."""
+    other = await make_daemon()
+    async with tiny.session.get(f"{tiny.url}/models/ai/tiny/export") as reply:
+        archive = await reply.read()
+        assert ("application/x-tar", str(len(archive))) == (
+            reply.content_type,
+            reply.headers["Content-Length"],
+        )
+        assert 'attachment; filename="ai_tiny.tar"' == reply.headers["Content-Disposition"]
+    loaded = await other.ask("POST", "/models/load", data=archive)
+    [model] = (await other.ask("GET", "/models")).json
+
+    assert (200, "success", "Model loaded successfully") == (
+        loaded.status,
+        loaded.json["type"],
+        loaded.json["message"],
+    )
+    assert (await tiny.ask("GET", "/models/ai/tiny")).json["id"] == model["id"]
+    assert "tags" not in model
+
+
+@pytest.mark.parametrize("body", [b"", b"no archive" * 100])
+async def test_what_is_no_archive_is_not_loaded(daemon: "Daemon", body: bytes) -> None:
+    """400 and a sentence."""
+    assert 400 == (await daemon.ask("POST", "/models/load", data=body)).status
+
+
+# Names and variants
+
+
+async def test_a_tag_moves_to_the_model_that_gets_it(daemon: "Daemon") -> None:
+    """201 with the target; the model that had the name loses it."""
+    first = await daemon.add("docker.io/ai/one:latest")
+    second = await daemon.add("docker.io/ai/two:latest", title="two")
+    answer = await daemon.ask("POST", f"/models/{second.short}/tag?repo=ai/one&tag=latest")
+
+    assert (
+        201,
+        {"message": 'Model tagged successfully with "ai/one:latest"', "target": "ai/one:latest"},
+    ) == (
+        answer.status,
+        answer.json,
+    )
+    assert "tags" not in (await daemon.ask("GET", f"/models/{first}")).json
+    assert ["ai/two:latest", "ai/one:latest"] == (await daemon.ask("GET", f"/models/{second}")).json["tags"]
+
+
+@pytest.mark.parametrize("query", ["", "?repo=ai/x", "?tag=v1", "?repo=&tag=v1"])
+async def test_a_tag_needs_both_parts(tiny: "Daemon", query: str) -> None:
+    """400 with the words of the reference."""
+    answer = await tiny.ask("POST", f"/models/ai/tiny/tag{query}")
+
+    assert (400, "missing repo or tag query parameter\n") == (answer.status, answer.text)
+
+
+async def test_a_variant_shares_everything_but_its_context_size(tiny: "Daemon") -> None:
+    """201; another id, the same layers, and the size that was asked for."""
+    answer = await tiny.ask(
+        "POST", "/models/ai/tiny/repackage", json={"target": "ai/tiny:small", "context_size": 512}
+    )
+    original, small = [
+        (await tiny.ask("GET", f"/models/{name}")).json for name in ("ai/tiny", "ai/tiny:small")
+    ]
+
+    assert (201, "ai/tiny:small") == (answer.status, answer.json["target"])
+    assert original["id"] != small["id"]
+    assert (2048, 512) == (original["config"]["context_size"], small["config"]["context_size"])
+    one, two = tiny.services.store.snapshot.models
+    assert one.manifest.layers == two.manifest.layers
+
+
+async def test_a_variant_without_changes_is_another_name(tiny: "Daemon") -> None:
+    """Nothing is written but the tag."""
+    await tiny.ask("POST", "/models/ai/tiny/repackage", json={"target": "ai/copy"})
+
+    assert ["ai/tiny:latest", "ai/copy:latest"] == (await tiny.ask("GET", "/models/ai/tiny")).json["tags"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"target": ""}, 400),
+        ({}, 400),
+        ({"target": "ai/x", "context_size": 0}, 400),
+        ({"target": "ai/x", "context_size": 2**31}, 400),
+        ({"target": "A B"}, 400),
+    ],
+)
+async def test_a_bad_variant_is_refused(tiny: "Daemon", body: dict[str, object], status: int) -> None:
+    """Nothing is stored."""
+    assert status == (await tiny.ask("POST", "/models/ai/tiny/repackage", json=body)).status
+    assert 1 == len((await tiny.ask("GET", "/models")).json)
+
+
+async def test_an_unknown_action_says_its_name(tiny: "Daemon") -> None:
+    """404, in the words of the reference."""
+    answer = await tiny.ask("POST", "/models/ai/tiny/dance")
+
+    assert (404, 'unknown action "dance"\n') == (answer.status, answer.text)
+
+
+# Deleting
+
+
+async def test_deleting_the_only_name_deletes_the_model(tiny: "Daemon") -> None:
+    """The reply has both steps, with the keys that clients read."""
+    model_id = (await tiny.ask("GET", "/models/ai/tiny")).json["id"]
+    answer = await tiny.ask("DELETE", "/models/ai/tiny")
+
+    assert [{"Untagged": "ai/tiny:latest"}, {"Deleted": model_id}] == answer.json
+    assert [] == (await tiny.ask("GET", "/models")).json
+    assert 404 == (await tiny.ask("DELETE", "/models/ai/tiny")).status
+
+
+async def test_deleting_one_of_two_names_keeps_the_model(daemon: "Daemon") -> None:
+    """By name only that name goes; by id it is refused, unless forced."""
+    model_id = await daemon.add("docker.io/ai/one:latest", "docker.io/ai/two:latest")
+    refused = await daemon.ask("DELETE", f"/models/{model_id.short}")
+    untagged = await daemon.ask("DELETE", "/models/ai/one")
+    await daemon.services.store.tag(model_id, parse_reference("docker.io/ai/three:latest"))
+    forced = await daemon.ask("DELETE", f"/models/{model_id}?force=true")
+
+    assert 409 == refused.status
+    assert "(must be forced) due to multiple tag references" in refused.text
+    assert [{"Untagged": "ai/one:latest"}] == untagged.json
+    assert [
+        {"Untagged": "ai/two:latest"},
+        {"Untagged": "ai/three:latest"},
+        {"Deleted": str(model_id)},
+    ] == forced.json
+
+
+async def test_a_loaded_model_is_unloaded_before_it_is_deleted(tiny: "Daemon") -> None:
+    """When it is idle nobody notices."""
+    await tiny.ask("POST", CHAT, json=tiny.chat())
+
+    assert 200 == (await tiny.ask("DELETE", "/models/ai/tiny")).status
+    assert () == tiny.residents
+
+
+async def test_a_model_in_use_is_deleted_by_force_only(tiny: "Daemon") -> None:
+    """409 while it answers; with force it goes from the store, and the answer is completed."""
+    async with tiny.stream(text="one two", fake={"tokens": 60, "tokens_per_second": 50}) as reply:
+        await reply.content.readuntil(b"one")
+        refused = await tiny.ask("DELETE", "/models/ai/tiny")
+        forced = await tiny.ask("DELETE", "/models/ai/tiny?force=true")
+        rest = await reply.read()
+
+    assert (409, 200) == (refused.status, forced.status)
+    assert "in use" in refused.text
+    assert rest.endswith(b"[DONE]\n\n")
+
+
+async def test_a_bad_boolean_is_named(tiny: "Daemon") -> None:
+    """Nothing is deleted by mistake."""
+    answer = await tiny.ask("DELETE", "/models/ai/tiny?force=perhaps")
+
+    assert 400 == answer.status
+    assert 'invalid force parameter: "perhaps"' in answer.text
+
+
+async def test_purging_empties_the_store(tiny: "Daemon") -> None:
+    """What is loaded goes first; the store is usable afterwards."""
+    await tiny.ask("POST", CHAT, json=tiny.chat())
+    answer = await tiny.ask("DELETE", "/models/purge")
+
+    assert (200, "") == (answer.status, answer.text)
+    assert ([], ()) == ((await tiny.ask("GET", "/models")).json, tiny.residents)
+    await tiny.add("docker.io/ai/tiny:latest")
+    assert 200 == (await tiny.ask("POST", CHAT, json=tiny.chat())).status

@@ -1,0 +1,145 @@
+"""`/`, `/version` and `/logs`, and the rules that hold for every path."""
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from modelrunner import __version__
+from modelrunner.telemetry.logs import SERVICE_LOG
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Daemon
+
+CHAT = "/engines/v1/chat/completions"
+
+
+@pytest.mark.parametrize("path", ["/", "/status", "//", "/status/"])
+async def test_the_greeting_has_both_phrases(daemon: "Daemon", path: str) -> None:
+    """Clients look for one or the other."""
+    answer = await daemon.ask("GET", path)
+
+    assert 200 == answer.status
+    assert "Docker Model Runner is running" in answer.text
+    assert "The service is running" in answer.text
+
+
+async def test_the_version_tells_whose_port_it_is(daemon: "Daemon") -> None:
+    """With the number of the process."""
+    assert {"version": __version__, "pid": os.getpid()} == (await daemon.ask("GET", "/version")).json
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/status", "/engines/status", "/v1/models", "/engines/v1/models", "/models"]
+)
+async def test_probes_answer_without_a_redirect(daemon: "Daemon", path: str) -> None:
+    """GET and HEAD, 200, at exactly this path."""
+    assert 200 == (await daemon.ask("GET", path, allow_redirects=False)).status
+    assert (200, "") == ((head := await daemon.ask("HEAD", path)).status, head.text)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/nothing"),
+        ("PUT", "/models"),
+        ("GET", "/models/create/x/../y"),
+        ("POST", "/engines/ps"),
+        ("GET", CHAT),
+    ],
+)
+async def test_other_paths_and_methods_are_not_found(daemon: "Daemon", method: str, path: str) -> None:
+    """404, never 405."""
+    assert 404 == (await daemon.ask(method, path)).status
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/version", "/logs", "/models", "/v1/models", "/engines/ps", CHAT, "/nothing"]
+)
+async def test_foreign_origins_and_hosts_are_refused_everywhere(daemon: "Daemon", path: str) -> None:
+    """No path is left out, and a preflight does not help."""
+    for method in ("GET", "OPTIONS"):
+        foreign = await daemon.ask(method, path, headers={"Origin": "https://evil.example"})
+        rebound = await daemon.ask(method, path, headers={"Host": "evil.example:80"})
+
+        assert (403, 403) == (foreign.status, rebound.status)
+        assert "access-control-allow-origin" not in foreign.headers
+
+
+async def test_a_local_page_may_ask_everywhere(daemon: "Daemon") -> None:
+    """Preflights are answered for any path, known or not."""
+    headers = {"Origin": "http://localhost:5173", "Access-Control-Request-Headers": "content-type"}
+    for path in ("/models", CHAT, "/nothing"):
+        answer = await daemon.ask("OPTIONS", path, headers=headers)
+
+        assert (204, "content-type") == (answer.status, answer.headers["access-control-allow-headers"])
+
+
+async def test_the_log_has_service_and_engine_lines(tiny: "Daemon") -> None:
+    """Merged, as text; without the engines on demand."""
+    await tiny.ask("POST", CHAT, json=tiny.chat(fake={"tokens_per_second": 1000}))
+    tiny.services.logs.service_line("level=INFO msg=here")
+    everything = await tiny.ask("GET", "/logs")
+    service = await tiny.ask("GET", "/logs?no-engines=true")
+
+    assert (200, "text/plain") == (everything.status, everything.headers["content-type"])
+    assert "generation started" in everything.text
+    assert "msg=here" in everything.text
+    assert "generation started" not in service.text
+    assert "msg=here" in service.text
+
+
+async def test_the_log_is_followed_until_the_client_leaves(tiny: "Daemon") -> None:
+    """Lines come as they are written."""
+    tiny.services.logs.service_line("one")
+    async with tiny.session.get(f"{tiny.url}/logs?follow=1") as reply:
+        assert b"one" in await reply.content.readline()
+        tiny.services.logs.service_line("two")
+        assert b"two" in await reply.content.readline()
+
+
+async def test_following_ends_when_the_daemon_stops(daemon: "Daemon") -> None:
+    """At once, with a line that says why."""
+    daemon.services.logs.service_line("one")
+    async with daemon.session.get(f"{daemon.url}/logs?follow=1") as reply:
+        await reply.content.readline()
+        daemon.server.should_exit = True
+        rest = await reply.content.read()
+
+    assert b"[logs error: the daemon is shutting down]" in rest
+
+
+@pytest.mark.parametrize("name", ["follow", "no-engines"])
+async def test_a_bad_boolean_is_named(daemon: "Daemon", name: str) -> None:
+    """400, with the parameter and the value."""
+    answer = await daemon.ask("GET", f"/logs?{name}=perhaps")
+
+    assert 400 == answer.status
+    assert answer.text.startswith(f'invalid {name} parameter: "perhaps" is not a valid boolean')
+
+
+async def test_a_missing_log_is_not_found(daemon: "Daemon") -> None:
+    """Somebody removed the file."""
+    for file in daemon.folder.rglob(SERVICE_LOG):
+        file.unlink()
+
+    assert 404 == (await daemon.ask("GET", "/logs")).status
+
+
+async def test_what_nobody_foresaw_is_told_in_brief(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500 without a traceback; the next request is served."""
+
+    def fail() -> None:
+        raise ZeroDivisionError("secret detail")
+
+    with contextlib.suppress(AttributeError), monkeypatch.context() as patch:
+        patch.setattr(daemon.services.store, "disk_usage", fail)
+        answer = await daemon.ask("GET", "/engines/df")
+
+    assert 500 == answer.status
+    assert answer.text.startswith("internal error: ZeroDivisionError")
+    assert "secret detail" not in answer.text
+    assert 200 == (await daemon.ask("GET", "/engines/df")).status
