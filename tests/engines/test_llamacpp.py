@@ -246,7 +246,7 @@ def test_no_debugger_is_started_when_a_check_fails() -> None:
         ({}, False),
     ],
 )
-def test_models_that_only_embed_do_not_chat(metadata: dict[str, str], refused: bool) -> None:  # noqa: FBT001 - a table
+def test_models_that_only_embed_do_not_chat(metadata: dict[str, str], refused: bool) -> None:
     """They are refused for completion, and served for embeddings."""
     config = ModelConfig(format=Format.GGUF, metadata=metadata)
     engine = LlamaCpp()

@@ -42,7 +42,7 @@ TENSORS = [Tensor("a.weight", (4, 8, 2), 1), Tensor("b.weight", (256,), 12), Ten
 
 @pytest.mark.parametrize("version", [1, 2, 3])
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_every_kind_of_value_is_read(tmp_path: Path, version: int, big_endian: bool) -> None:  # noqa: FBT001 - a table's column
+def test_every_kind_of_value_is_read(tmp_path: Path, version: int, big_endian: bool) -> None:
     """In all versions and both byte orders; arrays of more than 50 items are counted only."""
     path = write_gguf(
         tmp_path / "m.gguf",

@@ -136,7 +136,7 @@ def test_an_id_has_12_or_64_lower_case_digits(text: str, digits: str | None) -> 
         ("", False),
     ],
 )
-def test_hugging_face_is_recognised_by_its_hosts(text: str, expected: bool) -> None:  # noqa: FBT001 - a table's column
+def test_hugging_face_is_recognised_by_its_hosts(text: str, expected: bool) -> None:
     """Only the two spellings of its host, in lower case."""
     assert expected is is_hugging_face(text)
 

@@ -328,7 +328,7 @@ def test_names_that_lead_outside_are_cut_or_refused(artifacts: Artifacts) -> Non
 def test_archives_are_set_aside_to_be_unpacked(
     artifacts: Artifacts,
     media_type: str,
-    compressed: bool,  # noqa: FBT001 - a table's column
+    compressed: bool,
 ) -> None:
     """Older artifacts, and those of CNCF."""
     manifest, config = artifacts.make(

@@ -48,7 +48,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_directories_and_files_are_unpacked(archive: Path, into: Path, compressed: bool) -> None:  # noqa: FBT001 - a table's column
+def test_directories_and_files_are_unpacked(archive: Path, into: Path, compressed: bool) -> None:
     """With their contents; the executable bit stays, and nothing else of the mode."""
     data = tar(
         (entry("./", kind=tarfile.DIRTYPE), b""),
@@ -112,7 +112,7 @@ def test_an_existing_file_is_replaced_not_written_into(archive: Path, into: Path
 
 @pytest.mark.parametrize("data", [b"no tar at all" * 100, tar((entry("a"), b"x" * 5000))[:2000]])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_broken_archive_is_refused(archive: Path, into: Path, data: bytes, compressed: bool) -> None:  # noqa: FBT001 - a table's column
+def test_a_broken_archive_is_refused(archive: Path, into: Path, data: bytes, compressed: bool) -> None:
     """Cut off, or something else."""
     archive.write_bytes(gzip.compress(data)[:-5] if compressed else data)
 

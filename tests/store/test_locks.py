@@ -141,7 +141,7 @@ async def test_a_turn_waits_for_another_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("outside", [False, True])
-async def test_a_cancelled_waiter_leaves_nothing(tmp_path: Path, outside: bool) -> None:  # noqa: FBT001 - where the holder is
+async def test_a_cancelled_waiter_leaves_nothing(tmp_path: Path, outside: bool) -> None:
     """Whether it waited for a task or for a process, the right is free afterwards."""
     turns = Turns(tmp_path)
     lock = FileLock(turns.path(DIGEST))

@@ -35,7 +35,7 @@ def _untagged(*names: str) -> list[Step]:
         (("ai/x:1", "docker.io/ai/x:1"), Match(A, None), False, [*_untagged(str(FIRST)), GONE]),
     ],
 )
-def test_matrix(tags: tuple[str, ...], match: Match, force: bool, steps: list[Step]) -> None:  # noqa: FBT001 - a column of the table
+def test_matrix(tags: tuple[str, ...], match: Match, force: bool, steps: list[Step]) -> None:
     """By name or by id, with one name or several, forced or not."""
     assert plan_removal(_index(*tags), match, "text", force=force).steps == steps
 
