@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -27,8 +27,10 @@ from modelrunner.server.transfers import Transfers
 from modelrunner.settings import Settings
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs
+from modelrunner.units import format_bytes
 
 _log = logging.getLogger(__name__)
+_UNFINISHED_KEPT = 7 * 86400.0  # seconds; as long as the store keeps partial files
 _STOP_WITHIN = 10.0  # seconds for requests that outlived the drain; engines are stopped after that
 
 
@@ -49,7 +51,14 @@ class Services:
 
     def preload(self, key: Key) -> None:
         """Load an instance in the background; what goes wrong is in the log."""
-        task = asyncio.create_task(self._preload(key), name=f"preload {key}")
+        self._in_background(self._preload(key), f"preload {key}")
+
+    def tidy(self) -> None:
+        """Delete in the background what pulls that were never finished left in the store."""
+        self._in_background(self._tidy(), "tidy")
+
+    def _in_background(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -58,6 +67,14 @@ class Services:
             await self.pool.preload(key)
         except RunnerError as exc:
             _log.warning("model not preloaded key=%s error=%s", key, exc)
+
+    async def _tidy(self) -> None:
+        try:
+            freed = await self.store.collect_garbage(_UNFINISHED_KEPT)
+        except RunnerError as exc:
+            _log.warning("store not tidied error=%s", exc)
+        else:
+            _log.info("store tidied freed=%s", format_bytes(freed))
 
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
@@ -128,4 +145,5 @@ async def open_services(
             logs=logs,
         )
         stack.push_async_callback(services.close)
+        services.tidy()
         yield services

@@ -12,7 +12,7 @@ from modelrunner.oci.layout import load
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.registry import Registry
-from modelrunner.oci.transfer import copy
+from modelrunner.oci.transfer import copy, read_blob
 from modelrunner.server.catalogue import Catalogue, not_found
 from modelrunner.server.progress import reported, success_line
 from modelrunner.store.snapshot import StoredModel
@@ -51,6 +51,7 @@ class Transfers:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
         reference = self.name(text)
+        self._store.refresh()
         here = self._store.snapshot.find_reference(reference)
         if is_hugging_face(text):
             if here is None:
@@ -91,6 +92,7 @@ class Transfers:
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
+        self._store.refresh()
         model = self._store.snapshot.find(text)
         if model is None:
             raise not_found(text)
@@ -131,13 +133,8 @@ class Transfers:
         source = self._registry.repository(reference)
         manifest = await source.manifest(reference)
         check_config_type(manifest.config.media_type)
-        raw = bytearray()
-        async with source.open(manifest.config) as (_, chunks):
-            async for chunk in chunks:
-                raw += chunk
-                if len(raw) > _MAX_CONFIG_BYTES:
-                    raise UnsupportedModel(f"configuration is larger than {_MAX_CONFIG_BYTES} bytes")
-        return manifest, parse_config(bytes(raw), manifest.config.media_type)
+        raw = await read_blob(source, manifest.config, limit=_MAX_CONFIG_BYTES)
+        return manifest, parse_config(raw, manifest.config.media_type)
 
     def _cached(self, model: StoredModel) -> ProgressLine:
         return success_line(f"Using cached model: {self._catalogue.config(model).size}".rstrip(": "), "pull")
