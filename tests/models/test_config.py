@@ -167,7 +167,7 @@ def test_values_of_the_header_that_are_no_strings_become_such() -> None:
         b'{"config":"text"}',
         b'{"config":{"format":5}}',
         b'{"config":{"context_size":"many"}}',
-        b'{"config":{"gguf":{"a":' + b"[" * 5000 + b"]" * 5000 + b"}}}",
+        b'{"config":{"gguf":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}}",
     ],
 )
 @pytest.mark.parametrize("media_type", [CONFIG_V01, ""])
