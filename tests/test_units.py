@@ -7,7 +7,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelrunner.errors import InvalidRequest
-from modelrunner.units import format_age, format_bytes, format_duration, parse_bytes, parse_duration
+from modelrunner.units import (
+    format_age,
+    format_bytes,
+    format_duration,
+    format_keep_alive,
+    parse_bytes,
+    parse_duration,
+    parse_keep_alive,
+)
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
@@ -181,3 +189,30 @@ def test_a_size_is_printed_in_decimal_units(count: int, text: str) -> None:
 def test_an_age_is_told_in_words(seconds: float, text: str) -> None:
     """The steps of Docker's tables."""
     assert text == format_age(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "printed"),
+    [
+        ("0", 0.0, "0s"),
+        ("-1", None, "-1"),
+        ("-1m", None, "-1"),
+        ("5m", 300.0, "5m0s"),
+        ("1h30m", 5400.0, "1h30m0s"),
+        ("30s", 30.0, "30s"),
+        ("24h", 86400.0, "24h0m0s"),
+    ],
+)
+def test_keep_alive_is_a_duration_or_for_ever(text: str, seconds: float | None, printed: str) -> None:
+    """Zero is at once, anything negative for ever; it is printed in the canonical form."""
+    keep_alive = parse_keep_alive(text)
+
+    assert seconds == keep_alive
+    assert printed == format_keep_alive(keep_alive)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "5"])
+def test_other_texts_are_no_keep_alive(text: str) -> None:
+    """What cannot be read is an error."""
+    with pytest.raises(InvalidRequest):
+        parse_keep_alive(text)

@@ -41,6 +41,7 @@ class RunnerError(Exception):
     openai_type: ClassVar[str] = "server_error"
     anthropic_type: ClassVar[str] = "api_error"
     exit_code: ClassVar[int] = 1
+    retry_after: ClassVar[int | None] = None  # seconds; sent along as `Retry-After`
 
     def __init__(
         self, message: str, *, hint: str | None = None, detail: Mapping[str, object] | None = None
@@ -157,6 +158,7 @@ class Busy(RunnerError):
 
     status = 503
     code = "busy"
+    retry_after = 1
     anthropic_type = "overloaded_error"
 
 
@@ -165,6 +167,7 @@ class ShuttingDown(RunnerError):
 
     status = 503
     code = "shutting_down"
+    retry_after = 1
     anthropic_type = "overloaded_error"
 
 
@@ -238,6 +241,11 @@ def _tree(cls: type[RunnerError]) -> Iterator[type[RunnerError]]:
     yield cls
     for child in cls.__subclasses__():
         yield from _tree(child)
+
+
+def unforeseen(exc: Exception) -> RunnerError:
+    """Make what a user is told of an exception that nobody foresaw; the traceback belongs into the log."""
+    return RunnerError(f"internal error: {type(exc).__name__}", hint="see the log: `dmr logs`")
 
 
 def rebuild(code: str, message: str, hint: str | None = None) -> RunnerError:

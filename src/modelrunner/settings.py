@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.units import parse_bytes, parse_duration
+from modelrunner.units import parse_bytes, parse_duration, parse_keep_alive
 
 DEFAULT_PORT = 12434
 _CLOUD_GPU_KEEP_ALIVE = 8 * 3600.0  # seconds
@@ -82,11 +82,6 @@ class Setting(NamedTuple):
     help: str
     default: str = ""
     shown: str = ""
-
-
-def environment() -> dict[str, str]:
-    """Copy the environment of this process; the one place where it is read for settings."""
-    return dict(os.environ)
 
 
 def home(platform: str, environ: Mapping[str, str]) -> PurePath:
@@ -173,11 +168,6 @@ def _entries(text: str) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in text.split(",") if entry.strip())
 
 
-def _keep_alive(text: str) -> float | None:
-    seconds = parse_duration(text)
-    return None if seconds < 0 else seconds
-
-
 def _seconds(text: str) -> float:
     seconds = parse_duration(text)
     if seconds < 0:
@@ -212,7 +202,7 @@ _SWITCH = Kind(parse_boolean, "`true` or `false`")
 _MAYBE_SWITCH = Kind(_maybe(parse_boolean), _SWITCH.expected)
 _LEVEL = Kind(_level, "`debug`, `info`, `warn` or `error`")
 _DURATION = Kind(_seconds, "a duration such as `30s` or `5m`")
-_IDLE = Kind(_keep_alive, f"{_DURATION.expected}, or `-1` for ever")
+_IDLE = Kind(parse_keep_alive, f"{_DURATION.expected}, or `-1` for ever")
 _URL = Kind(_maybe(_host_url), "a URL such as `http://localhost:12434`")
 _ARGS = Kind(lambda text: tuple(shlex.split(text)), "arguments of llama-server, quoted as in a shell")
 

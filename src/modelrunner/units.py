@@ -37,6 +37,21 @@ def parse_duration(text: str) -> float:
     return sign * total
 
 
+def parse_keep_alive(text: str) -> float | None:
+    """Read how long something idle stays, in seconds: a duration; None, for ever, when it is negative.
+
+    Raises:
+        InvalidRequest: the text is no duration.
+    """
+    seconds = parse_duration(text)
+    return None if seconds < 0 else seconds
+
+
+def format_keep_alive(seconds: float | None) -> str:
+    """Print it as `5m0s`, or `-1` for ever."""
+    return "-1" if seconds is None else format_duration(seconds)
+
+
 def format_duration(seconds: float) -> str:
     """Print seconds in the canonical form of Go's durations: `5m0s`, `1h30m0s`, `1.5s`, `300ms`, `0s`."""
     rest = round(abs(seconds), 9)

@@ -13,8 +13,8 @@ from modelrunner.oci.credentials import Credential
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.transfer import copy
+from modelrunner.testing.artifacts import make_artifact, stream
 from modelrunner.testing.docker_registry import docker_registry
-from modelrunner.testing.memory import make_artifact, stream
 
 pytestmark = pytest.mark.registry
 

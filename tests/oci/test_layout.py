@@ -11,7 +11,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.layout import archive, archive_size, load
 from modelrunner.oci.manifest import MAX_MANIFEST_BYTES, Manifest
 from modelrunner.oci.transfer import Progress
-from modelrunner.testing.memory import Artifact, make_artifact, stream
+from modelrunner.testing.artifacts import Artifact, make_artifact, stream
 
 ARTIFACT = make_artifact(b"first layer", b"second layer")
 

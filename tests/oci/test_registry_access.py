@@ -8,7 +8,7 @@ from modelrunner.errors import RegistryError, Unauthorized
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transfer import copy
-from modelrunner.testing.memory import make_artifact
+from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.registry import Access, FakeRegistry, answer
 from modelrunner.testing.serving import serving
 

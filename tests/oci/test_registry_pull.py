@@ -19,7 +19,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_MANIFEST_BYTES, OCI_INDEX
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transfer import copy
-from modelrunner.testing.memory import make_artifact
+from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.registry import FakeRegistry, answer, cut, refuse, replace_body, stall
 from modelrunner.testing.serving import serving
 

@@ -15,7 +15,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transfer import Progress, copy
-from modelrunner.testing.memory import Artifact, make_artifact, stream
+from modelrunner.testing.artifacts import Artifact, make_artifact, stream
 from modelrunner.testing.registry import Access, FakeRegistry, answer, refuse
 from modelrunner.testing.serving import serving
 

@@ -11,7 +11,7 @@ from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transfer import Progress, copy, read_blob
-from modelrunner.testing.memory import Artifact, make_artifact, stream
+from modelrunner.testing.artifacts import Artifact, make_artifact, stream
 
 TAG = parse_reference("ai/m:v1")
 

@@ -323,8 +323,8 @@ async def test_a_request_passes_as_it_is(short_path: Path, log: Log) -> None:
             (b"connection", b"keep-alive"),
             (b"content-length", b"999"),
             (b"expect", b"100-continue"),
-            (b"authorization", b"Bearer x"),
             (b"cookie", b"a=b"),
+            (b"user-agent", b"x"),
             (b"x-own", b"1"),
         ]
         async with instance.request("POST", "/v1/x%2Fy?a=b+c&d=%20", headers, b"body\n"):
@@ -334,8 +334,7 @@ async def test_a_request_passes_as_it_is(short_path: Path, log: Log) -> None:
         b"POST /v1/x%2Fy?a=b+c&d=%20 HTTP/1.1\r\n"
         b"Host: localhost\r\n"
         b"Content-Length: 5\r\n"
-        b"authorization: Bearer x\r\n"
-        b"cookie: a=b\r\n"
+        b"user-agent: x\r\n"
         b"x-own: 1\r\n\r\n"
     )
     assert [(expected, b"body\n")] == seen

@@ -13,8 +13,6 @@ from modelrunner.server.configurations import (
     KeepAlive,
     configuration,
     mode_of,
-    parse_keep_alive,
-    print_keep_alive,
 )
 from modelrunner.wire import ConfigureRequest
 
@@ -23,33 +21,6 @@ MODEL, OTHER = Digest.of(b"model"), Digest.of(b"other")
 
 def key(mode: Mode, model: Digest = MODEL) -> Key:
     return Key("llama.cpp", model, mode)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds", "printed"),
-    [
-        ("0", 0.0, "0s"),
-        ("-1", None, "-1"),
-        ("-1m", None, "-1"),
-        ("5m", 300.0, "5m0s"),
-        ("1h30m", 5400.0, "1h30m0s"),
-        ("30s", 30.0, "30s"),
-        ("24h", 86400.0, "24h0m0s"),
-    ],
-)
-def test_keep_alive_is_a_duration_or_for_ever(text: str, seconds: float | None, printed: str) -> None:
-    """Zero is at once, anything negative for ever; it is printed in the canonical form."""
-    keep_alive = parse_keep_alive(text)
-
-    assert KeepAlive(seconds) == keep_alive
-    assert printed == print_keep_alive(keep_alive)
-
-
-@pytest.mark.parametrize("text", ["", "abc", "5"])
-def test_other_texts_are_no_keep_alive(text: str) -> None:
-    """What cannot be read is an error."""
-    with pytest.raises(InvalidRequest):
-        parse_keep_alive(text)
 
 
 @pytest.mark.parametrize(

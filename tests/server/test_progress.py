@@ -17,7 +17,7 @@ from modelrunner.server.progress import (
     reported,
     success_line,
 )
-from modelrunner.testing.memory import make_artifact
+from modelrunner.testing.artifacts import make_artifact
 
 MIB = 1 << 20
 ARTIFACT = make_artifact(b"x" * (3 * MIB))

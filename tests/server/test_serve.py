@@ -23,7 +23,7 @@ PROGRAM = (
     "from modelrunner.server.serve import run\n"
     "from modelrunner.settings import load\n"
     "try:\n"
-    "    sys.exit(run(load({}, os.environ)))\n"
+    "    sys.exit(run(load({}, os.environ), os.environ))\n"
     "except RunnerError as exc:\n"
     "    sys.exit(f'error: {exc}\\nhint: {exc.hint}')\n"
 )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelrunner.oci.reference import parse_reference
 from modelrunner.store.store import Store
-from modelrunner.testing.memory import make_artifact, put
+from modelrunner.testing.artifacts import make_artifact, put
 
 FIRST = make_artifact(b"weights" * 1000, b"license", config=b'{"n":1}')
 SECOND = make_artifact(b"weights" * 1000, config=b'{"n":2}')

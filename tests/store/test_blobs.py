@@ -13,7 +13,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store.blobs import Blobs
 from modelrunner.store.locks import Turns
-from modelrunner.testing.memory import stream
+from modelrunner.testing.artifacts import stream
 
 CONTENT = bytes(range(256)) * 40
 BLOB = Descriptor("application/octet-stream", Digest.of(CONTENT), len(CONTENT))

@@ -10,7 +10,7 @@ import pytest
 
 from modelrunner.oci.digest import Digest
 from modelrunner.store.store import Store
-from modelrunner.testing.memory import make_artifact, put
+from modelrunner.testing.artifacts import make_artifact, put
 
 PROGRAM = Path(__file__).with_name("crash_program.py")
 FIRST = make_artifact(b"weights" * 1000, b"license", config=b'{"n":1}')

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from modelrunner.store.store import Store
-from modelrunner.testing.memory import make_artifact, put, put_blobs
+from modelrunner.testing.artifacts import make_artifact, put, put_blobs
 
 PROCESSES, NAMES = 4, 8
 MODEL = make_artifact(b"weights" * 100_000)
@@ -32,7 +32,7 @@ PULLER = """
 import asyncio, sys
 from pathlib import Path
 from modelrunner.store.store import Store
-from modelrunner.testing.memory import make_artifact
+from modelrunner.testing.artifacts import make_artifact
 
 MODEL = make_artifact(b"weights" * 100_000)
 LAYER = MODEL.layers[0]

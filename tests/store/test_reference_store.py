@@ -8,7 +8,7 @@ import pytest
 
 from modelrunner.models.names import as_id, parse_name
 from modelrunner.store.store import Store
-from modelrunner.testing.memory import Artifact, make_artifact, put
+from modelrunner.testing.artifacts import Artifact, make_artifact, put
 
 SMALL = make_artifact(b"small weights", config=b'{"n":1}')
 LARGE = make_artifact(b"large weights", b"license", config=b'{"n":2}')

@@ -4,7 +4,7 @@ from modelrunner.models.names import as_id, parse_name
 from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.store.lookup import Grammar
 from modelrunner.store.snapshot import Snapshot, StoredModel
-from modelrunner.testing.memory import CONFIG, make_artifact
+from modelrunner.testing.artifacts import CONFIG, make_artifact
 
 ARTIFACT = make_artifact(b"weights")
 MODEL = StoredModel(ARTIFACT.id, (parse_reference("myorg/smollm2:v3"),), ARTIFACT.content, CONFIG)

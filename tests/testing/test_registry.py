@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.testing.memory import make_artifact
+from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.registry import Access, FakeRegistry
 from modelrunner.testing.serving import serving
 

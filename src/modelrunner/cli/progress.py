@@ -147,9 +147,10 @@ def follow(lines: Iterable[ProgressLine], mode: str, plain: TextIO) -> str:
 
 def announce_retry(what: str) -> Callable[[int, float], None]:
     """Make the function that tells of another try of a `download` or `push`."""
+    from modelrunner.client.api import RETRY_DELAYS
 
     def tell(attempt: int, delay: float) -> None:
-        note(f"\nRetrying {what} (attempt {attempt}/4) in {delay:.0f}s...")
+        note(f"\nRetrying {what} (attempt {attempt}/{len(RETRY_DELAYS)}) in {delay:.0f}s...")
 
     return tell
 

@@ -35,11 +35,6 @@ class Client:
         self._transport = Transport(address, user_agent=user_agent, revive=revive, patience=patience)
         self._pause = pause
 
-    @property
-    def address(self) -> Address:
-        """Where requests go."""
-        return self._transport.address
-
     # Models
 
     def models(self) -> list[wire.ModelView]:

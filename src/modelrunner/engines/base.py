@@ -121,7 +121,7 @@ class Engine(Protocol):
         ...
 
     def diagnose(self, tail: str) -> str | None:
-        """Turn the last lines of stderr into one sentence that a user can act on, or None."""
+        """Turn the last lines of its output into one sentence that a user can act on, or None."""
         ...
 
 

@@ -52,7 +52,7 @@ _SENTENCES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def diagnose(tail: str) -> str | None:
-    """Name the cause in the last lines of stderr; the first pattern that fits wins, None when none does.
+    """Name the cause in the last lines of output; the first pattern that fits wins, None when none does.
 
     Source: the first two and the last one are Docker Model Runner's; the others were seen in llama.cpp's code
     and, most of them, on its stderr.

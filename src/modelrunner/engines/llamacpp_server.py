@@ -34,7 +34,7 @@ DEFAULTS: Settings = {
     "cors_origins": "localhost",
     "cors_credentials": False,
 }
-_SOCKET_PATH_LIMIT = 107  # bytes; of Linux, three fewer on macOS
+_SOCKET_PATH_LIMIT = 107  # bytes; of Linux, four fewer on macOS
 _BATCH = 2048  # tokens; llama.cpp's own logical batch
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # What a user gave goes before what a model recommends: the bits of `common_params_sampling_config`.

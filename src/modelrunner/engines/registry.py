@@ -11,7 +11,7 @@ from modelrunner.errors import EngineNotFound, EngineNotInstalled, RunnerError, 
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Mode
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 GROUP = "modelrunner.engines"
 DEFAULT = "llama.cpp"
@@ -163,7 +163,7 @@ def load_engines(settings: EngineSettings, found: Iterable[EntryPoint] | None = 
             engines.append(factory(settings))
         except RunnerError:
             raise
-        except Exception as exc:  # a foreign plug-in may raise anything
-            logger.warning("engine plug-in not loaded name=%s", point.name, exc_info=True)
+        except Exception as exc:  # noqa: BLE001 - a foreign plug-in may raise anything
+            _log.warning("engine plug-in not loaded name=%s", point.name, exc_info=True)
             broken[point.name] = f"{type(exc).__name__}: {exc}"
     return Engines(engines, broken=broken)

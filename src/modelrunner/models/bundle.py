@@ -28,13 +28,12 @@ from modelrunner.models.placement import (
 )
 from modelrunner.models.untar import extract
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
 
 MODEL_DIRECTORY = "model"  # so that a model's own config.json does not meet ours
 CONFIG_FILE = "config.json"
 
 _STALE = 24 * 3600.0  # seconds after which an unfinished directory belongs to no living process
-_MAX_CONFIG = 16 << 20  # bytes
 # A file system without hard links, another one than the blobs', or a blob with as many links as it can have.
 _NO_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 _OCCUPIED = {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}
@@ -110,8 +109,8 @@ def _fill(work: Path, manifest: Manifest, placement: Placement, blob_path: Calla
         extract(blob_path(archive.layer.digest), model, compressed=archive.compressed)
     for place in placement.files:
         _link(blob_path(place.layer.digest), place, model)
-    if manifest.config.size > _MAX_CONFIG:
-        raise UnsupportedModel(f"configuration is larger than {_MAX_CONFIG >> 20} MiB")
+    if manifest.config.size > MAX_CONFIG_BYTES:
+        raise UnsupportedModel(f"configuration is larger than {MAX_CONFIG_BYTES >> 20} MiB")
     raw = blob_path(manifest.config.digest).read_bytes()
     (work / CONFIG_FILE).write_bytes(_runtime_config(raw, manifest.config.media_type))
     work.chmod(0o755)

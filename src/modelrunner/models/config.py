@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.kinds import CONFIG_CNCF, CONFIG_TYPES, CONFIG_V01, CONFIG_V02, Format
 from modelrunner.oci.digest import Digest
 
@@ -86,6 +86,18 @@ class _Shape(msgspec.Struct):
     modelfs: msgspec.Raw = msgspec.Raw()
     config: dict[str, msgspec.Raw] | None = None
     descriptor: dict[str, msgspec.Raw] | None = None
+
+
+def check_context_size(tokens: int) -> None:
+    """Refuse a context size that a configuration cannot carry.
+
+    Raises:
+        InvalidRequest: it is not from 1 to `MAX_CONTEXT_SIZE`.
+    """
+    if not 0 < tokens <= MAX_CONTEXT_SIZE:
+        raise InvalidRequest(
+            f"context size out of range: `{tokens}`", hint=f"give 1 to {MAX_CONTEXT_SIZE} tokens"
+        )
 
 
 def check_config_type(media_type: str) -> None:

@@ -29,11 +29,12 @@ MAX_ALIGNMENT = 1 << 20  # bytes
 MAX_FILE_BYTES = 1 << 50
 KEPT_ITEMS = 50  # longer arrays are vocabularies and the like: counted, not kept
 DEFAULT_ALIGNMENT = 32  # bytes
+# The name of one file of several: prefix, number, count. Source: llama.cpp `llama_split_path`.
+SHARD_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 
 _FIRST_PIECE = 256 << 10  # bytes; enough for the header of a model without a vocabulary
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,8 @@ def shards(path: Path) -> tuple[Path, ...]:
 
     Raises:
         UnsupportedModel: a shard is missing.
-    Source: llama.cpp `llama_split_path`: `<prefix>-%05d-of-%05d.gguf`.
     """
-    match = _SHARD.fullmatch(path.name)
+    match = SHARD_NAME.fullmatch(path.name)
     if match is None:
         return (path,)
     prefix, number, count = match[1], int(match[2]), int(match[3])

@@ -19,8 +19,8 @@ from typing import BinaryIO
 from modelrunner.errors import InvalidRequest, ModelNotFound
 from modelrunner.models import kinds
 from modelrunner.models.config import (
-    MAX_CONTEXT_SIZE,
     ModelConfig,
+    check_context_size,
     config_cncf,
     config_v01,
     go_json,
@@ -116,10 +116,8 @@ def package_gguf(
         UnsupportedModel: the weights or the projector are no GGUF file, or a truncated or incomplete one.
         InvalidRequest: a file cannot be read, or the context size is out of range.
     """
-    if context_size is not None and not 0 < context_size <= MAX_CONTEXT_SIZE:
-        raise InvalidRequest(
-            f"context size out of range: `{context_size}`", hint=f"give 1 to {MAX_CONTEXT_SIZE} tokens"
-        )
+    if context_size is not None:
+        check_context_size(context_size)
     weights = shards(path)
     config = describe([read_header(shard) for shard in weights])
     if projector is not None:

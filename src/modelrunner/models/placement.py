@@ -3,7 +3,6 @@
 Artifacts of Docker's form 0.1 get fixed names; those of 0.2 and of CNCF ModelPack name their own files.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -12,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models import kinds
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.gguf import SHARD_NAME
 from modelrunner.models.kinds import FileKind, Format, classify
 from modelrunner.models.paths import inner_path, sanitised_path
 from modelrunner.oci.manifest import Descriptor, Manifest
@@ -87,7 +87,6 @@ _BY_KIND = {
     FileKind.TEMPLATE: Role.TEMPLATE,
 }
 _CNCF_PREFIX = "application/vnd.cncf.model."
-_SHARD = re.compile(r"(.+)-[0-9]{5}-of-([0-9]{5})\.gguf", re.DOTALL)
 
 
 def place_layers(manifest: Manifest, config: ModelConfig) -> Placement:
@@ -273,15 +272,15 @@ def _one_set(weights: Sequence[PurePosixPath]) -> Sequence[PurePosixPath]:
     if not weights or weights[0].suffix.lower() != ".gguf":
         return weights
     first = min(weights, key=lambda path: (len(path.parts), str(path)))
-    match = _SHARD.fullmatch(first.name)
+    match = SHARD_NAME.fullmatch(first.name)
     if match is None:
         return [first]
     shards = (
         path
         for path in weights
         if path.parent == first.parent
-        and (other := _SHARD.fullmatch(path.name))
-        and other.groups() == match.groups()
+        and (other := SHARD_NAME.fullmatch(path.name))
+        and other.group(1, 3) == match.group(1, 3)
     )
     return sorted(shards, key=str)
 

@@ -16,17 +16,16 @@ from pathlib import Path
 import msgspec
 
 from modelrunner.errors import Unauthorized
-from modelrunner.oci.reference import DOCKER_HUB
+from modelrunner.oci.reference import DOCKER_HUB, HUB_ALIASES
 
 HUB_SERVER = "https://index.docker.io/v1/"  # the name of Docker Hub in config.json and for helpers
 HELPER_SECONDS = 60  # a key chain may ask the user first
 
-_HUB_NAMES = frozenset({"docker.io", "registry-1.docker.io", "index.docker.io"})
 _HUB_VARIABLES = (("DOCKER_USERNAME", "DOCKER_PASSWORD"), ("DOCKER_HUB_USER", "DOCKER_HUB_PASSWORD"))
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _IDENTITY_USER = "<token>"  # by which a helper says that its secret is an identity token
 
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +78,13 @@ class Credentials:
             they were offered to every registry.
         """
         server = _normal(registry)
-        if server in _HUB_NAMES and (found := self._from_environment()):
+        if server in HUB_ALIASES and (found := self._from_environment()):
             return found
         path = self._path()
         config = _read(path) if path else None
         if config is None:
             return None
-        address = HUB_SERVER if server in _HUB_NAMES else server
+        address = HUB_SERVER if server in HUB_ALIASES else server
         helpers = {_normal(key): name for key, name in sorted((config.cred_helpers or {}).items())}
         for helper in (helpers.get(_normal(address)), config.creds_store):
             if helper and (found := self._from_helper(helper, address)):
@@ -118,7 +117,7 @@ class Credentials:
             else None
         )
         if program is None:
-            _logger.warning("credential helper is not installed name=%s", name)
+            _log.warning("credential helper is not installed name=%s", name)
             return None
         try:
             done = subprocess.run(
@@ -131,7 +130,7 @@ class Credentials:
             )
             reply = msgspec.json.decode(done.stdout, type=_HelperReply) if done.returncode == 0 else None
         except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as exc:
-            _logger.warning("credential helper failed name=%s reason=%s", name, type(exc).__name__)
+            _log.warning("credential helper failed name=%s reason=%s", name, type(exc).__name__)
             return None
         if reply is None or not reply.username or not reply.secret:
             return None
@@ -142,7 +141,7 @@ def _normal(server: str) -> str:
     """Reduce the spellings of a server to one: no scheme, final slash or API version; a single Docker Hub."""
     name = server.removeprefix("https://").removeprefix("http://").removesuffix("/")
     name = name.removesuffix("/v1").removesuffix("/v2")
-    return DOCKER_HUB if name in _HUB_NAMES else name
+    return DOCKER_HUB if name in HUB_ALIASES else name
 
 
 def _read(path: Path) -> _Config | None:

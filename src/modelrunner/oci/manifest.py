@@ -14,6 +14,7 @@ OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_CONFIG_BYTES = 16 * 1024 * 1024  # it may carry the header of the weights
 MAX_LAYERS = 10_000  # a directory artifact has one for each file; more is an attack, not a model
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -124,7 +125,7 @@ def _kind(document: _Manifest, announced: str) -> str:
 
 def _descriptor(document: _Descriptor) -> Descriptor:
     if document.size < 0:
-        raise InvalidRequest(f"negative size in manifest: {document.size}")
+        raise InvalidRequest(f"negative size in manifest: `{document.size}`")
     return Descriptor(
         media_type=document.media_type,
         digest=Digest.parse(document.digest),

@@ -19,10 +19,10 @@ from modelrunner.errors import InvalidReference, InvalidRequest
 from modelrunner.oci.digest import Digest
 
 DOCKER_HUB = "docker.io"
+HUB_ALIASES = frozenset({DOCKER_HUB, "index.docker.io", "registry-1.docker.io"})
 DEFAULT_ORGANISATION = "ai"
 DEFAULT_TAG = "latest"
 
-_HUB_ALIASES = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HOST = re.compile(
     r"(?:(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
     r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*|\[(?P<v6>[0-9a-fA-F:]+)\])"
@@ -48,11 +48,6 @@ class Reference:
     def name(self) -> str:
         """Registry and repository, without tag or digest."""
         return f"{self.registry}/{self.repository}"
-
-    @property
-    def selector(self) -> str:
-        """What a registry is asked for: the digest when there is one, else the tag."""
-        return str(self.digest) if self.digest else self.tag or DEFAULT_TAG
 
     @property
     def familiar(self) -> str:
@@ -111,7 +106,7 @@ def _split(name: str, default_registry: str) -> tuple[str, str]:
         "." in first or ":" in first or first == "localhost" or first != first.lower()
     )
     registry, path = (first, rest) if explicit else (default_registry, name)
-    if registry in _HUB_ALIASES:
+    if registry in HUB_ALIASES:
         registry = DOCKER_HUB
     return registry, path
 

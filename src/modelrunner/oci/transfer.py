@@ -21,7 +21,7 @@ from modelrunner.oci.retry import RetryPolicy
 
 _PATIENT = RetryPolicy()
 
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ async def copy(
             for _ in range(min(parallel, len(manifest.layers) + 1)):
                 group.create_task(work())
     except BaseExceptionGroup as several:
-        failure = first_failure(several)
+        failure = _first_failure(several)
     if failure is not None:
         raise failure
     await sink.commit(manifest, tags)
 
 
-def first_failure(several: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first_failure(several: BaseExceptionGroup[BaseException]) -> BaseException:
     """The one exception of a group that tells the story: the first that is ours, else the first of all."""
     flat = list(_flatten(several))
     return next((each for each in flat if isinstance(each, RunnerError)), flat[0])
@@ -156,7 +156,7 @@ async def _copy_patiently(
             delay = retry.after_break(failures, random.random())  # noqa: S311 - spreads retries in time
             if delay is None:
                 raise
-            _logger.info("transfer interrupted blob=%s failures=%d reason=%s", blob.digest, failures, exc)
+            _log.info("transfer interrupted blob=%s failures=%d reason=%s", blob.digest, failures, exc)
         await asyncio.sleep(delay)
 
 

@@ -22,7 +22,7 @@ from modelrunner.oci.endpoint import MAX_REDIRECTS, Endpoint, check_realm, origi
 from modelrunner.oci.retry import RetryPolicy, parse_retry_after
 from modelrunner.oci.tokens import Lookup, Tokens
 
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAME_METHOD = frozenset({307, 308})  # of which a request that changes something may be repeated elsewhere
@@ -114,7 +114,7 @@ class Transport:
                 if delay is None:
                     return reply
                 reply.close()
-            _logger.info("request repeated origin=%s wait=%.1f", origin(request.url), delay)
+            _log.info("request repeated origin=%s wait=%.1f", origin(request.url), delay)
             await asyncio.sleep(delay)
 
     def _delay(self, reply: Reply, failures: int) -> float | None:

@@ -18,13 +18,27 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-# Set anew for the engine, or answered by the daemon itself.
-_OURS = frozenset({b"host", b"content-length", b"expect", b"forwarded"})
+# What is set anew for the engine, and what concerns the daemon and its client alone: an engine gets no
+# credentials, and no origin to doubt. All that begin with `x-forwarded-` belong here, too.
+_KEPT_FROM_ENGINES = _HOP_BY_HOP | frozenset(
+    b"host content-length expect forwarded x-real-ip authorization x-api-key cookie origin referer"
+    b" x-preload-only x-request-origin".split()
+)
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
 def end_to_end(headers: Iterable[Header]) -> list[Header]:
     """Drop what is meant for one connection only, including what a `Connection` header names."""
+    return _without(headers, _HOP_BY_HOP)
+
+
+def for_engine(headers: Iterable[Header]) -> list[Header]:
+    """Give the headers of a client's request that an engine is to see."""
+    passed = _without(headers, _KEPT_FROM_ENGINES)
+    return [header for header in passed if not header[0].startswith(b"x-forwarded-")]
+
+
+def _without(headers: Iterable[Header], dropped: frozenset[bytes]) -> list[Header]:
     lowered = [(name.lower(), value) for name, value in headers]
     named = {
         token.strip().lower()
@@ -32,14 +46,5 @@ def end_to_end(headers: Iterable[Header]) -> list[Header]:
         if name == b"connection" and value.lower() not in _PLAIN_CONNECTION
         for token in value.split(b",")
     }
-    dropped = _HOP_BY_HOP | named if named else _HOP_BY_HOP
+    dropped = dropped | named if named else dropped
     return [header for header in lowered if header[0] not in dropped]
-
-
-def for_engine(headers: Iterable[Header]) -> list[Header]:
-    """Give the headers of a client's request that an engine is to see."""
-    return [
-        header
-        for header in end_to_end(headers)
-        if header[0] not in _OURS and not header[0].startswith(b"x-forwarded-")
-    ]

@@ -14,7 +14,7 @@ from modelrunner.engines.base import Address, Launch, explain
 from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, RunnerError, ShuttingDown
 from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
 from modelrunner.runtime.headers import Header, end_to_end, for_engine
-from modelrunner.runtime.process import Child, without_credentials
+from modelrunner.runtime.process import GRACE, Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
@@ -107,7 +107,7 @@ class Instance:
         head = request_head(method, _checked(target), for_engine(headers), len(body))
         return _Exchange(self, head, body)
 
-    async def stop(self, grace: float = 5.0) -> None:
+    async def stop(self, grace: float = GRACE) -> None:
         """Stop the process, if it still runs, and clear away what belongs to it; `grace` is in seconds."""
         self._stopped = self._stopped or self.alive
         await self._child.stop(grace)

@@ -22,7 +22,7 @@ from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.line import Line
 from modelrunner.runtime.policy import Key, Reason, State
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 class Timer(Protocol):
@@ -350,7 +350,7 @@ class Pool(Generic[R]):
         resident.state = State.READY
         resident.ready_since = resident.idle_since = self._clock()
         seconds = resident.ready_since - resident.since
-        logger.info("model ready key=%s seconds=%.2f", resident.key, seconds)
+        _log.info("model ready key=%s seconds=%.2f", resident.key, seconds)
         self._emit(Kind.READY, resident, Reason.REQUESTED, f"{seconds:.2f} s")
         self.settle()
 
@@ -358,9 +358,9 @@ class Pool(Generic[R]):
         resident.reason = Reason.FAILED
         resident.detail = str(exc)
         if isinstance(exc, RunnerError):
-            logger.warning("model not loaded key=%s error=%s", resident.key, exc)
+            _log.warning("model not loaded key=%s error=%s", resident.key, exc)
         else:
-            logger.error("model not loaded key=%s", resident.key, exc_info=exc)
+            _log.error("model not loaded key=%s", resident.key, exc_info=exc)
         for waiter in self._line.take(resident.key):
             waiter.future.set_exception(_copy(exc))
 
@@ -369,21 +369,21 @@ class Pool(Generic[R]):
         resident.state = State.STOPPING
         resident.reason = reason
         resident.dismissed.set_result(None)
-        logger.info("model stopping key=%s reason=%s", resident.key, reason)
+        _log.info("model stopping key=%s reason=%s", resident.key, reason)
         self._emit(Kind.STOPPING, resident, reason)
 
     def _drop_crashed(self, resident: Loaded[R]) -> None:
         """Forget a resident whose process is gone; its task clears up, its leases find out by themselves."""
         del self._residents[resident.key]
         tail = resident.running.tail if resident.running is not None else ""
-        logger.warning("model crashed key=%s last_line=%s", resident.key, tail.rpartition("\n")[2])
+        _log.warning("model crashed key=%s last_line=%s", resident.key, tail.rpartition("\n")[2])
         self._emit(Kind.GONE, resident, Reason.CRASHED, tail)
 
     def _ended(self, resident: Loaded[R], task: asyncio.Task[None]) -> None:
         """The resident's task is over: nothing of it is left, and its place is free."""
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
-            logger.error("model not stopped properly key=%s", resident.key, exc_info=exc)
+            _log.error("model not stopped properly key=%s", resident.key, exc_info=exc)
         if self._residents.get(resident.key) is resident:
             del self._residents[resident.key]
             self._emit(Kind.GONE, resident, resident.reason, resident.detail)

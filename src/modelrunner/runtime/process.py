@@ -15,7 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
-from modelrunner.runtime.lines import Splitter, Tail
+from modelrunner.runtime.output import Splitter, Tail
 
 GRACE = 5.0  # seconds between being asked to end and being killed
 _DRAIN = 0.25  # seconds that output may lag behind the exit

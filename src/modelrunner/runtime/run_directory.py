@@ -16,7 +16,7 @@ from pathlib import Path
 
 from modelrunner.errors import RunnerError
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 MAX_SOCKET_PATH = 103  # bytes: sockaddr_un.sun_path is 104 on macOS and 108 on Linux, with a zero at the end
 _ROOM = 24  # bytes kept free for the name of a socket
@@ -92,7 +92,7 @@ def sweep(parent: Path) -> int:
             if path.is_symlink() or path.stat().st_uid != os.getuid() or _is_locked(path):
                 continue
             shutil.rmtree(path)
-            logger.info("removed what a dead daemon left behind path=%s", path)
+            _log.info("removed what a dead daemon left behind path=%s", path)
             removed += 1
     return removed
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelrunner.dialects.openai import OpenAI
-from modelrunner.errors import RunnerError
+from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, error_reply, not_found
@@ -120,7 +120,7 @@ async def _fail(exc: Exception, scope: Scope, send: Send) -> None:
         return
     if not isinstance(exc, RunnerError):
         _log.error("request failed path=%s", scope["path"], exc_info=exc)
-        exc = RunnerError(f"internal error: {type(exc).__name__}", hint="see the log: `dmr logs`")
+        exc = unforeseen(exc)
     as_json = _OPENAI.fullmatch(_tidy(scope["path"])) is not None or accepts_errors(Request(scope).headers)
     await error_reply(exc, as_json=as_json)(scope, _receive_nothing, send)
 

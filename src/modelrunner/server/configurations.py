@@ -10,7 +10,7 @@ from modelrunner.models.config import MAX_CONTEXT_SIZE
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.policy import Key
-from modelrunner.units import format_duration, parse_duration
+from modelrunner.units import format_keep_alive, parse_keep_alive
 from modelrunner.wire import ConfigureOptions, ConfigureRequest, LlamaCppOptions, Speculative, VllmOptions
 
 # Modes whose instances are run like another's unless they were configured themselves.
@@ -47,7 +47,7 @@ class Configuration:
         if self.speculative:
             options["speculative"] = self.speculative
         if self.keep_alive is not None:
-            options["keep_alive"] = print_keep_alive(self.keep_alive)
+            options["keep_alive"] = format_keep_alive(self.keep_alive.seconds)
         if self.vllm:
             options["vllm"] = self.vllm
         if self.options.reasoning_budget is not None:
@@ -99,21 +99,6 @@ class Configurations:
         return tuple(self._all.items())
 
 
-def parse_keep_alive(text: str) -> KeepAlive:
-    """Read a duration; negative means for ever, 0 at once.
-
-    Raises:
-        InvalidRequest: it is none.
-    """
-    seconds = parse_duration(text)
-    return KeepAlive(None if seconds < 0 else seconds)
-
-
-def print_keep_alive(keep_alive: KeepAlive) -> str:
-    """Write it as `5m0s`, or `-1` for ever."""
-    return "-1" if keep_alive.seconds is None else format_duration(keep_alive.seconds)
-
-
 def flags_of(request: ConfigureOptions) -> tuple[str, ...]:
     """The flags of a request: the list when it has any, else the line, split.
 
@@ -158,7 +143,7 @@ def configuration(request: ConfigureRequest, engine: str) -> Configuration:
             flags=check_flags(engine, flags_of(request)),
             reasoning_budget=llamacpp.get("reasoning-budget"),
         ),
-        keep_alive=None if keep_alive is None else parse_keep_alive(keep_alive),
+        keep_alive=None if keep_alive is None else KeepAlive(parse_keep_alive(keep_alive)),
         speculative=request.get("speculative"),
         vllm=request.get("vllm"),
     )

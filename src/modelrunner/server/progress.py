@@ -16,7 +16,7 @@ from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.transfer import Progress, Tell
 from modelrunner.wire import ProgressLine
 
-Mode = Literal["pull", "push"]
+Direction = Literal["pull", "push"]
 
 _EVERY_SECONDS = 0.1
 _EVERY_BYTES = 1 << 20
@@ -47,7 +47,7 @@ class Throttle:
 
 
 async def reported(
-    work: Callable[[Tell], Awaitable[None]], manifest: Manifest, mode: Mode
+    work: Callable[[Tell], Awaitable[None]], manifest: Manifest, direction: Direction
 ) -> AsyncGenerator[ProgressLine, None]:
     """Do some work that tells of its progress, and yield lines about the layers meanwhile.
 
@@ -75,7 +75,7 @@ async def reported(
             news.clear()
             for progress in [latest.pop(digest) for digest in tuple(latest)]:
                 if throttle.lets(progress):
-                    yield progress_line(progress, mode, total)
+                    yield progress_line(progress, direction, total)
         await task
     finally:
         if not task.done():
@@ -83,37 +83,37 @@ async def reported(
             await asyncio.wait([task])
 
 
-def progress_line(progress: Progress, mode: Mode, total: int) -> ProgressLine:
+def progress_line(progress: Progress, direction: Direction, total: int) -> ProgressLine:
     """Write one report; `total` is in bytes, and for a push only this layer's, as clients expect."""
     blob = progress.blob
     return {
         "type": "progress",
-        "message": f"{_VERBS[mode]}: {progress.done / (1 << 20):.2f} MB",
-        "total": blob.size if mode == "push" else total,
+        "message": f"{_VERBS[direction]}: {progress.done / (1 << 20):.2f} MB",
+        "total": blob.size if direction == "push" else total,
         "layer": {"id": str(blob.digest), "size": blob.size, "current": progress.done},
-        "mode": mode,
+        "mode": direction,
     }
 
 
-def success_line(message: str, mode: Mode) -> ProgressLine:
+def success_line(message: str, direction: Direction) -> ProgressLine:
     """Write the last line of a transfer that worked."""
     return {
         "type": "success",
         "message": message,
         "total": 0,
         "layer": {"size": 0, "current": 0},
-        "mode": mode,
+        "mode": direction,
     }
 
 
-def error_line(exc: RunnerError, mode: Mode) -> ProgressLine:
+def error_line(exc: RunnerError, direction: Direction) -> ProgressLine:
     """Write the last line of a transfer that did not."""
     line: ProgressLine = {
         "type": "error",
         "message": f"Error: {exc.message}",
         "total": 0,
         "layer": {"size": 0, "current": 0},
-        "mode": mode,
+        "mode": direction,
         "code": exc.code,
     }
     if exc.hint:

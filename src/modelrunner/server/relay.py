@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from modelrunner.dialects.base import Dialect
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import Busy, InvalidRequest, RequestTooLarge, RunnerError, ShuttingDown
+from modelrunner.errors import InvalidRequest, RequestTooLarge, RunnerError, unforeseen
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
@@ -26,14 +26,10 @@ from modelrunner.wire import PRELOAD_HEADER
 _log = logging.getLogger(__name__)
 
 _PRELOAD = PRELOAD_HEADER.lower().encode()
-# What concerns the daemon and its client alone: an engine gets no credentials, and no origin to doubt.
-_KEPT_FROM_ENGINE = frozenset(
-    b"host content-length expect authorization proxy-authorization cookie x-api-key origin referer forwarded "
-    b"x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip x-preload-only x-request-origin".split()
-)
 # `Date` and `Server` are ours; CORS is decided at our edge, not by the engine.
 _KEPT_FROM_CLIENT = frozenset((b"date", b"server"))
 _CORS = b"access-control-"
+_BODY_HINT = "send less, or raise DMR_BODY_LIMIT"
 
 
 class _Probe(msgspec.Struct):
@@ -86,41 +82,27 @@ class Relay:
             await answer.fail(exc)
         except Exception as exc:  # noqa: BLE001 - the top of a request; it is logged and told
             _log.exception("request failed path=%s", scope["path"])
-            await answer.fail(RunnerError(f"internal error: {type(exc).__name__}", hint="see the log"))
+            await answer.fail(unforeseen(exc))
 
     async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        host = origin = None
-        length, preload = 0, False
-        forward: list[tuple[bytes, bytes]] = []
-        for header in scope["headers"]:
-            name, value = header
-            if name not in _KEPT_FROM_ENGINE:
-                forward.append(header)
-            elif name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-            elif name == b"content-length":
-                length = int(value)
-            elif name == _PRELOAD:
-                preload = value == b"true"
-        answer.cors = self._guard.judge(host, origin, scope["http_version"])
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        answer.cors = self._guard.judge(headers.get(b"host"), headers.get(b"origin"), scope["http_version"])
         if endpoint.engine is not None:
             self._engines.get(endpoint.engine)  # an unknown engine is told of before what else may be wrong
-        body = await read_body(receive, length, self._limit)
+        body = await read_body(receive, int(headers.get(b"content-length", 0)), self._limit, _BODY_HINT)
         if body is None:
             return
         question = (_model_of(body), endpoint.mode, endpoint.engine)
         key = self._catalogue.known_key(question) or await self._catalogue.key(question)
         with Lifeline(receive, self._group) as lifeline:
             async with self._pool.lease(key) as instance:
-                if preload:
+                if headers.get(_PRELOAD) == b"true":
                     lifeline.release()
                     await answer.empty()
                     return
                 query = scope["query_string"]
                 path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
-                async with instance.request("POST", path, forward, body) as upstream:
+                async with instance.request("POST", path, scope["headers"], body) as upstream:
                     await answer.pass_on(upstream, lifeline)
 
 
@@ -169,8 +151,8 @@ class _Answer:
         """Tell the client what went wrong, in whatever way is left."""
         if not self._begun:
             headers = [(b"content-type", b"application/json")]
-            if isinstance(exc, Busy | ShuttingDown):
-                headers.append((b"retry-after", b"1"))
+            if exc.retry_after is not None:
+                headers.append((b"retry-after", b"%d" % exc.retry_after))
             if isinstance(exc, RequestTooLarge):
                 headers.append((b"connection", b"close"))  # the rest of the body is not read
             await self._whole(exc.status, self._dialect.error(exc), headers)
@@ -190,11 +172,11 @@ class _Answer:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def read_body(receive: Receive, announced: int, limit: int) -> bytes | None:
+async def read_body(receive: Receive, announced: int, limit: int, hint: str | None = None) -> bytes | None:
     """Read a whole body, of `announced` bytes if that is known; None when the client left meanwhile.
 
     Raises:
-        RequestTooLarge: it is longer than `limit` bytes.
+        RequestTooLarge: it is longer than `limit` bytes; the error has `hint`.
     """
     message = await receive()
     if message["type"] == "http.request" and announced <= limit and not message.get("more_body"):
@@ -205,9 +187,7 @@ async def read_body(receive: Receive, announced: int, limit: int) -> bytes | Non
     while message["type"] == "http.request":
         pieces += message.get("body", b"")
         if max(len(pieces), announced) > limit:
-            raise RequestTooLarge(
-                f"request too large: more than {format_bytes(limit)}", hint="DMR_BODY_LIMIT sets the limit"
-            )
+            raise RequestTooLarge(f"request too large: more than {format_bytes(limit)}", hint=hint)
         if not message.get("more_body"):
             return bytes(pieces)
         message = await receive()
@@ -216,9 +196,6 @@ async def read_body(receive: Receive, announced: int, limit: int) -> bytes | Non
 
 def _model_of(body: bytes) -> str:
     try:
-        model = _probe.decode(body).model
+        return _probe.decode(body).model or ""
     except msgspec.MsgspecError as exc:
         raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
-    if not model:
-        raise InvalidRequest("model is required", hint='say which one, as in `"model": "ai/smollm2"`')
-    return model

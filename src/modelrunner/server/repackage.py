@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from modelrunner.errors import InvalidRequest, UnsupportedModel
-from modelrunner.models.config import MAX_CONTEXT_SIZE
+from modelrunner.errors import UnsupportedModel
+from modelrunner.models.config import check_context_size
 from modelrunner.models.kinds import CONFIG_CNCF
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest, parse_manifest
@@ -25,10 +25,7 @@ def variant(model: StoredModel, context_size: int) -> tuple[Manifest, bytes]:
         InvalidRequest: the size is out of range.
         UnsupportedModel: the kind of configuration has no place for a context size.
     """
-    if not 0 < context_size <= MAX_CONTEXT_SIZE:
-        raise InvalidRequest(
-            f"context size out of range: `{context_size}`", hint=f"from 1 to {MAX_CONTEXT_SIZE} tokens"
-        )
+    check_context_size(context_size)
     kind = model.manifest.config.media_type
     if kind == CONFIG_CNCF:
         raise UnsupportedModel(f"a model with configuration `{kind}` cannot carry a context size")

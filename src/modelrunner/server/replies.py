@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from modelrunner.dialects.openai import error_body
-from modelrunner.errors import Busy, InvalidRequest, RunnerError, ShuttingDown
+from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
 from modelrunner.server.lifeline import Ending, Group, Lifeline
 from modelrunner.server.relay import read_body
 from modelrunner.settings import parse_boolean
@@ -45,8 +45,8 @@ def error_reply(exc: RunnerError, *, as_json: bool) -> Response:
         reply = json_reply(error_body(exc), exc.status)
     else:
         reply = text_reply(f"{exc.message}\n\nhint: {exc.hint}" if exc.hint else exc.message, exc.status)
-    if isinstance(exc, Busy | ShuttingDown):
-        reply.headers["retry-after"] = "1"
+    if exc.retry_after is not None:
+        reply.headers["retry-after"] = str(exc.retry_after)
     return reply
 
 
@@ -146,7 +146,7 @@ class LinesReply:
             if not begun:
                 raise
             _log.exception("stream broke off path=%s", scope["path"])
-            end = self._last_words(RunnerError(f"internal error: {type(exc).__name__}", hint="see the log"))
+            end = self._last_words(unforeseen(exc))
         await send({"type": "http.response.body", "body": end, "more_body": False})
 
     async def _start(self, send: Send) -> None:

@@ -26,7 +26,7 @@ from modelrunner.server.app import App
 from modelrunner.server.middleware import Guard
 from modelrunner.server.protocol import Protocol
 from modelrunner.server.services import Services, open_services
-from modelrunner.settings import Settings, environment
+from modelrunner.settings import Settings
 from modelrunner.telemetry.logs import Logs, configure_logging
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _TICKS_A_SECOND = 10  # of uvicorn's loop
 _PROBE_SECONDS = 1.0
 
 
-def run(settings: Settings, environ: Mapping[str, str] | None = None) -> int:
+def run(settings: Settings, environ: Mapping[str, str]) -> int:
     """Run the daemon until a signal ends it; returns the exit code.
 
     Prints `listening on URL` on stdout once it answers.
@@ -51,7 +51,7 @@ def run(settings: Settings, environ: Mapping[str, str] | None = None) -> int:
         configure_logging(logs, settings.log_level)
         try:
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(_serve(settings, environ or environment(), logs, listener))
+                runner.run(_serve(settings, environ, logs, listener))
         finally:
             logs.close()
     return 0
@@ -168,7 +168,8 @@ def _announce(listener: socket.socket, ready_file: Path | None) -> None:
             partial.replace(ready_file)
         except OSError as exc:
             raise InvalidRequest(
-                f"cannot write the ready file `{ready_file}`: {exc.strerror}", hint="see DMR_READY_FILE"
+                f"cannot write the ready file `{ready_file}`: {exc.strerror}",
+                hint="set DMR_READY_FILE to a path that can be written",
             ) from exc
     with contextlib.suppress(OSError):  # nobody may be reading
         sys.stdout.write(f"listening on {url}\n")

@@ -101,8 +101,6 @@ async def open_services(
     )
     parse = partial(parse_name, default_registry=settings.default_registry)
     store = Store(settings.models_path, parse=parse, as_id=as_id, default_registry=settings.default_registry)
-    for problem in store.problems:
-        _log.warning("model left out: %s", problem)
     async with contextlib.AsyncExitStack() as stack:
         run = RunDirectory.create(parents(environ))
         stack.callback(run.close)

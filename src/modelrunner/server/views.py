@@ -9,7 +9,9 @@ from modelrunner.models.kinds import Format
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.pool import ResidentView
-from modelrunner.server.configurations import Configuration, print_keep_alive
+from modelrunner.server.configurations import Configuration
+from modelrunner.store.snapshot import StoredModel
+from modelrunner.units import format_keep_alive
 from modelrunner.wire import ConfigView, ModelFacts, ModelView, OpenAIModel, RunningModel
 
 _NEVER = "0001-01-01T00:00:00Z"  # how Go prints no time, which clients compare with
@@ -49,8 +51,8 @@ def config_view(config: ModelConfig) -> ConfigView:
     return view
 
 
-def openai_view(model_id: Digest, tags: tuple[Reference, ...], config: ModelConfig) -> OpenAIModel:
-    """Describe a model as OpenAI does: by its first name, or its id when it has none."""
+def openai_view(model: StoredModel, config: ModelConfig) -> OpenAIModel:
+    """Describe a model as OpenAI does."""
     facts: ModelFacts = {}
     if config.context_size is not None:
         facts["context_window"] = config.context_size
@@ -62,8 +64,7 @@ def openai_view(model_id: Digest, tags: tuple[Reference, ...], config: ModelConf
         facts["quantization"] = config.quantization
     if config.size:
         facts["size"] = config.size
-    name = tags[0].familiar if tags else str(model_id)
-    return model_item(model_id=name, created=_unix(config), facts=facts)
+    return model_item(model_id=model.name, created=_unix(config), facts=facts)
 
 
 def running_view(resident: ResidentView, name: str, configuration: Configuration) -> RunningModel:
@@ -81,7 +82,7 @@ def running_view(resident: ResidentView, name: str, configuration: Configuration
     elif resident.leases:
         view["in_use"] = True
     if configuration.keep_alive is not None:
-        view["keep_alive"] = print_keep_alive(configuration.keep_alive)
+        view["keep_alive"] = format_keep_alive(configuration.keep_alive.seconds)
     return view
 
 

@@ -16,9 +16,8 @@ from modelrunner.store.lookup import Grammar
 from modelrunner.store.snapshot import Snapshot, read_snapshot
 
 _log = logging.getLogger(__name__)
-_Stamp = (
-    tuple[int, int, int] | None
-)  # time of change in ns, bytes, inode: another index file has another stamp
+# Time of change in nanoseconds, bytes, inode: another index file has another stamp.
+_Stamp = tuple[int, int, int] | None
 _READS = 3  # attempts to read an index and its models while another process removes some
 
 

@@ -5,14 +5,13 @@ from pathlib import Path
 
 from modelrunner.errors import InvalidReference, InvalidRequest
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from modelrunner.oci.manifest import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.store.blobs import Blobs
 from modelrunner.store.index import Index
 from modelrunner.store.layout import Layout
 from modelrunner.store.lookup import Grammar, Match, Names
 
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 _MEMORY = 1024  # answers that are remembered; a daemon is asked for few names, over and over
 _MEMORABLE = 300  # characters of a text that is worth remembering
 
@@ -27,9 +26,9 @@ class StoredModel:
     config_bytes: bytes
 
     @property
-    def files(self) -> tuple[Digest, ...]:
-        """Digests of the layers in order, and of the configuration last."""
-        return (*(layer.digest for layer in self.manifest.layers), self.manifest.config.digest)
+    def name(self) -> str:
+        """What people call it: its first name, or its id when it has none."""
+        return self.tags[0].familiar if self.tags else str(self.id)
 
 
 class Snapshot:
@@ -114,7 +113,7 @@ def read_model(digest: Digest, layout: Layout, blobs: Blobs) -> StoredModel:
         InvalidRequest: something of it is missing or is not what its digest says.
     """
     manifest = parse_manifest(_verified(layout.manifest(digest), digest, MAX_MANIFEST_BYTES))
-    config = _verified(blobs.path(manifest.config.digest), manifest.config.digest, _MAX_CONFIG_BYTES)
+    config = _verified(blobs.path(manifest.config.digest), manifest.config.digest, MAX_CONFIG_BYTES)
     for layer in manifest.layers:
         if blobs.size(layer.digest) != layer.size:
             raise InvalidRequest(f"layer `{layer.digest}` is missing or has another size")

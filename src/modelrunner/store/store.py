@@ -64,9 +64,8 @@ class Store:
         self._turns = Turns(self._layout.locks)
         self._blobs = Blobs(self._layout.blobs, self._turns)
         self._editing = asyncio.Lock()
-        self._wanted: dict[
-            Digest, float
-        ] = {}  # claimed for a model that is not committed yet; monotonic time
+        # When blobs were claimed for a model that is not committed yet, in monotonic seconds.
+        self._wanted: dict[Digest, float] = {}
         places.initialise(self._layout)
         places.sweep_out(self._layout, self._turns)
         self._index_file = IndexFile(self._layout, self._blobs, self._grammar, default_registry)
@@ -165,14 +164,7 @@ class Store:
         Raises:
             InsufficientStorage: it does not.
         """
-        await self.ensure_space(await in_thread(self._blobs.missing_bytes, tuple(manifest.blobs)))
-
-    async def ensure_space(self, needed: int) -> None:
-        """Make sure that `needed` bytes can be written.
-
-        Raises:
-            InsufficientStorage: they cannot.
-        """
+        needed = await in_thread(self._blobs.missing_bytes, tuple(manifest.blobs))
         with explaining("measure", self.root):
             free = await in_thread(self._free, self.root)
         if needed > free:
@@ -207,7 +199,7 @@ class Store:
 
         await self._change(change)
 
-    async def remove(self, text: str, force: bool = False) -> list[Step]:  # noqa: FBT001, FBT002 - the API's flag
+    async def remove(self, text: str, *, force: bool = False) -> list[Step]:
         """Take away a name or a model, as `text` says; blobs of other models stay.
 
         Returns what was done: ("untagged", canonical name) and ("deleted", id), in this order.
@@ -218,7 +210,7 @@ class Store:
             ModelNotFound: no such model here.
         """
         async with self._editing:
-            return await in_thread(self._remove, text, force)
+            return await in_thread(partial(self._remove, text, force=force))
 
     async def purge(self) -> None:
         """Delete every model and everything else in the directory of the store, which stays.
@@ -270,7 +262,7 @@ class Store:
                 raise StoreError(f"model `{model}` is not usable: {exc}", hint=PULL_AGAIN) from exc
             self._index_file.save(after)
 
-    def _remove(self, text: str, force: bool) -> list[Step]:  # noqa: FBT001 - handed on through a thread
+    def _remove(self, text: str, *, force: bool) -> list[Step]:
         with self._index_file.edit() as index:
             match = _names(index, self._grammar).match(text)
             if match is None:

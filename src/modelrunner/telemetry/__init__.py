@@ -1,1 +1,1 @@
-"""What the daemon tells about itself: logs, and later records and metrics."""
+"""What the daemon tells about itself: its logs."""

@@ -11,7 +11,7 @@ import pytest
 
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
-from modelrunner.testing.memory import Artifact, make_artifact
+from modelrunner.testing.artifacts import Artifact, make_artifact
 from modelrunner.testing.registry import Access, FakeRegistry, cut, refuse, stall
 from modelrunner.testing.serving import serving
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from modelrunner.cli.output import emit, standard_json
 from modelrunner.cli.parse import Namespace, Parser, UsageError, number, one_of
 from modelrunner.cli.session import Session
-from modelrunner.units import format_duration, parse_duration
+from modelrunner.units import format_keep_alive, parse_keep_alive
 from modelrunner.wire import ConfigureRequest
 
 _MODES = ("completion", "embedding", "reranking", "image-generation")
@@ -66,8 +66,7 @@ def canonical_keep_alive(text: str) -> str:
     Raises:
         InvalidRequest: the text is no duration.
     """
-    seconds = parse_duration(text)
-    return "-1" if seconds < 0 else format_duration(seconds)
+    return format_keep_alive(parse_keep_alive(text))
 
 
 def _wrong_count(names: Sequence[str], *, separated: bool) -> UsageError:

@@ -1,4 +1,4 @@
-"""`pull`: fetch a model from a registry or from Hugging Face."""
+"""`pull`: fetch a model from a registry."""
 
 import sys
 from contextlib import closing

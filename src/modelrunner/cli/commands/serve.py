@@ -20,4 +20,4 @@ def run(args: Namespace, session: Session) -> int:
     from modelrunner.server.serve import run as serve
 
     flags = {setting.name: getattr(args, setting.name) for setting in _FLAGS}
-    return serve(load(flags, session.environ))
+    return serve(load(flags, session.environ), session.environ)

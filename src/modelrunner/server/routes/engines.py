@@ -122,4 +122,4 @@ def _view(services: Services, key: Key, options: ConfigureOptions) -> Configurat
 def _called(services: Services, model: Digest) -> str:
     """What a loaded model is called: its first name, or its id when it has none or is gone."""
     found = services.store.snapshot.get(model)
-    return found.tags[0].familiar if found is not None and found.tags else str(model)
+    return str(model) if found is None else found.name

@@ -12,7 +12,7 @@ from modelrunner.errors import Conflict, InvalidRequest, ModelNotFound
 from modelrunner.models.names import as_id
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB
-from modelrunner.server.progress import Mode, encode_escaped, encode_plain, error_line, success_line
+from modelrunner.server.progress import Direction, encode_escaped, encode_plain, error_line, success_line
 from modelrunner.server.repackage import store_variant, variant
 from modelrunner.server.replies import (
     JSON,
@@ -192,7 +192,7 @@ def _view(services: Services, model: StoredModel) -> ModelView:
 
 
 def _openai(services: Services, model: StoredModel) -> OpenAIModel:
-    return openai_view(model.id, model.tags, services.catalogue.config(model))
+    return openai_view(model, services.catalogue.config(model))
 
 
 def _removal(step: str, subject: str) -> Removal:
@@ -202,7 +202,7 @@ def _removal(step: str, subject: str) -> Removal:
 
 
 def _progress(
-    services: Services, request: Request, lines: AsyncGenerator[ProgressLine, None], mode: Mode
+    services: Services, request: Request, lines: AsyncGenerator[ProgressLine, None], direction: Direction
 ) -> LinesReply:
     as_json = accepts(request.headers, JSON, NDJSON)
     encode = encode_plain if as_json else encode_escaped
@@ -210,7 +210,7 @@ def _progress(
         _encoded(lines, encode),
         group=services.streams,
         media_type=JSON if as_json else "text/plain",
-        last_words=lambda exc: encode(error_line(exc, mode)),
+        last_words=lambda exc: encode(error_line(exc, direction)),
     )
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.runtime.lines import Splitter, Tail
+from modelrunner.runtime.output import Splitter, Tail
 
 
 def split(splitter: Splitter, *chunks: bytes) -> list[str]:
