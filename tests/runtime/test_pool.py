@@ -521,6 +521,22 @@ async def test_reload_stops_an_idle_model_and_refuses_a_busy_one() -> None:
     assert (Kind.GONE, Reason.RECONFIGURED) == fixture.history()[-1]
 
 
+async def test_reload_breaks_off_a_load_that_nobody_waits_for() -> None:
+    """One that somebody waits for goes on."""
+    fixture = Fixture()
+    waiting = asyncio.create_task(take(fixture.pool, A))
+    await turns()
+    while_waited_for = await fixture.pool.reload(A)
+    waiting.cancel()
+    await turns()
+    when_nobody_waits = await fixture.pool.reload(A)
+
+    assert (False, True) == (while_waited_for, when_nobody_waits)
+    assert [A] == fixture.cancelled
+    assert (Kind.GONE, Reason.RECONFIGURED) == fixture.history()[-1]
+    assert fixture.states() == {}
+
+
 async def test_closing_turns_waiting_requests_away_and_ends_loads() -> None:
     """Nothing is left, and nobody waits for ever."""
     fixture = Fixture(places=2)

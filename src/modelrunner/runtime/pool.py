@@ -207,13 +207,23 @@ class Pool(Generic[R]):
     async def reload(self, key: Key) -> bool:
         """Stop the instance, if there is one, so that the next request starts it with a new configuration.
 
-        Returns False, and changes nothing, while it is in use or loading.
+        A load that nobody waits for is broken off. Returns False, and changes nothing, while it is in use, or
+        loads for somebody.
         """
         resident = self._residents.get(key)
+        if resident is not None and resident.state is State.STARTING and key not in self._line:
+            await self._break_off(resident)
+            resident = self._residents.get(key)
         if resident is not None and resident.state is not State.STOPPING and not self._is_idle(resident):
             return False
         await self._stop_idle(lambda other: other == key, Reason.RECONFIGURED)
         return True
+
+    async def _break_off(self, resident: Loaded[R]) -> None:
+        resident.reason = Reason.RECONFIGURED
+        if resident.task is not None:
+            resident.task.cancel()
+            await asyncio.wait((resident.task,))
 
     async def close(self, deadline: float) -> None:
         """Turn new and waiting requests away, give running ones `deadline` seconds, then stop everything."""
