@@ -178,7 +178,7 @@ def test_a_plain_503_means_that_nothing_runs(server: Server, client: Client) -> 
         client.models()
 
 
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b'{"an":"object"}', b""])
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b'{"an":"object"}', b"", b"[" * 100_000])
 def test_another_program_on_the_port_is_told(server: Server, client: Client, body: bytes) -> None:
     """An answer of the wrong shape is no empty list."""
     server.add(body)
@@ -249,6 +249,17 @@ def test_lines_are_complete_whatever_the_daemon_left_out(server: Server, client:
         "layer": {"size": 0, "current": 0},
         "mode": "pull",
     }
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b"[1]", b'{"type":5}', b'{"type":"progress","layer":{"size":"x"}}']
+)
+def test_json_of_another_shape_is_no_progress(server: Server, client: Client, body: bytes) -> None:
+    """It is shown, as any other answer that cannot be read."""
+    server.add(body)
+
+    with pytest.raises(RunnerError, match="unexpected response from server"):
+        list(client.pull("m", on_retry=lambda *_: None))
 
 
 def test_html_is_no_progress(server: Server, client: Client) -> None:
@@ -370,6 +381,10 @@ def test_answers_are_read_in_every_form(
         (b'error: {"error":{"message":"died","code":500}}\n\n', EngineFailed, "died"),
         (b"data: nonsense\n\n", EngineFailed, "cannot be read"),
         (b"data: 5\n\n", EngineFailed, "cannot be read"),
+        (b'data: {"choices":{"a":1}}\n\n', EngineFailed, "cannot be read"),
+        (b'data: {"choices":[{"delta":{"content":5}}]}\n\n', EngineFailed, "cannot be read"),
+        (b'data: {"usage":{"total_tokens":Infinity}}\n\n', EngineFailed, "cannot be read"),
+        (b"data: " + b"[" * 100_000 + b"\n\n", EngineFailed, "cannot be read"),
         (_event(content="a"), EngineFailed, "cut off"),
         (b"", EngineFailed, "cut off"),
     ],

@@ -49,6 +49,7 @@ class Daemon:
     def __init__(self, url: str) -> None:
         self.url = url
         self.seen: list[Seen] = []
+        self.unread: set[str] = set()  # paths whose answer does not wait for the body
         self.replies: dict[tuple[str, str], list[Reply]] = {}
 
     def json(self, method: str, path: str, *documents: object, status: int = 200) -> None:
@@ -111,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        unread = parts.path in self.daemon.unread
+        body = b"" if unread else self.rfile.read(int(self.headers.get("Content-Length", 0)))
         query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
         reply = self.daemon.answer(Seen(self.command, parts.path, query, dict(self.headers), body))
         self.send_response(reply.status)

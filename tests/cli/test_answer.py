@@ -1,5 +1,8 @@
 """Streamed answers as they appear."""
 
+import io
+import sys
+
 import pytest
 
 from modelrunner.cli.answer import FencedWriter, Style, show
@@ -53,6 +56,31 @@ def test_colour_sets_thoughts_and_counts_apart(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "\x1b[3mhm\x1b[0m" in out
     assert "\x1b[90mToken usage: 1 prompt + 1 completion = 2 total\x1b[0m" in out
+
+
+@pytest.mark.parametrize(
+    ("terminal", "expected"),
+    [
+        (True, "Thinking:\n\ufffd[2Jhm\n\n--\n\na\ufffd]0;pwn\ufffd\tb\nc\ufffd52;d"),
+        (False, "Thinking:\n\x1b[2Jhm\n\n--\n\na\x1b]0;pwn\x07\tb\r\nc\x9d52;d"),
+    ],
+)
+def test_a_model_cannot_steer_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, *, terminal: bool, expected: str
+) -> None:
+    """No title, no clipboard, no hidden lines; a pipe and the next turn get what the model wrote."""
+
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+
+    answer = show([Piece(reasoning="\x1b[2Jhm"), Piece("a\x1b]0;pwn\x07\tb\r\nc\x9d52;d")], Style())
+
+    assert expected == screen.getvalue()
+    assert "a\x1b]0;pwn\x07\tb\r\nc\x9d52;d" == answer
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 100])

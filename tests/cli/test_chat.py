@@ -212,8 +212,10 @@ def test_ctrl_c_at_the_prompt_only_clears_it(daemon: "Daemon", terminal: Termina
 
 
 def test_commands_are_obeyed(daemon: "Daemon", terminal: Terminal) -> None:
-    """The system prompt, the context size, help, and what is unknown."""
+    """The system prompt, the context size, help, and what is unknown; what else was configured stays."""
     daemon.says("ok")
+    row = {"Backend": "llama.cpp", "Model": "m", "ModelID": "x", "Mode": "completion"}
+    daemon.json("GET", "/engines/_configure", [{**row, "Config": {"context-size": 1, "keep_alive": "1h"}}])
     daemon.text("POST", "/engines/_configure", "", status=202)
 
     _ask(terminal, "/?", "Available Commands:")
@@ -223,8 +225,14 @@ def test_commands_are_obeyed(daemon: "Daemon", terminal: Terminal) -> None:
     _ask(terminal, "hi", "ok")
 
     assert _asked(daemon) == [("system", "Be brief."), ("user", "hi")]
-    [configured] = [seen.json for seen in daemon.seen if seen.path == "/engines/_configure"]
-    assert configured == {"model": "m", "context-size": 4096}
+    asked, configured = [seen for seen in daemon.seen if seen.path == "/engines/_configure"]
+    assert (asked.method, asked.query) == ("GET", {"model": "m"})
+    assert configured.json == {
+        "model": "m",
+        "mode": "completion",
+        "context-size": 4096,
+        "keep_alive": "1h",
+    }
 
 
 def test_thoughts_and_token_counts_are_shown(daemon: "Daemon", terminal: Terminal) -> None:

@@ -54,6 +54,7 @@ def test_plain_commands_load_nothing_heavy(daemon: "Daemon", arguments: list[str
     """No third-party package, no asyncio, no dataclasses."""
     daemon.json("GET", "/models", [])
     daemon.json("GET", "/engines/status", {})
+    daemon.json("GET", "/version", {"version": "1"})
     daemon.json("DELETE", "/models/x", [])
     script = f"from modelrunner.cli.main import main; assert main({arguments}, standalone=True) == 0"
 
@@ -99,13 +100,13 @@ def test_metadata_is_what_docker_and_compose_read(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
 def test_without_a_command_there_is_help(dmr: "Run", arguments: list[str]) -> None:
-    """On stdout, and no failure; hidden commands are not in it."""
+    """On stdout, and no failure; it lists every command."""
     outcome = dmr(*arguments)
 
     assert outcome.code == 0
     assert outcome.out.startswith("Usage:  dmr COMMAND\n\nDocker Model Runner\n\nCommands:\n")
     assert "  serve " in outcome.out
-    assert "configure" not in outcome.out
+    assert "  configure " in outcome.out
 
 
 @pytest.mark.parametrize("arguments", [["help", "pull"], ["pull", "--help"], ["pull", "-h", "x", "y"]])
@@ -256,6 +257,89 @@ def test_a_reader_that_leaves_is_no_error(daemon: "Daemon") -> None:
         err = process.stderr.read()
 
     assert (process.returncode, err) == (141, "")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"), [("> /dev/full", "no space left on device"), (">&-", "bad file descriptor")]
+)
+@pytest.mark.parametrize("command", ["list", "logs"])
+def test_output_that_cannot_be_written_is_one_error(
+    daemon: "Daemon", command: str, redirection: str, reason: str
+) -> None:
+    """A full disk, and a stdout that was closed."""
+    daemon.json("GET", "/models", [])
+    daemon.text("GET", "/logs", "a line\n")
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -m modelrunner {command} {redirection}', sys.executable],
+        env={**os.environ, "MODEL_RUNNER_HOST": daemon.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (1, f"error: cannot write to stdout: {reason}\n") == (done.returncode, done.stderr)
+
+
+def test_a_closed_stdin_has_nothing_to_say(daemon: "Daemon") -> None:
+    """The prompt on the command line is enough."""
+    daemon.json("GET", "/models/m", {})
+    daemon.says("hi")
+
+    done = subprocess.run(
+        ["/bin/sh", "-c", '"$0" -m modelrunner run m x <&-', sys.executable],
+        env={**os.environ, "MODEL_RUNNER_HOST": daemon.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (0, "hi\n", "") == (done.returncode, done.stdout, done.stderr)
+
+
+def test_ctrl_c_while_we_start_ends_quietly() -> None:
+    """The imports take longest, so that is when it comes."""
+    script = (
+        "import sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'modelrunner.cli.dispatch': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "from modelrunner.cli.main import main; sys.exit(main(['list'], standalone=True))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (130, "") == (done.returncode, done.stderr)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [[1, 2], {}, [{}], [{"id": 5, "created": "x"}], [{"id": "a", "tags": 3}], [{"id": "a", "config": []}]],
+)
+@pytest.mark.parametrize(
+    ("method", "path", "arguments"),
+    [
+        ("GET", "/models", ["list"]),
+        ("GET", "/engines/v1/models", ["list", "--openai", "x"]),
+        ("GET", "/engines/ps", ["ps"]),
+        ("GET", "/engines/df", ["df"]),
+        ("POST", "/engines/unload", ["unload", "--all"]),
+    ],
+)
+def test_an_answer_of_another_shape_is_one_error(
+    daemon: "Daemon", dmr: "Run", method: str, path: str, arguments: list[str], document: object
+) -> None:
+    """Valid JSON from some other program is told as that."""
+    daemon.json(method, path, document)
+
+    outcome = dmr(*arguments)
+
+    assert (1, "") == (outcome.code, outcome.out)
+    assert re.match(
+        r"error: (`.*` does not answer like a model runner|unexpected answer from `)", outcome.err
+    )
+    assert "MODEL_RUNNER_HOST" in outcome.err
 
 
 def test_docker_can_stop_its_plugin(daemon: "Daemon") -> None:

@@ -1,9 +1,10 @@
 """A streamed answer on the screen: thoughts, text, token counts, and code blocks when colour is on."""
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from modelrunner.cli.output import emit, note
+from modelrunner.cli.output import clean, emit, harmless, is_terminal, note
 from modelrunner.client import Piece
 
 _FENCE = "```"
@@ -25,26 +26,30 @@ class Style(NamedTuple):
 
 
 def show(pieces: Iterable[Piece], style: Style) -> str:
-    """Print an answer as it comes; returns its text, without the thoughts."""
+    """Print an answer as it comes; returns its text, without the thoughts.
+
+    A terminal obeys escape sequences, and a model may have been talked into writing some: none gets there.
+    """
+    shown = harmless if is_terminal(sys.stdout) else str
     writer = FencedWriter(emit, style.render)
     content: list[str] = []
     thinking = thought = False
     usage = None
     for piece in pieces:
         if piece.notice:
-            note(piece.notice)
+            note(clean(piece.notice))
         if piece.reasoning:
             if not thinking:
                 writer.finish()
                 emit("\n\n" if content else "" if thought else "Thinking:\n")
             thinking = thought = True
-            emit(style.thought(piece.reasoning))
+            emit(style.thought(shown(piece.reasoning)))
         if piece.content:
             if thinking:
                 emit("\n\n--\n\n")
             thinking = False
             content.append(piece.content)
-            writer.feed(piece.content)
+            writer.feed(shown(piece.content))
         usage = piece.usage or usage
     writer.finish()
     if usage:

@@ -16,8 +16,10 @@ from modelrunner.cli.editor import edit
 from modelrunner.cli.output import emit, note, render_error
 from modelrunner.cli.session import Session
 from modelrunner.cli.slash import obey
+from modelrunner.cli.terminal import without_echo
 from modelrunner.errors import RunnerError
 from modelrunner.settings import history_file
+from modelrunner.wire import ConfigureOptions, ConfigureRequest
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -84,7 +86,8 @@ class _Chat:
         client = self._session.client()
         try:
             prompt = expand(text)
-            with closing(client.chat(self._name, self._conversation.with_prompt(prompt))) as pieces:
+            messages = self._conversation.with_prompt(prompt)
+            with without_echo(), closing(client.chat(self._name, messages)) as pieces:
                 answer = show(pieces, self._style)
         except KeyboardInterrupt:
             emit("\n")
@@ -96,7 +99,13 @@ class _Chat:
             self._conversation.add(prompt, answer)
 
     def _set_context_size(self, tokens: int) -> None:
-        self._session.client().configure({"model": self._name, "context-size": tokens})
+        """Change this one thing; the daemon would forget the others."""
+        client = self._session.client()
+        rows = client.configurations(self._name)
+        kept = next((row["Config"] for row in rows if row.get("Mode") == "completion"), ConfigureOptions())
+        request: ConfigureRequest = {**kept, "model": self._name, "mode": "completion"}
+        request["context-size"] = tokens
+        client.configure(request)
 
 
 def _is_command(message: str) -> bool:

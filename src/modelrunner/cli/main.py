@@ -27,10 +27,18 @@ def docker_model() -> int:
 
 def main(arguments: list[str], *, standalone: bool) -> int:
     """Do what the arguments say; errors end as one message on stderr and the exit code of their class."""
+    try:
+        return _main(arguments, standalone=standalone)
+    except KeyboardInterrupt:  # wherever it comes, even between two imports
+        return _INTERRUPTED
+
+
+def _main(arguments: list[str], *, standalone: bool) -> int:
     import os
 
+    _open_missing()
     from modelrunner.cli.dispatch import dispatch
-    from modelrunner.cli.output import render_error
+    from modelrunner.cli.output import discard_output, render_error
     from modelrunner.errors import RunnerError
 
     try:
@@ -39,16 +47,22 @@ def main(arguments: list[str], *, standalone: bool) -> int:
     except RunnerError as exc:
         sys.stderr.write(render_error(exc))
         return exc.exit_code
-    except KeyboardInterrupt:
-        return _INTERRUPTED
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return _BROKEN_PIPE
     return code
 
 
-def _discard_output() -> None:
-    """Point stdout at nothing: its reader has left, and Python would complain when it flushes at exit."""
+def _open_missing() -> None:
+    """Put something where a caller closed a standard stream (`>&-`), for which Python has None.
+
+    Nothing comes from such an input, and writing to such an output fails as on any closed one.
+    """
     import os
 
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")

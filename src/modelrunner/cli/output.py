@@ -1,6 +1,7 @@
 """Tables, JSON and messages as people and scripts read them: data to stdout, everything else to stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TextIO
@@ -14,6 +15,14 @@ _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd")
 def clean(text: str) -> str:
     """Replace control characters, so that no text from outside moves the cursor or hides a line."""
     return text.translate(_CONTROLS)
+
+
+_UNSAFE = {**_CONTROLS, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}
+
+
+def harmless(text: str) -> str:
+    """Replace control characters but keep lines and tabs: what a model writes is not to steer a terminal."""
+    return text.translate(_UNSAFE)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -31,10 +40,29 @@ def standard_json(document: object, indent: int = 4) -> str:
     return json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
 
 
-def emit(text: str) -> None:
-    """Print data that brings its own line ends."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+def emit(data: str | bytes) -> None:
+    """Print data that brings its own line ends; bytes as they are.
+
+    Raises:
+        RunnerError: it cannot be written. What is printed after that is lost without another error.
+        BrokenPipeError: its reader has left.
+    """
+    try:
+        if isinstance(data, str):
+            sys.stdout.write(data)
+        else:
+            sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        discard_output()
+        raise RunnerError(f"cannot write to stdout: {(exc.strerror or str(exc)).lower()}") from exc
+
+
+def discard_output() -> None:
+    """Point stdout at nothing: Python would complain when it flushes at exit what cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str = "") -> None:

@@ -9,12 +9,11 @@ class Entry(NamedTuple):
 
     module: str
     summary: str
-    hidden: bool = False
     standalone: bool = False  # belongs to `dmr` only
 
 
 COMMANDS: dict[str, Entry] = {
-    "configure": Entry("configure", "Configure how a model is run", hidden=True),
+    "configure": Entry("configure", "Configure how a model is run"),
     "df": Entry("df", "Show disk usage"),
     "inspect": Entry("inspect", "Display detailed information on one model"),
     "list": Entry("list_", "List the models pulled to your local environment"),
@@ -47,5 +46,5 @@ def find(word: str, *, standalone: bool) -> tuple[str, Entry] | None:
 def listed(*, standalone: bool) -> Iterator[tuple[str, Entry]]:
     """The commands that help and completion show, by name."""
     for name, entry in sorted(COMMANDS.items()):
-        if not entry.hidden and (standalone or not entry.standalone):
+        if standalone or not entry.standalone:
             yield name, entry

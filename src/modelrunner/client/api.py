@@ -6,6 +6,7 @@ from typing import cast
 from urllib.parse import quote
 
 from modelrunner import errors, wire
+from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
 from modelrunner.client.streams import PIECE, Message, Piece, read_answer, read_progress
 from modelrunner.client.transport import ACCEPT, Address, Transport
 from modelrunner.errors import RunnerError
@@ -17,6 +18,27 @@ CHAT = "/engines/v1/chat/completions"
 Transfer = Generator[wire.ProgressLine, None, None]
 
 _ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
+
+_MODELS = [
+    {
+        "id": TEXT,
+        "tags?": (None, [TEXT]),
+        "created?": INTEGER,
+        "config?": (
+            None,
+            {
+                "parameters?": TEXT,
+                "quantization?": TEXT,
+                "architecture?": TEXT,
+                "size?": TEXT,
+                "context_size?": (None, INTEGER),
+                "gguf?": (None, {"*": TEXT}),
+            },
+        ),
+    }
+]
+_RUNNING = [{"model_name": TEXT, "backend_name": TEXT, "mode": TEXT, "last_used?": TEXT, "keep_alive?": TEXT}]
+_DISK_USAGE = {"models_disk_usage": INTEGER, "default_backend_disk_usage": INTEGER}
 
 
 class Client:
@@ -39,7 +61,8 @@ class Client:
 
     def models(self) -> list[wire.ModelView]:
         """List the models that are here."""
-        return cast("list[wire.ModelView]", self._transport.call(list[object], "GET", "/models"))
+        reply = self._transport.call(list[object], "GET", "/models")
+        return cast("list[wire.ModelView]", self._checked(reply, _MODELS))
 
     def model(self, name: str, *, remote: bool = False) -> wire.ModelView:
         """Describe one model; `remote` asks its registry instead of the store."""
@@ -50,9 +73,8 @@ class Client:
 
     def openai_models(self) -> wire.OpenAIModelList:
         """List the models as OpenAI's API does."""
-        return cast(
-            "wire.OpenAIModelList", self._transport.call(dict[str, object], "GET", "/engines/v1/models")
-        )
+        reply = self._transport.call(dict[str, object], "GET", "/engines/v1/models")
+        return cast("wire.OpenAIModelList", self._checked(reply, {"data": [{"id": TEXT}]}))
 
     def openai_model(self, name: str) -> wire.OpenAIModel:
         """Describe one model as OpenAI's API does."""
@@ -91,9 +113,8 @@ class Client:
     def remove(self, name: str, *, force: bool) -> list[wire.Removal]:
         """Remove a tag, and the model with its last one."""
         query = {"force": "true" if force else "false"}
-        return cast(
-            "list[wire.Removal]", self._transport.call(list[object], "DELETE", _path(name), query=query)
-        )
+        reply = self._transport.call(list[object], "DELETE", _path(name), query=query)
+        return cast("list[wire.Removal]", self._checked(reply, [{"*": TEXT}]))
 
     def purge(self) -> None:
         """Remove every model."""
@@ -103,22 +124,23 @@ class Client:
 
     def status(self) -> dict[str, str]:
         """Tell each engine's state as text."""
-        return cast("dict[str, str]", self._transport.call(dict[str, object], "GET", "/engines/status"))
+        reply = self._transport.call(dict[str, object], "GET", "/engines/status")
+        return cast("dict[str, str]", self._checked(reply, {"*": TEXT}))
 
     def running(self) -> list[wire.RunningModel]:
         """List what is in memory."""
-        return cast("list[wire.RunningModel]", self._transport.call(list[object], "GET", "/engines/ps"))
+        reply = self._transport.call(list[object], "GET", "/engines/ps")
+        return cast("list[wire.RunningModel]", self._checked(reply, _RUNNING))
 
     def disk_usage(self) -> wire.DiskUsage:
         """Tell what models and engines take on disk."""
-        return cast("wire.DiskUsage", self._transport.call(dict[str, object], "GET", "/engines/df"))
+        reply = self._transport.call(dict[str, object], "GET", "/engines/df")
+        return cast("wire.DiskUsage", self._checked(reply, _DISK_USAGE))
 
     def unload(self, request: wire.UnloadRequest) -> wire.UnloadReply:
         """Unload idle models; returns when their engines are gone."""
-        return cast(
-            "wire.UnloadReply",
-            self._transport.call(dict[str, object], "POST", "/engines/unload", body=request),
-        )
+        reply = self._transport.call(dict[str, object], "POST", "/engines/unload", body=request)
+        return cast("wire.UnloadReply", self._checked(reply, {"unloaded_runners": INTEGER}))
 
     def configure(self, request: wire.ConfigureRequest) -> None:
         """Say how a model is to be run from now on."""
@@ -129,7 +151,8 @@ class Client:
         reply = self._transport.call(
             list[object], "GET", "/engines/_configure", query={"model": name} if name else {}
         )
-        return cast("list[wire.ConfigurationView]", reply)
+        shape = [{"Mode?": TEXT, "Config": {}}]
+        return cast("list[wire.ConfigurationView]", self._checked(reply, shape))
 
     # The daemon
 
@@ -137,6 +160,11 @@ class Client:
         """Tell the daemon's version."""
         reply = self._transport.call(dict[str, object], "GET", "/version")
         return str(reply.get("version", "unknown"))
+
+    def process(self) -> int | None:
+        """Tell the number of the daemon's process; None for a daemon that does not say."""
+        pid = self._transport.call(dict[str, object], "GET", "/version").get("pid")
+        return pid if isinstance(pid, int) else None
 
     def logs(self, *, follow: bool, engines: bool) -> Generator[bytes, None, None]:
         """Yield the logs as they are, in pieces; with `follow` until the daemon or the caller ends it."""
@@ -163,6 +191,16 @@ class Client:
         accept = {"Accept": f"text/event-stream, {ACCEPT}"}
         with self._transport.open("POST", CHAT, body=body, headers=accept) as response:
             yield from read_answer(response)
+
+    def _checked(self, reply: object, shape: Shape) -> object:
+        """Return the reply if it can be read.
+
+        Raises:
+            RunnerError: it cannot, so this is no daemon of ours.
+        """
+        if not fits(reply, shape):
+            raise self._transport.stranger()
+        return reply
 
     # Transfers
 

@@ -5,11 +5,21 @@ from collections.abc import Iterator
 from typing import NamedTuple, NoReturn, Protocol, TypedDict, cast
 
 from modelrunner import errors, wire
+from modelrunner.client.shape import INTEGER, TEXT, fits
 from modelrunner.client.transport import TRANSIENT, document_error, shown
 from modelrunner.errors import EngineFailed, RunnerError
 
 _MAX_STRAY = 4096  # bytes of a wrong answer that are shown
 PIECE = 64 * 1024  # bytes
+
+
+_PROGRESS = {
+    "type": TEXT,
+    "message?": TEXT,
+    "total?": INTEGER,
+    "mode?": TEXT,
+    "layer?": (None, {"id?": TEXT, "size?": INTEGER, "current?": INTEGER}),
+}
 
 
 class Body(Protocol):
@@ -116,9 +126,9 @@ def _progress_line(raw: bytes) -> wire.ProgressLine | None:
         text = unescape(text)  # Docker's daemon escapes lines for clients that do not ask for JSON
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(line, dict) or "type" not in line:
+    if not fits(line, _PROGRESS):
         return None
     layer = line.get("layer")
     known = {"size": 0, "current": 0, **layer} if isinstance(layer, dict) else {"size": 0, "current": 0}
@@ -127,7 +137,9 @@ def _progress_line(raw: bytes) -> wire.ProgressLine | None:
 
 def _raise_line(line: wire.ProgressLine) -> NoReturn:
     message = str(line.get("message", "")).strip().removeprefix("Error: ")
-    raise errors.rebuild(line.get("code", ""), message or "the transfer failed", line.get("hint"))
+    hint = line.get("hint")
+    code = str(line.get("code", ""))
+    raise errors.rebuild(code, message or "the transfer failed", str(hint) if hint else None)
 
 
 def _chunk(data: bytes) -> tuple[Piece, bool]:
@@ -146,7 +158,11 @@ def _chunk(data: bytes) -> tuple[Piece, bool]:
             *(int(counted.get(f"{key}_tokens") or 0) for key in ("prompt", "completion", "total"))
         )
         reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        piece = Piece(content=delta.get("content") or "", reasoning=reasoning, usage=usage or None)
-    except (ValueError, TypeError, AttributeError) as exc:
+        content = delta.get("content") or ""
+        piece = Piece(
+            content="" + content, reasoning="" + reasoning, usage=usage or None
+        )  # text, or TypeError
+        finished = choice.get("finish_reason") is not None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
         raise EngineFailed(f"the answer cannot be read: {shown(data, 200)}") from exc
-    return piece, choice.get("finish_reason") is not None
+    return piece, finished

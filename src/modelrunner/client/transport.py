@@ -90,7 +90,7 @@ class Transport:
             raw = response.read()
         try:
             document = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, getattr(shape, "__origin__", shape)):
             raise self._not_ours(raw)
@@ -195,6 +195,13 @@ class Transport:
             hint="another program may be listening there; set MODEL_RUNNER_HOST",
         )
 
+    def stranger(self) -> RunnerError:
+        """Make the error for JSON that is not what the route answers."""
+        return RunnerError(
+            f"`{self.address.url}` does not answer like a model runner",
+            hint="another program may be listening there; set MODEL_RUNNER_HOST",
+        )
+
 
 class _Connection(http.client.HTTPConnection):
     """Plain HTTP over TCP or a Unix socket."""
@@ -230,7 +237,7 @@ def _status_error(response: http.client.HTTPResponse) -> RunnerError:
     raw = response.read(_MAX_ERROR)
     try:
         document = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict) and document.get("error"):
         return document_error(document, status)

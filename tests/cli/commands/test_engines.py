@@ -189,14 +189,18 @@ def test_keep_alive_is_sent_in_its_canonical_form(text: str, expected: str) -> N
     assert expected == canonical_keep_alive(text)
 
 
-def test_status_lists_engines_by_state_then_name(daemon: "Daemon", dmr: "Run") -> None:
-    """What runs comes first; details have a column of their own."""
+@pytest.mark.parametrize(("process", "suffix"), [({}, ""), ({"pid": 42}, " (process 42)")])
+def test_status_lists_engines_by_state_then_name(
+    daemon: "Daemon", dmr: "Run", process: dict[str, int], suffix: str
+) -> None:
+    """What runs comes first; details have a column of their own; the address ends it."""
     daemon.json("GET", "/models", [])
     daemon.json(
         "GET",
         "/engines/status",
         {"vllm": "Not Installed", "llama.cpp": "Running: llama.cpp b9879", "mlx": "Not Installed: no"},
     )
+    daemon.json("GET", "/version", {"version": "1", **process})
 
     outcome = dmr("status")
 
@@ -207,6 +211,7 @@ def test_status_lists_engines_by_state_then_name(daemon: "Daemon", dmr: "Run") -
         "llama.cpp  Running        llama.cpp b9879  \n"
         "mlx        Not Installed  no               \n"
         "vllm       Not Installed                   \n"
+        f"\nListening on {daemon.url}{suffix}\n"
     )
     assert daemon.seen[0].headers["User-Agent"] == f"docker-model-cli/{__version__}"
 

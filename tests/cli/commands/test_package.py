@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +65,26 @@ def test_the_artifact_is_streamed_to_the_daemon_and_tagged(
     assert tag.path.startswith("/models/sha256:")
     assert outcome.err.splitlines()[0] == f'Adding GGUF file from "{folder}/tiny.gguf"'
     assert outcome.err.splitlines()[-1] == "Model loaded successfully"
+
+
+def test_an_upload_that_is_refused_half_way_is_one_error(daemon: "Daemon", folder: Path) -> None:
+    """What reads the file is closed in order, so nothing complains when the program ends."""
+    with (folder / "tiny.gguf").open("ab") as gguf:
+        gguf.write(bytes(16 * 1024 * 1024))
+    daemon.unread.add("/models/load")
+    daemon.refuses("/models/load", "insufficient_storage", "the disk is full", status=507)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "modelrunner", "package", "--gguf", "tiny.gguf", "x"],
+        env={**os.environ, "MODEL_RUNNER_HOST": daemon.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode != 0
+    assert "error: " in done.stderr
+    assert "generator" not in done.stderr
 
 
 def test_push_goes_straight_to_the_registry(

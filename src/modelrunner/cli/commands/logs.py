@@ -1,8 +1,8 @@
 """`logs`: what the daemon and its engines wrote."""
 
-import sys
 from contextlib import closing
 
+from modelrunner.cli.output import emit
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 
@@ -18,6 +18,5 @@ def run(args: Namespace, session: Session) -> int:
     """Copy the logs to stdout, byte for byte."""
     with closing(session.client().logs(follow=args.follow, engines=not args.no_engines)) as pieces:
         for piece in pieces:
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+            emit(piece)
     return 0

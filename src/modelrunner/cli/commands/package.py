@@ -1,7 +1,7 @@
 """`package`: a GGUF file becomes an artifact, in the store or in a registry."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -131,20 +131,22 @@ def _file(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
-def _load(chunks: AsyncIterator[bytes], size: int, model_id: str, session: Session) -> None:
+def _load(chunks: AsyncGenerator[bytes, None], size: int, model_id: str, session: Session) -> None:
     """Stream a tar archive of `size` bytes to the daemon."""
     note("Loading model to Model Runner...")
     with meter("push", sys.stderr) as shown:
 
-        def counted() -> Iterator[bytes]:
+        def counted() -> Generator[bytes, None, None]:
             sent = 0
-            for chunk in _blocking(chunks):
-                yield chunk
-                sent += len(chunk)
-                shown.show(model_id, sent, size, size)
+            with closing(_blocking(chunks)) as pieces:
+                for chunk in pieces:
+                    yield chunk
+                    sent += len(chunk)
+                    shown.show(model_id, sent, size, size)
 
-        for _ in session.client().load(counted(), size):
-            pass
+        with closing(counted()) as body, closing(session.client().load(body, size)) as lines:
+            for _ in lines:
+                pass
 
 
 def _push(push: Callable[[Tell], Awaitable[None]], total: int) -> None:
@@ -166,13 +168,20 @@ def _push(push: Callable[[Tell], Awaitable[None]], total: int) -> None:
     note("Model pushed successfully")
 
 
-def _blocking(chunks: AsyncIterator[bytes]) -> Iterator[bytes]:
-    """Walk an asynchronous stream from ordinary code."""
+def _blocking(chunks: AsyncGenerator[bytes, None]) -> Generator[bytes, None, None]:
+    """Walk an asynchronous stream from ordinary code; closing this closes that, in its loop."""
     import asyncio
 
     async def following() -> bytes | None:
         return await anext(chunks, None)
 
     with asyncio.Runner() as runner:
-        while (chunk := runner.run(following())) is not None:
-            yield chunk
+        try:
+            while (chunk := runner.run(following())) is not None:
+                yield chunk
+        finally:
+            runner.run(_close(chunks))
+
+
+async def _close(chunks: AsyncGenerator[bytes, None]) -> None:
+    await chunks.aclose()

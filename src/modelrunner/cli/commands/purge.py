@@ -2,7 +2,7 @@
 
 import sys
 
-from modelrunner.cli.output import say
+from modelrunner.cli.output import emit, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 
@@ -26,8 +26,7 @@ def run(args: Namespace, session: Session) -> int:
 
 def _confirmed() -> bool:
     say("WARNING! This will remove the entire models directory.")
-    sys.stdout.write("Are you sure you want to continue? [y/N] ")
-    sys.stdout.flush()
+    emit("Are you sure you want to continue? [y/N] ")
     answer = sys.stdin.readline()
     if not answer.endswith("\n"):
         say()  # the input ended where the answer should have been

@@ -17,5 +17,5 @@ def run(args: Namespace, session: Session) -> int:
     for name in args.words:
         for removal in client.remove(name, force=args.force):
             for action, what in removal.items():
-                say(f"{action}: {clean(str(what))}")
+                say(clean(f"{action}: {what}"))
     return 0

@@ -49,6 +49,9 @@ def _print_text(session: Session) -> int:
         return 1
     say("Docker Model Runner is running\n")
     emit(table(HEADER, backends(statuses)))
+    process = client.process()
+    where = session.endpoint.host_url.removesuffix("/v1/")
+    say(f"\nListening on {where}{f' (process {process})' if process else ''}")
     return 0
 
 
