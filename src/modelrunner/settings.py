@@ -363,7 +363,9 @@ def load(
             the flag or variable, its value and what was expected.
     """
     given = {setting.name: _given(setting, flags, environ) for setting in TABLE}
-    values = {setting.name: _parse(setting, given[setting.name]) for setting in TABLE}
+    values = {
+        setting.name: _parse(setting, given[setting.name], _source(setting, flags)) for setting in TABLE
+    }
     values |= _listener(values, flags)
     for name, folder in (("models_path", models_dir), ("log_dir", log_dir)):
         values[name] = values[name] or Path(folder(platform, environ))
@@ -399,6 +401,10 @@ def _given(setting: Setting, flags: Mapping[str, str | None], environ: Mapping[s
     return _unquoted(environ.get(setting.environment, "").strip()) or None
 
 
+def _source(setting: Setting, flags: Mapping[str, str | None]) -> str:
+    return flag_of(setting) if flags.get(setting.name) is not None else setting.environment
+
+
 def _unquoted(text: str) -> str:
     """Take one pair of quotes off that encloses everything, as files of variables have them."""
     inner = text[1:-1]
@@ -409,13 +415,13 @@ def _unquoted(text: str) -> str:
     )
 
 
-def _parse(setting: Setting, given: str | None) -> Any:
+def _parse(setting: Setting, given: str | None, source: str) -> Any:
     text = setting.default if given is None else given
     try:
         return setting.kind.parse(text)
     except (ValueError, RunnerError) as exc:
         raise InvalidRequest(
-            f"invalid value for {setting.environment}: `{text}`",
+            f"invalid value for {source}: `{text}`",
             hint=f"expected {setting.kind.expected}",
         ) from exc
 

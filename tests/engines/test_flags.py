@@ -177,3 +177,19 @@ def test_other_keys_are_refused(key: str) -> None:
 
     assert top.value.message == f"invalid hf_overrides key `{key}`: {plain}"
     assert deep.value.message == f"invalid hf_overrides nested key `{key}` in `a.b[1]`: {plain}"
+
+
+def test_overrides_have_a_bounded_depth() -> None:
+    """Deeper ones are refused, not followed."""
+    value: object = 1
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(InvalidRequest, match="levels"):
+        check_overrides({"a": value})
+
+
+@pytest.mark.parametrize("flags", [[""], ["--jinja", " "]])
+def test_an_empty_flag_is_refused(flags: list[str]) -> None:
+    """An engine would take it for an argument, and end."""
+    with pytest.raises(InvalidRequest, match="empty"):
+        check_flags(LLAMACPP, flags)

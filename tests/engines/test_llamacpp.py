@@ -229,7 +229,16 @@ def test_a_model_without_gguf_is_refused() -> None:
 
 def test_no_debugger_is_started_when_a_check_fails() -> None:
     """It would take seconds to look, while users wait."""
-    assert LlamaCpp().launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).env == {"GGML_NO_BACKTRACE": "1"}
+    env = LlamaCpp().launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).env
+
+    assert env["GGML_NO_BACKTRACE"] == "1"
+
+
+def test_threads_that_wait_do_not_keep_another_engine_from_its_work() -> None:
+    """They sleep soon; by default two engines on the same cores slow each other down thirtyfold."""
+    env = LlamaCpp().launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).env
+
+    assert env["GOMP_SPINCOUNT"] == "1000"
 
 
 @pytest.mark.parametrize(

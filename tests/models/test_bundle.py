@@ -299,10 +299,13 @@ def test_what_a_killed_process_left_is_removed(artifacts: Artifacts, target: Pat
     assert {"abc", "abc.tmp-new", "abd.tmp-old"} == {entry.name for entry in target.parent.iterdir()}
 
 
-def test_a_configuration_that_is_no_json_is_refused(artifacts: Artifacts, target: Path) -> None:
+@pytest.mark.parametrize("content", [b"[]", b'{"\xff":1}', b'{"x":' + b"[" * 100_000])
+def test_a_configuration_that_is_no_json_is_refused(
+    artifacts: Artifacts, target: Path, content: bytes
+) -> None:
     """Its bytes come from the store, but whose they were is not known."""
     manifest, _ = artifacts.make(FULL, config_type=CONFIG_V01)
-    artifacts.path(manifest.config.digest).write_bytes(b"[]")
+    artifacts.path(manifest.config.digest).write_bytes(content)
 
     with pytest.raises(UnsupportedModel, match="unreadable model configuration"):
         unpack(manifest, ModelConfig(), artifacts.path, target)

@@ -169,3 +169,10 @@ def test_a_useless_answer_of_a_token_server_is_not_repeated(body: bytes) -> None
         parse_token(body, now=0.0)
 
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", [b'{"token":"\xff"}', b'{"x":' + b"[" * 100_000])
+def test_an_answer_that_cannot_be_decoded_is_no_token(body: bytes) -> None:
+    """Neither bytes that are no UTF-8 nor brackets without end are more than that."""
+    with pytest.raises(RegistryError, match="is not a token"):
+        parse_token(body, now=0.0)

@@ -260,3 +260,12 @@ def test_an_unreadable_file_is_an_error(docker: Docker) -> None:
 
     with pytest.raises(Unauthorized, match="cannot be read"):
         docker.lookup("docker.io")
+
+
+@pytest.mark.parametrize("content", [b'{"credsStore":"\xff"}', b'{"x":' + b"[" * 100_000])
+def test_a_configuration_that_cannot_be_decoded_is_named(tmp_path: Path, content: bytes) -> None:
+    """Neither bytes that are no UTF-8 nor brackets without end are more than a broken file."""
+    (tmp_path / "config.json").write_bytes(content)
+
+    with pytest.raises(Unauthorized, match="are not valid"):
+        Credentials({}, tmp_path).lookup("registry.example.com")

@@ -148,12 +148,42 @@ async def test_a_blob_under_a_wrong_name_is_an_error(memory: Any) -> None:
 async def test_a_manifest_may_be_refused_before_it_is_published(memory: Any) -> None:
     """By whoever knows what a model is."""
 
-    def refuse(manifest: Manifest) -> None:
+    async def refuse(manifest: Manifest) -> None:
         raise UnsupportedModel(manifest.config.media_type)
 
     with pytest.raises(UnsupportedModel):
         await load(stream(await _archived(ARTIFACT)), memory, check=refuse)
     assert memory.committed == []
+
+
+async def test_whoever_refuses_a_manifest_may_read_its_blobs(memory: Any) -> None:
+    """The archive has been read by then, whatever its order, and nothing is missing."""
+    lacking = _entry("manifest.json", ARTIFACT.content.raw) + tar.END
+    asked: list[Manifest] = []
+
+    async def ask(manifest: Manifest) -> None:
+        asked.append(manifest)
+
+    with pytest.raises(InvalidRequest, match="lacks the blob"):
+        await load(stream(lacking), memory, check=ask)
+
+    assert asked == []
+
+
+async def test_an_archive_has_a_bounded_number_of_headers(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Extended ones count, too."""
+    monkeypatch.setattr("modelrunner.oci.layout._MAX_HEADERS", 3)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as made:
+        for number in range(2):
+            info = tarfile.TarInfo(f"note-{number}")
+            info.pax_headers = {"comment": "hello"}
+            made.addfile(info)
+
+    with pytest.raises(InvalidRequest, match="more than 3 entries"):
+        await load(stream(buffer.getvalue()), memory)
 
 
 async def test_a_source_with_too_few_bytes_breaks_the_archive() -> None:

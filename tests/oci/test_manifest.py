@@ -89,6 +89,8 @@ def test_image_manifests_of_both_families_are_read(raw: bytes, media_type: str |
         (b"[]", None),
         (b"{}", None),
         (b"<html>", None),
+        (b'{"schemaVersion":2,"mediaType":"\xff"}', None),
+        (b'{"x":' + b"[" * 100_000, None),
         (_document(schemaVersion=1), None),
         (_document(mediaType=OCI_INDEX, manifests=[]), None),
         (_document(manifests=[]), None),  # both at once, CVE-2021-41190

@@ -117,3 +117,9 @@ def test_a_blob_of_another_size_is_refused_before_its_bytes(status: int, headers
     """So is a compressed one."""
     with pytest.raises(RegistryError):
         body_start(status, headers, BLOB, 2)
+
+
+@pytest.mark.parametrize("body", [b'{"errors":[{"code":"\xff"}]}', b'{"x":' + b"[" * 100_000])
+def test_a_refusal_that_cannot_be_decoded_is_known_by_its_status(body: bytes) -> None:
+    """Neither bytes that are no UTF-8 nor brackets without end hide what happened."""
+    assert isinstance(refusal(404, body, "ai/x", "docker.io"), ModelNotFound)

@@ -157,6 +157,15 @@ def _extended(content: bytes, kind: bytes = b"x") -> bytes:
     return bytes(block) + content + tar.padding(len(content)) + tar.header("a", 0) + tar.END
 
 
+async def test_extended_headers_before_one_entry_are_few() -> None:
+    """However many come, little of them is kept: an archive cannot fill the memory."""
+    one = _extended(b"11 a=1234\n\n"[:10].replace(b"11", b"10"))[:1024]
+
+    assert await _entries(one * 8 + tar.header("a", 0) + tar.END) == [("a", b"", True)]
+    with pytest.raises(InvalidRequest, match="more than 8 extended headers"):
+        await _entries(one * 9 + tar.header("a", 0) + tar.END)
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -173,3 +173,27 @@ async def test_basic_authentication_needs_a_password(credential: Credential | No
 async def test_a_challenge_that_we_cannot_meet_has_no_answer(headers: list[str]) -> None:
     """The refusal then goes to the user."""
     assert await Server().tokens.answer(PULL, headers, refused=None) is None
+
+
+async def test_a_way_in_that_leads_nowhere_is_not_kept() -> None:
+    """One bad 401 does not cost the following requests anything."""
+    server = Server()
+    server.replies = [(500, b"")]
+    with pytest.raises(RegistryError):
+        await server.tokens.answer(PULL, [BEARER], refused=None)
+
+    assert await server.tokens.header(PULL) is None
+    assert len(server.asked) == 1
+
+
+async def test_a_way_in_that_leads_nowhere_any_more_is_forgotten() -> None:
+    """The request goes without a header, so that the registry can say anew what it wants."""
+    server = Server()
+    await server.tokens.answer(PULL, [BEARER], refused=None)
+    server.now = 100.0
+    server.replies = [(401, b"")]
+
+    assert await server.tokens.header(PULL) is None
+    assert await server.tokens.header(PULL) is None
+    assert len(server.asked) == 2
+    assert await server.tokens.answer(PULL, [BEARER], refused=None) == "Bearer t3"

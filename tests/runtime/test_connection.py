@@ -91,18 +91,24 @@ async def test_an_answer_without_a_length_ends_with_its_connection(short_path: P
         (b"", False),
         (b"SSH-2.0-OpenSSH\r\n", True),
         (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, True),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc", True),
+        (b"HTTP/1.1 000 X\r\nContent-Length: 1\r\n\r\na", True),
+        (b"HTTP/1.1 999 X\r\nContent-Length: 1\r\n\r\na" + b"HTTP/1.1 204 X\r\n\r\n", True),
     ],
 )
 async def test_what_is_no_answer_loses_the_connection(
     short_path: Path, answer: bytes, answered: bool
 ) -> None:
-    """Nothing, another protocol, or headers without end; the first may be asked again elsewhere."""
+    """Nothing, another protocol, or headers without end; the first may be asked again elsewhere.
+
+    The others say what is wrong with them.
+    """
     async with answering(short_path / "e.sock", answer) as connections:
         connection = await connections.fresh()
         with pytest.raises(ConnectionLost) as caught:
             await connections.ask(connection, HEAD, b"{}")
 
-        assert answered == caught.value.answered
+        assert answered == caught.value.answered == (caught.value.fault is not None)
         assert not connection.open
 
 
@@ -143,6 +149,48 @@ async def test_a_slow_reader_slows_the_engine(short_path: Path) -> None:
         assert ahead < size // 4
         assert size == len(await whole(connection))
         connections.close()
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize(
+    "more", [b"HTTP/1.1 404 No\r\nContent-Length: 4\r\n\r\nEVIL", b"HTTP/1.1 404 No\r\nX-Evil: 1\r\n", b"x"]
+)
+async def test_what_follows_an_answer_is_nobodys(short_path: Path, more: bytes) -> None:
+    """The answer stays as it is, and the connection is not used again."""
+    async with answering(short_path / "e.sock", ANSWER + more) as connections:
+        connection = await connections.fresh()
+        status, headers = await connections.ask(connection, HEAD, b"{}")
+        body = await whole(connection)
+        connections.release(connection)
+
+        assert (200, [(b"content-length", b"5")], b"hello") == (status, headers, body)
+        assert connections.kept() is None
+
+
+async def test_what_an_idle_connection_says_ends_it(short_path: Path) -> None:
+    """It would be the answer to the next request."""
+    late, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ANSWER)
+        await late.wait()
+        writer.write(ANSWER)
+        await reader.read()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_unix_server(serve, short_path / "e.sock"):
+        connections = Connections(Address(socket=short_path / "e.sock"))
+        connection = await connections.fresh()
+        await connections.ask(connection, HEAD, b"{}")
+        await whole(connection)
+        late.set()
+        await ended.wait()
+
+        assert not connection.open
 
 
 async def test_a_connection_that_is_left_early_is_closed(short_path: Path) -> None:

@@ -444,7 +444,7 @@ async def test_an_answer_that_is_not_http_is_an_error(short_path: Path, log: Log
         writer.write(b"what?\r\n\r\n")
 
     async with served_by(handle, short_path / "e.sock", log) as instance:
-        with pytest.raises(EngineFailed, match="fake did not complete its answer"):
+        with pytest.raises(EngineFailed, match="fake did not answer properly: not HTTP"):
             await read(instance, "POST", "/", b"x")
 
 

@@ -269,6 +269,33 @@ async def test_what_outlives_the_drain_is_told_that_the_daemon_goes(make_daemon:
     assert b'"code":"shutting_down"' in rest.split(b"\n\n")[-2]
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for_after_the_drain(
+    make_daemon: "Make", caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its request is ended like others, with the same error and no traceback."""
+    daemon = await make_daemon(DMR_DRAIN="0s")
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+    writer.write(head + b"Expect: 100-continue\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"{")
+    daemon.server.should_exit = True
+    answer = await reader.read()
+    writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b'"code":"shutting_down"' in answer
+    assert [] == [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("body", [b'{"model": "\xff"}', b'{"x":' + b"[" * 100_000])
+async def test_a_body_that_cannot_be_read_is_the_clients_fault(daemon: "Daemon", body: bytes) -> None:
+    """Bytes that are no UTF-8, and nesting without end."""
+    answer = await daemon.ask("POST", CHAT, data=body)
+
+    assert (400, "invalid_request") == (answer.status, answer.json["error"]["code"])
+
+
 async def test_what_ends_within_the_drain_ends_well(make_daemon: "Make") -> None:
     """A stream that runs while the daemon is told to stop is completed."""
     daemon = await make_daemon(DMR_DRAIN="10s")

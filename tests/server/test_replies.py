@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator
 import pytest
 from starlette.types import Message
 
-from modelrunner.errors import Busy, ModelNotFound, RunnerError
+from modelrunner.errors import Busy, InvalidRequest, ModelNotFound, RunnerError
 from modelrunner.server.lifeline import Group
-from modelrunner.server.replies import LinesReply, accepts, error_reply
+from modelrunner.server.replies import LinesReply, accepts, error_reply, parse
 
 NDJSON = "application/x-ndjson"
 
@@ -132,3 +132,10 @@ async def test_a_daemon_that_stops_has_the_last_word() -> None:
         await asyncio.Event().wait()
 
     assert b"one\nlast: the daemon is shutting down" == body(await send_lines(lines(), group))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"a": "\xff"}', b'{"a":' * 100_000])
+def test_a_body_that_is_no_json_object_is_the_callers_fault(body: bytes) -> None:
+    """Also when it is no UTF-8, or nested without end."""
+    with pytest.raises(InvalidRequest, match="invalid request body"):
+        parse(body, dict[str, object])

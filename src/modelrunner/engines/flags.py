@@ -83,6 +83,7 @@ _CUTS_OFF = frozenset({"--api-key", "--api-prefix", "--no-metrics", "--no-slots"
 _NEGATIVE_NUMBER = re.compile(r"-[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _IDENTIFIER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OPERATORS = ";&|<>"
+_DEEPEST = 64  # levels of `hf-overrides`; a model's own configuration has a handful
 
 
 def flag_key(token: str) -> str:
@@ -120,7 +121,7 @@ def check_flags(engine: str, flags: Sequence[str]) -> tuple[str, ...]:
 
     Raises:
         UnknownFlag: a flag that is not on the list; engines without a list take none.
-        InvalidRequest: a value that could be taken for a flag or a path.
+        InvalidRequest: a value that could be taken for a flag or a path, or is empty.
     """
     allowed = ALLOWED.get(engine, frozenset())
     for key in _keys(flags):
@@ -129,6 +130,8 @@ def check_flags(engine: str, flags: Sequence[str]) -> tuple[str, ...]:
                 f"runtime flag `{key}` is not allowed for backend `{engine}`",
                 hint="it would cut the engine off from its daemon" if key in _CUTS_OFF else None,
             )
+    if not all(token.strip() for token in flags):
+        raise InvalidRequest("a runtime flag is empty", hint="leave it out")
     for token in flags:
         _check_value(token)
     for token in flags:
@@ -163,12 +166,14 @@ def check_overrides(overrides: Mapping[str, object]) -> None:
     """Let only plain identifiers be keys of `hf-overrides`, at every depth.
 
     Raises:
-        InvalidRequest: a key that is anything else.
+        InvalidRequest: a key that is anything else, or too many levels.
     """
-    _check_keys(overrides, "")
+    _check_keys(overrides, "", _DEEPEST)
 
 
-def _check_keys(value: object, path: str) -> None:
+def _check_keys(value: object, path: str, levels: int) -> None:
+    if levels == 0:
+        raise InvalidRequest(f"invalid hf_overrides: more than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str) or not _IDENTIFIER.fullmatch(key):
@@ -177,7 +182,7 @@ def _check_keys(value: object, path: str) -> None:
                     f"invalid hf_overrides {where}: must contain only alphanumeric characters and"
                     " underscores, and start with a letter or underscore"
                 )
-            _check_keys(inner, f"{path}.{key}" if path else key)
+            _check_keys(inner, f"{path}.{key}" if path else key, levels - 1)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for index, inner in enumerate(value):
-            _check_keys(inner, f"{path}[{index}]")
+            _check_keys(inner, f"{path}[{index}]", levels - 1)

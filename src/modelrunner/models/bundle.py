@@ -28,7 +28,7 @@ from modelrunner.models.placement import (
 )
 from modelrunner.models.untar import extract
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
+from modelrunner.oci.manifest import MAX_CONFIG_BYTES, UNREADABLE, Manifest
 
 MODEL_DIRECTORY = "model"  # so that a model's own config.json does not meet ours
 CONFIG_FILE = "config.json"
@@ -186,7 +186,7 @@ def _runtime_config(raw: bytes, media_type: str) -> bytes:
     """What the reference keeps beside a model: Docker's inner object, or all of CNCF's."""
     try:
         document = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise UnsupportedModel(f"unreadable model configuration: {exc}") from exc
     inner = raw if media_type == CONFIG_CNCF else bytes(document.get("config", b"{}"))
     return inner + b"\n"

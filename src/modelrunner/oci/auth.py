@@ -11,6 +11,7 @@ import msgspec
 from modelrunner.errors import RegistryError
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.endpoint import Endpoint
+from modelrunner.oci.manifest import UNREADABLE
 
 CLIENT_ID = "model-runner"
 LIFETIME = 60  # seconds, when a token server does not say
@@ -141,7 +142,7 @@ def parse_token(body: bytes, now: float) -> Token:
     """
     try:
         reply = msgspec.json.decode(body, type=_TokenReply)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise RegistryError("the token server's answer is not a token") from exc
     value = reply.access_token or reply.token or ""
     if not _PRINTABLE.fullmatch(value):

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from modelrunner.errors import Unauthorized
+from modelrunner.oci.manifest import UNREADABLE
 from modelrunner.oci.reference import DOCKER_HUB, HUB_ALIASES
 
 HUB_SERVER = "https://index.docker.io/v1/"  # the name of Docker Hub in config.json and for helpers
@@ -129,7 +130,7 @@ class Credentials:
                 env=dict(self._environ),
             )
             reply = msgspec.json.decode(done.stdout, type=_HelperReply) if done.returncode == 0 else None
-        except (OSError, subprocess.TimeoutExpired, msgspec.MsgspecError) as exc:
+        except (OSError, subprocess.TimeoutExpired, *UNREADABLE) as exc:
             _log.warning("credential helper failed name=%s reason=%s", name, type(exc).__name__)
             return None
         if reply is None or not reply.username or not reply.secret:
@@ -154,7 +155,7 @@ def _read(path: Path) -> _Config | None:
             f"Docker's credentials cannot be read: `{path}` ({exc.strerror})",
             hint="make the file readable, or name another directory with `DOCKER_CONFIG`",
         ) from exc
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise Unauthorized(
             f"Docker's credentials are not valid: `{path}`",
             hint="repair the JSON in it, or remove it and run `docker login` again",

@@ -6,7 +6,7 @@ known by their digests, and a name in an archive never becomes a path.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
 from modelrunner.errors import DigestMismatch, InvalidRequest
@@ -18,10 +18,10 @@ from modelrunner.oci.transfer import Progress, Sink, Source, Tell, ignore
 _BLOB = re.compile(r"blobs/(sha256|sha512)/([0-9a-f]+)", re.ASCII)
 _MANIFEST = "manifest.json"
 _OCTETS = "application/octet-stream"  # an archive tells a blob's type only in its manifest
-_MAX_ENTRIES = MAX_LAYERS + 100
+_MAX_HEADERS = 2 * (MAX_LAYERS + 100)  # some programs write an extended header before each entry
 
 
-def accept(manifest: Manifest) -> None:
+async def accept(manifest: Manifest) -> None:
     """Have no objection to a manifest."""
 
 
@@ -30,11 +30,11 @@ async def load(
     sink: Sink,
     *,
     tell: Tell = ignore,
-    check: Callable[[Manifest], None] = accept,
+    check: Callable[[Manifest], Awaitable[None]] = accept,
 ) -> Manifest:
     """Feed a sink from an archive as it arrives, and commit its manifest without a tag.
 
-    `check` may refuse the manifest by raising, before it is committed.
+    `check` may refuse the manifest by raising, when all of its blobs are in the sink, before it is committed.
 
     Raises:
         InvalidRequest: not an archive, cut short, without a manifest, or without one of the manifest's blobs.
@@ -47,7 +47,6 @@ async def load(
             hint="use an archive made by `docker model package` or `export`",
         )
     manifest = parse_manifest(raw)
-    check(manifest)
     for blob in manifest.blobs:
         async with sink.claim(blob) as present:
             if present != blob.size:
@@ -55,6 +54,7 @@ async def load(
                     f"the archive lacks the blob `{blob.digest}` of its manifest",
                     hint="make the archive again",
                 )
+    await check(manifest)
     await sink.commit(manifest, ())
     return manifest
 
@@ -97,11 +97,9 @@ def _directories(manifest: Manifest) -> list[str]:
 
 async def _load_entries(reader: tar.Reader, sink: Sink, tell: Tell) -> bytes | None:
     raw: bytes | None = None
-    count = 0
     while entry := await reader.next_entry():
-        count += 1
-        if count > _MAX_ENTRIES:
-            raise InvalidRequest(f"the archive has more than {_MAX_ENTRIES} entries")
+        if reader.headers > _MAX_HEADERS:
+            raise InvalidRequest(f"the archive has more than {_MAX_HEADERS} entries")
         name = _checked_name(entry.name)
         if not entry.is_file:
             continue

@@ -17,6 +17,9 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_CONFIG_BYTES = 16 * 1024 * 1024  # it may carry the header of the weights
 MAX_LAYERS = 10_000  # a directory artifact has one for each file; more is an attack, not a model
 
+# What decoding a document from outside may raise: no JSON or another shape, no UTF-8, too deep.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -92,7 +95,7 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest:
         raise InvalidRequest(f"manifest is larger than {MAX_MANIFEST_BYTES} bytes")
     try:
         document = msgspec.json.decode(raw, type=_Manifest)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise InvalidRequest(f"not an image manifest: {exc}") from exc
     kind = _kind(document, (media_type or "").partition(";")[0].strip())
     layers = document.layers or []

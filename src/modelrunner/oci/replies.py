@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from modelrunner.errors import ModelNotFound, RegistryError, RunnerError, Unauthorized
-from modelrunner.oci.manifest import Descriptor
+from modelrunner.oci.manifest import UNREADABLE, Descriptor
 
 MAX_ERROR_BYTES = 64 * 1024
 
@@ -80,7 +80,7 @@ def refusal(status: int, body: bytes, what: str, registry: str) -> RunnerError:
     """
     try:
         found = msgspec.json.decode(body, type=_Refusals).errors
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         found = []
     codes = [each.code.upper()[:64] for each in found]
     detail = {"status": status, "codes": codes}

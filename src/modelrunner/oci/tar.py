@@ -21,6 +21,7 @@ _EXTENDED = b"x"
 _GLOBAL = b"g"
 _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _MAX_EXTENSION = 64 * 1024  # bytes of an extended header; ours have 30
+_MAX_EXTENSIONS = 8  # extended headers before one entry; programs write one or two
 _MAX_TRAILER = 1024 * 1024  # bytes of padding after the end that are read and thrown away
 _LENGTH = re.compile(rb"([0-9]{1,6}) ")  # of a record in an extended header
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -72,6 +73,7 @@ class Reader:
         self._at = 0  # and how much of it is used
         self._left = 0  # bytes of the current entry's content that are not used
         self._pad = 0  # zeros that follow it
+        self.headers = 0  # of entries, and extended ones, that were read so far
 
     async def next_entry(self) -> Entry | None:
         """Go on to the next entry; None at the end of the archive.
@@ -80,12 +82,13 @@ class Reader:
             InvalidRequest: not a tar archive, or one that is cut short.
         """
         extended: dict[str, str] = {}
-        while True:
+        for _ in range(_MAX_EXTENSIONS + 1):
             await self.skip(self._left)
             await self._drop(self._pad)
             info = await self._header()
             if info is None:
                 return None
+            self.headers += 1
             if info.type in {_EXTENDED, _GLOBAL, *_LONG}:
                 self._begin(info.size)
                 extended |= _extension(info.type, await self._read_extension())
@@ -94,6 +97,7 @@ class Reader:
             self._begin(size if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES else 0)
             is_file = info.isreg() and not info.issparse()
             return Entry(extended.get("path", info.name), self._left, is_file=is_file)
+        raise InvalidRequest(f"the archive has more than {_MAX_EXTENSIONS} extended headers for one entry")
 
     async def entry_chunks(self) -> AsyncGenerator[bytes, None]:
         """What was not used yet of the current entry's content, in pieces as they come.
@@ -183,7 +187,7 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
         start = end
     if not _SIZE.fullmatch(records.get("size", "0")) or any(key.startswith("GNU.sparse") for key in records):
         raise InvalidRequest("the archive has an entry of a kind that is not supported")
-    return records
+    return {key: records[key] for key in ("path", "size") if key in records}
 
 
 def _record(key: str, value: str) -> bytes:

@@ -1,6 +1,7 @@
 """Keeps the tokens of all registries, fetches each once for all who wait, and renews them in time."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -23,6 +24,8 @@ from modelrunner.oci.credentials import Credential
 from modelrunner.oci.endpoint import Endpoint
 
 _MOST_TOKENS = 512
+
+_log = logging.getLogger(__name__)
 
 
 class Lookup(Protocol):
@@ -54,16 +57,18 @@ class Tokens:
         self._turns: WeakValueDictionary[Access, asyncio.Lock] = WeakValueDictionary()
 
     async def header(self, access: Access) -> str | None:
-        """The header to send without having been asked; None as long as the registry has never asked.
-
-        Raises:
-            Unauthorized: the credentials are refused.
-            RegistryError: the token server cannot be used.
-        """
+        """The header to send without having been asked; None while no way in is known that works."""
         challenge = self._challenges.get(access.endpoint)
         if challenge is None:
             return None
-        return await self._header(access, challenge, refused=None)
+        try:
+            return await self._header(access, challenge, refused=None)
+        except (Unauthorized, RegistryError) as exc:
+            # What the registry asked for once may be out of date; it says anew what it wants, if anything.
+            _log.info("way in forgotten registry=%s reason=%s", access.endpoint.registry, exc)
+            if self._challenges.get(access.endpoint) is challenge:
+                del self._challenges[access.endpoint]
+            return None
 
     async def answer(self, access: Access, authenticate: Sequence[str], refused: str | None) -> str | None:
         """The header to try after a 401 with these challenges; None when there is nothing better to offer.
@@ -77,11 +82,13 @@ class Tokens:
         challenge = choose(parse_challenges(authenticate))
         if challenge is None:
             return None
-        # Only the way in is kept: the scope belongs to this one request.
+        header = await self._header(access, challenge, refused)
+        if header is None or header == refused:
+            return None
+        # Only a way in that led to something is kept, without the scope, which belongs to this one request.
         kept = {name: value for name, value in challenge.parameters.items() if name in {"realm", "service"}}
         self._challenges[access.endpoint] = Challenge(challenge.scheme, kept)
-        header = await self._header(access, challenge, refused)
-        return None if header == refused else header
+        return header
 
     async def _header(self, access: Access, challenge: Challenge, refused: str | None) -> str | None:
         if challenge.scheme == "basic":

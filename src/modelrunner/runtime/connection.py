@@ -24,14 +24,19 @@ _STARVING_SECONDS = 0.05  # without an answer
 _FULL_QUEUE_PAUSES = (0.001, 0.002, 0.004, 0.008)  # seconds
 _MOST_AHEAD = 256 * 1024  # bytes read of an answer that nobody has taken yet
 _MOST_HEADERS = 64 * 1024  # bytes
+_UNASKED = "bytes that nobody asked for"
 
 
 class ConnectionLost(Exception):
-    """The engine closed the connection, or said something that is not HTTP. `answered` if it had begun to."""
+    """The engine closed the connection, or said something that is not HTTP: then that is the `fault`.
 
-    def __init__(self, message: str, *, answered: bool) -> None:
+    `answered` if it had begun to.
+    """
+
+    def __init__(self, message: str, *, answered: bool, fault: str | None = None) -> None:
         super().__init__(message)
         self.answered = answered
+        self.fault = fault
 
 
 class Connection(asyncio.Protocol):
@@ -42,14 +47,17 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._lost: str | None = None
+        self._fault: str | None = None
         self._reading = True
         self._begin()
+        self._complete = True  # nothing was asked
 
     def _begin(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: deque[bytes] = deque()
         self._ahead = 0
         self._head_bytes = 0
+        self._status = 0
         self._headers: list[Header] = []
         self._has_head = False
         self._complete = False
@@ -81,7 +89,7 @@ class Connection(asyncio.Protocol):
         self._transport.writelines((head, body))
         while not self._has_head:
             await self._more()
-        return self._parser.get_status_code(), self._headers
+        return self._status, self._headers
 
     async def read(self) -> bytes:
         """Return what has arrived of the body; empty at its end.
@@ -103,7 +111,8 @@ class Connection(asyncio.Protocol):
 
     async def _more(self) -> None:
         if self._lost is not None:
-            raise ConnectionLost(self._lost, answered=self._has_head or self._head_bytes > 0)
+            answered = self._has_head or self._head_bytes > 0
+            raise ConnectionLost(self._lost, answered=answered, fault=self._fault)
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter
@@ -114,9 +123,10 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, fault: str) -> None:
+        """Use it no more; an answer that is complete is still read."""
         if self._lost is None:
-            self._lost = reason
+            self._lost = self._fault = fault
         if self._transport is not None:
             self._transport.abort()
         self._wake()
@@ -128,11 +138,17 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; whatever is not HTTP ends the connection."""
+        """Parse; whatever is not HTTP ends the connection, and so does what nobody asked for."""
+        if self._complete:
+            self._give_up(_UNASKED)
+            return
         if not self._has_head:
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # it is no HttpParserError
+            self._give_up("another protocol, by status 101")
+            return
         except httptools.HttpParserError as exc:
             self._give_up(f"not HTTP: {exc}")
             return
@@ -145,7 +161,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note the end; of an answer without a length it is the proper one."""
-        if exc is None and self._has_head and not self._is_framed() and not self._complete:
+        if exc is None and self._lost is None and self._has_head and not self._is_framed():
             self._complete = True
         if self._lost is None:
             self._lost = str(exc) if exc else "connection closed"
@@ -156,14 +172,25 @@ class Connection(asyncio.Protocol):
 
     # What the parser calls
 
+    def on_message_begin(self) -> None:
+        """Refuse a second answer to one question."""
+        if self._complete:
+            self._give_up(_UNASKED)
+            raise ValueError(_UNASKED)
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, its name in lower case."""
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """An interim answer (1xx) is followed by the real one."""
-        if self._parser.get_status_code() >= 200:
+        status = self._parser.get_status_code()
+        if 200 <= status < 600:
+            self._status = status
             self._has_head = True
+        elif not 100 <= status < 200:
+            self._give_up(f"not HTTP: status {status:03}")
+            raise ValueError(status)
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece for whoever reads."""

@@ -132,10 +132,12 @@ class Instance:
             polling.cancel()
             await asyncio.wait((polling,))
 
-    async def loss(self) -> RunnerError:
+    async def loss(self, cause: Exception | None = None) -> RunnerError:
         """Say why there is no answer, or no end of it; with the last lines if the process is gone."""
         if self._stopped:
             return ShuttingDown(f"{self.name} was stopped before its answer was complete")
+        if isinstance(cause, ConnectionLost) and cause.fault is not None:
+            return EngineFailed(f"{self.name} did not answer properly: {cause.fault}")
         await asyncio.wait((self.exited,), timeout=_REAPED_WITHIN)
         if self.alive:
             return EngineFailed(f"{self.name} did not complete its answer")
@@ -172,7 +174,7 @@ class Upstream:
         try:
             chunk = await self._connection.read()
         except ConnectionLost as exc:
-            raise await self._instance.loss() from exc
+            raise await self._instance.loss(exc) from exc
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -194,7 +196,7 @@ class _Exchange:
             return await self._send()
         except (ConnectionLost, OSError) as exc:
             self._release()
-            raise await self._instance.loss() from exc
+            raise await self._instance.loss(exc) from exc
         except BaseException:
             self._release()
             raise

@@ -6,7 +6,7 @@ The second question for the same model is a dictionary look-up: no parsing, no d
 import asyncio
 
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import InvalidRequest, ModelNotFound
+from modelrunner.errors import InvalidRequest, ModelNotFound, UnsupportedModel
 from modelrunner.models.config import ModelConfig, parse_config
 from modelrunner.models.kinds import Mode
 from modelrunner.models.names import as_id, parse_name
@@ -48,6 +48,13 @@ class Catalogue:
             config = parse_config(model.config_bytes, model.manifest.config.media_type)
             self._configs[model.id] = config
         return config
+
+    def description(self, model: StoredModel) -> ModelConfig:
+        """What a model says of itself, for lists: nothing, when that cannot be read."""
+        try:
+            return self.config(model)
+        except UnsupportedModel:
+            return ModelConfig()
 
     def look(self, text: str) -> StoredModel | None:
         """Find a model by id, short id, name or bare name; None when there is none."""

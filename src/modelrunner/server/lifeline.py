@@ -19,17 +19,18 @@ class Ending(Enum):
 
 
 class Lifeline:
-    """A block that is cancelled when the client goes, and then left quietly; the body must be read before.
+    """A block that is cancelled when the client goes, and then left quietly.
 
         with Lifeline(receive, group) as lifeline:
             ...
 
+    The body must be read before; or in the block, with None for `receive`, and `watch` called after it.
     When the daemon ends its group instead, the block is left with ShuttingDown.
     """
 
     __slots__ = ("_group", "_receive", "_task", "_watch", "ending")
 
-    def __init__(self, receive: Receive, group: "Group") -> None:
+    def __init__(self, receive: Receive | None, group: "Group") -> None:
         self._receive = receive
         self._group = group
         self._task: asyncio.Task[object] | None = None
@@ -38,10 +39,15 @@ class Lifeline:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._watch = asyncio.create_task(self._until_gone())
-        self._watch.add_done_callback(self._gone)
+        if self._receive is not None:
+            self.watch(self._receive)
         self._group.add(self)
         return self
+
+    def watch(self, receive: Receive) -> None:
+        """Notice from now on when the client goes."""
+        self._watch = asyncio.create_task(_until_gone(receive))
+        self._watch.add_done_callback(self._gone)
 
     def __exit__(
         self,
@@ -64,7 +70,7 @@ class Lifeline:
             self._watch.remove_done_callback(self._gone)
             self._watch.cancel()
             self._watch = None
-            self._group.discard(self)
+        self._group.discard(self)
 
     def end(self, ending: Ending) -> None:
         """Cancel the block."""
@@ -72,13 +78,14 @@ class Lifeline:
             self.ending = ending
             self._task.cancel()
 
-    async def _until_gone(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
     def _gone(self, watch: asyncio.Task[None]) -> None:
         if not watch.cancelled() and watch.exception() is None:
             self.end(Ending.CLIENT_LEFT)
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Group:

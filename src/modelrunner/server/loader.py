@@ -49,7 +49,7 @@ class Loader:
         model = self._catalogue.by_id(key.model)
         engine = self._engines.get(key.engine)
         bundle = await asyncio.to_thread(self._bundle, model)
-        options = replace(self._configurations.effective(key).options, name=_name(model))
+        options = replace(self._configurations.effective(key).options, name=model.name)
         address = Address(socket=self._run.socket())
         launch = await asyncio.to_thread(engine.launch, bundle, key.mode, options, address)
         return await Instance.start(
@@ -70,8 +70,3 @@ class Loader:
 
     def _line(self, key: Key, line: str) -> None:
         self._log(f"{key} {line}")
-
-
-def _name(model: StoredModel) -> str:
-    """Name a model in its engine's answers, which would show a path of this machine otherwise."""
-    return model.tags[0].familiar if model.tags else str(model.id)

@@ -45,10 +45,10 @@ class Guard:
             Forbidden: one of them is not allowed.
             InvalidRequest: HTTP/1.1 without a Host.
         """
+        if host is None and http_version != "1.0":
+            raise InvalidRequest("the request has no Host header")
         verdict = self._remembered.get((host, origin))
         if verdict is None:
-            if host is None and http_version != "1.0":
-                raise InvalidRequest("the request has no Host header")
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             verdict = self._remembered[host, origin] = self._decide(host, origin)

@@ -106,6 +106,11 @@ def success_line(message: str, direction: Direction) -> ProgressLine:
     }
 
 
+def warning_line(message: str, direction: Direction) -> ProgressLine:
+    """Write a line about something that the user should know, although the transfer goes on."""
+    return {**success_line(message, direction), "type": "warning"}
+
+
 def error_line(exc: RunnerError, direction: Direction) -> ProgressLine:
     """Write the last line of a transfer that did not."""
     line: ProgressLine = {

@@ -3,16 +3,23 @@
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _HEADER_BYTES = 64 * 1024
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection whose headers may not take for ever, nor be of any size."""
+    """A connection whose headers may not take for ever, nor be of any size, and which speaks HTTP/1.1 only.
+
+    An `Upgrade` is ignored, as a server may (RFC 9110, 7.8): Java's client sends `Upgrade: h2c` with every
+    request to an address without TLS. The parser however stops at the end of such a head, and takes the body
+    for another protocol; so that head goes to a new parser, without the header.
+    """
 
     _reading_since: float | None = None
-    _read = 0
+    _read = 0  # bytes received while this head was read; it is not longer, but others may be in it
+    _begun = False  # whether a head began in what is being parsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
         """Begin with a transport that joins writes."""
@@ -22,22 +29,64 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note when the headers of a request begin."""
         self._reading_since = self.loop.time()
+        self._begun = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Note that they are complete."""
+        """Note that they are complete, and begin with the request."""
+        if self.parser.should_upgrade():
+            return  # it comes again
+        if self._read > _HEADER_BYTES and self._head_size() > _HEADER_BYTES:
+            raise ValueError("headers too large")
         self._reading_since = None
         super().on_headers_complete()
 
+    def on_message_complete(self) -> None:
+        """Note the end of a body."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
         """Read, and give up on headers that are too large."""
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._begun = False
+        self._read += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+            return
         if self._reading_since is None:
             self._read = 0
-            return
-        self._read += len(data)
-        if self._read > _HEADER_BYTES:
+        elif self._begun:
+            self._read = self._head_size()  # what came before it belongs to others
+        elif self._read > _HEADER_BYTES:
             self.transport.close()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as exc:
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as its parent has it
+                self.parser.feed_data(head)
+                data = memoryview(data)[exc.args[0] :]
+            else:
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("no proxy")
+        first = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        lines = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        return b"%b%b\r\n" % (first, b"".join(lines))
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
     def reads_headers_since(self, moment: float) -> bool:
         """Whether it waits for the end of headers that began before a moment of the loop's clock."""

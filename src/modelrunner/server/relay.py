@@ -39,6 +39,8 @@ class _Probe(msgspec.Struct):
 
 
 _probe = msgspec.json.Decoder(_Probe)
+# What msgspec raises for JSON that is none: also for bytes that are no UTF-8, and for deep nesting.
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,13 @@ class Relay:
         answer.cors = self._guard.judge(headers.get(b"host"), headers.get(b"origin"), scope["http_version"])
         if endpoint.engine is not None:
             self._engines.get(endpoint.engine)  # an unknown engine is told of before what else may be wrong
-        body = await read_body(receive, int(headers.get(b"content-length", 0)), self._limit, _BODY_HINT)
-        if body is None:
-            return
-        question = (_model_of(body), endpoint.mode, endpoint.engine)
-        key = self._catalogue.known_key(question) or await self._catalogue.key(question)
-        with Lifeline(receive, self._group) as lifeline:
+        with Lifeline(None, self._group) as lifeline:
+            body = await read_body(receive, int(headers.get(b"content-length", 0)), self._limit, _BODY_HINT)
+            if body is None:
+                return
+            question = (_model_of(body), endpoint.mode, endpoint.engine)
+            key = self._catalogue.known_key(question) or await self._catalogue.key(question)
+            lifeline.watch(receive)
             async with self._pool.lease(key) as instance:
                 if headers.get(_PRELOAD) == b"true":
                     lifeline.release()
@@ -197,5 +200,5 @@ async def read_body(receive: Receive, announced: int, limit: int, hint: str | No
 def _model_of(body: bytes) -> str:
     try:
         return _probe.decode(body).model or ""
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from modelrunner.dialects.openai import error_body
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
 from modelrunner.server.lifeline import Ending, Group, Lifeline
-from modelrunner.server.relay import read_body
+from modelrunner.server.relay import UNREADABLE, read_body
 from modelrunner.settings import parse_boolean
 from modelrunner.wire import ERROR_MEDIA_TYPE
 
@@ -79,7 +79,7 @@ def parse(body: bytes, kind: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as exc:
+    except UNREADABLE as exc:
         raise InvalidRequest(f"invalid request body: {exc}", hint="it has to be a JSON object") from exc
 
 

@@ -51,7 +51,15 @@ class Services:
 
     def preload(self, key: Key) -> None:
         """Load an instance in the background; what goes wrong is in the log."""
-        self._in_background(self._preload(key), f"preload {key}")
+        self._in_background(self._preload(key), _preload_name(key))
+
+    async def withdraw_preload(self, key: Key) -> None:
+        """Take back what `preload` asked for, as far as it has not come yet."""
+        waiting = {task for task in self._background if task.get_name() == _preload_name(key)}
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting)
 
     def tidy(self) -> None:
         """Delete in the background what pulls that were never finished left in the store."""
@@ -82,6 +90,10 @@ class Services:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+
+
+def _preload_name(key: Key) -> str:
+    return f"preload {key}"
 
 
 @contextlib.asynccontextmanager

@@ -4,23 +4,22 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from modelrunner.errors import InvalidRequest, RegistryError, UnsupportedModel
+from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
 from modelrunner.models.names import as_id, is_hugging_face, parse_name
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.layout import load
-from modelrunner.oci.manifest import Manifest
+from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.registry import Registry
-from modelrunner.oci.transfer import copy, read_blob
+from modelrunner.oci.transfer import Source, copy, read_blob
 from modelrunner.server.catalogue import Catalogue, not_found
-from modelrunner.server.progress import reported, success_line
+from modelrunner.server.progress import reported, success_line, warning_line
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
 from modelrunner.wire import ProgressLine
 
 _log = logging.getLogger(__name__)
-_MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 class Transfers:
@@ -68,7 +67,7 @@ class Transfers:
             except RegistryError as exc:
                 if here is None:
                     raise
-                _log.warning("registry not asked, model is here model=%s error=%s", reference.familiar, exc)
+                yield warning_line(f"{exc.message}; using the model that is here", "pull")
                 yield self._cached(here)
                 return
             check_config_type(manifest.config.media_type)
@@ -79,6 +78,7 @@ class Transfers:
                 yield self._cached(present)
                 return
             await self._store.ensure_room(manifest)
+            await _config(source, manifest)  # nothing is moved for what cannot be used afterwards
             async for line in reported(
                 lambda tell: copy(source, self._store, manifest, [reference], tell=tell), manifest, "pull"
             ):
@@ -111,15 +111,22 @@ class Transfers:
         _log.info("model pushed model=%s id=%s", reference.familiar, model.id.short)
         yield success_line("Model pushed successfully", "push")
 
-    async def load(self, archive: AsyncIterator[bytes]) -> Manifest:
-        """Take a model from a tar stream, without a name.
+    async def load(self, archive: AsyncIterator[bytes], size: int | None = None) -> Manifest:
+        """Take a model from a tar stream, of `size` bytes if that is known, without a name.
 
         Raises:
             RunnerError: what is wrong with the archive, or with the disk.
         """
-        manifest = await load(
-            archive, self._store, check=lambda manifest: check_config_type(manifest.config.media_type)
-        )
+        if size is not None:
+            await self._store.ensure_space(size)
+
+        async def check(manifest: Manifest) -> None:
+            await _config(self._store, manifest)
+
+        try:
+            manifest = await load(archive, self._store, check=check)
+        except DigestMismatch as exc:  # who sent the archive made the mistake, not we
+            raise InvalidRequest(exc.message, hint=exc.hint, detail=exc.detail) from exc
         _log.info("model loaded from archive id=%s", manifest.digest.short)
         return manifest
 
@@ -132,9 +139,7 @@ class Transfers:
         reference = self.name(text)
         source = self._registry.repository(reference)
         manifest = await source.manifest(reference)
-        check_config_type(manifest.config.media_type)
-        raw = await read_blob(source, manifest.config, limit=_MAX_CONFIG_BYTES)
-        return manifest, parse_config(raw, manifest.config.media_type)
+        return manifest, await _config(source, manifest)
 
     def _cached(self, model: StoredModel) -> ProgressLine:
         return success_line(f"Using cached model: {self._catalogue.config(model).size}".rstrip(": "), "pull")
@@ -147,6 +152,13 @@ class Transfers:
                 f"model has no name: `{text}`", hint=f"give it one: `dmr tag {model.id.short} NAME`"
             )
         return model.tags[0]
+
+
+async def _config(source: Source, manifest: Manifest) -> ModelConfig:
+    """Read what an artifact says of its model; raises UnsupportedModel when that cannot be read."""
+    check_config_type(manifest.config.media_type)
+    raw = await read_blob(source, manifest.config, limit=MAX_CONFIG_BYTES)
+    return parse_config(raw, manifest.config.media_type)
 
 
 def _bearer(token: str | None) -> Credential | None:

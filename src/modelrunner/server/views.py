@@ -9,7 +9,6 @@ from modelrunner.models.kinds import Format
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.pool import ResidentView
-from modelrunner.server.configurations import Configuration
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.units import format_keep_alive
 from modelrunner.wire import ConfigView, ModelFacts, ModelView, OpenAIModel, RunningModel
@@ -67,7 +66,7 @@ def openai_view(model: StoredModel, config: ModelConfig) -> OpenAIModel:
     return model_item(model_id=model.name, created=_unix(config), facts=facts)
 
 
-def running_view(resident: ResidentView, name: str, configuration: Configuration) -> RunningModel:
+def running_view(resident: ResidentView, name: str) -> RunningModel:
     """Describe an instance; `name` is what its model is called here."""
     used = resident.last_used
     moment = datetime.fromtimestamp(used, UTC).isoformat() if used is not None else None
@@ -81,8 +80,7 @@ def running_view(resident: ResidentView, name: str, configuration: Configuration
         view["loading"] = True
     elif resident.leases:
         view["in_use"] = True
-    if configuration.keep_alive is not None:
-        view["keep_alive"] = format_keep_alive(configuration.keep_alive.seconds)
+    view["keep_alive"] = format_keep_alive(resident.keep_alive)
     return view
 
 

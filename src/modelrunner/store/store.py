@@ -2,33 +2,51 @@
 
 Nothing is visible before all of it is here: a commit writes the manifest, then the index; a removal writes
 the index, then deletes. So a crash at any moment leaves at most files that nothing names, which
-`collect_garbage` deletes. What others ask between edits is answered from a snapshot in memory.
+`collect_garbage` deletes. Only when the disk is too full for the index does a removal delete first; a crash
+then may leave a damaged entry. What others ask between edits is answered from a snapshot in memory.
 """
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, StoreError
+from modelrunner.errors import (
+    InsufficientStorage,
+    InvalidReference,
+    InvalidRequest,
+    ModelNotFound,
+    RunnerError,
+    StoreError,
+)
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import DOCKER_HUB, Reference, parse_reference
 from modelrunner.store import layout as places
 from modelrunner.store.blobs import PULL_AGAIN, Blobs
-from modelrunner.store.disk import explaining, free_bytes, no_room, remove_quietly, write_atomically
+from modelrunner.store.disk import (
+    explaining,
+    files_below,
+    free_bytes,
+    no_room,
+    remove_quietly,
+    write_atomically,
+)
 from modelrunner.store.index import Index
 from modelrunner.store.indexfile import IndexFile
 from modelrunner.store.layout import Layout
 from modelrunner.store.locks import Turns
 from modelrunner.store.lookup import AsId, Grammar, Names, Parse
 from modelrunner.store.offload import in_thread
+from modelrunner.store.partial import SUFFIX
 from modelrunner.store.removal import Removal, Step, plan_removal
 from modelrunner.store.snapshot import Snapshot, read_model
 
+_log = logging.getLogger(__name__)
 GRACE = 24 * 3600.0  # seconds for which files that nothing names may belong to a pull that is not finished
 _WANTED_FOR = 3600.0  # seconds for which a blob that a pull has claimed is not deleted with another model
 _ID = re.compile(r"(?:sha256:(?=.{64}$))?([0-9a-f]{64}|[0-9a-f]{12})", re.ASCII)
@@ -164,7 +182,14 @@ class Store:
         Raises:
             InsufficientStorage: it does not.
         """
-        needed = await in_thread(self._blobs.missing_bytes, tuple(manifest.blobs))
+        await self.ensure_space(await in_thread(self._blobs.missing_bytes, tuple(manifest.blobs)))
+
+    async def ensure_space(self, needed: int) -> None:
+        """Make sure that some bytes fit on the disk.
+
+        Raises:
+            InsufficientStorage: they do not.
+        """
         with explaining("measure", self.root):
             free = await in_thread(self._free, self.root)
         if needed > free:
@@ -268,7 +293,11 @@ class Store:
             if match is None:
                 raise _not_found(text)
             removal = plan_removal(index, match, text, force=force)
-            self._index_file.save(removal.index)
+            self._save_with_room(
+                removal.index,
+                partial(self._free_remains, removal.model),
+                partial(self._delete_orphans, removal),
+            )
             self._delete_files(removal)
         return removal.steps
 
@@ -277,15 +306,42 @@ class Store:
             return
         remove_quietly(self._layout.manifest(removal.model))
         remove_quietly(self._layout.bundle(removal.model))
+        self._delete_orphans(removal)
+
+    def _delete_orphans(self, removal: Removal) -> None:
         for text in removal.orphans:
             digest = _digest(text)
             if digest is not None and not self._is_wanted(digest):
                 remove_quietly(self._blobs.path(digest))
 
+    def _free_remains(self, model: Digest | None) -> None:
+        """Delete what can be had again: downloads that nobody is writing, and a model's files for engines."""
+        for path, _ in files_below(self._layout.blobs):
+            if path.name.endswith(SUFFIX):
+                with suppress(RunnerError):  # there may be no room for its lock
+                    places.remove_partial(self._layout, self._turns, path)
+        if model is not None:
+            remove_quietly(self._layout.bundle(model))
+
+    def _save_with_room(self, index: Index, *ways: Callable[[], None]) -> None:
+        """Save an index that lists less; while the disk is too full even for that, make room in the next way.
+
+        A way that takes a listed model's files leaves, after a crash, a damaged entry, which can be removed.
+        """
+        for make_room in ways:
+            try:
+                return self._index_file.save(index)
+            except InsufficientStorage as exc:
+                _log.warning("index not saved, making room root=%s reason=%s", self.root, exc)
+            make_room()
+        return self._index_file.save(index)
+
     def _purge(self) -> None:
         places.check_is_store(self._layout)
         with self._index_file.edit():
-            self._index_file.save(Index(default_registry=self._default_registry))
+            self._save_with_room(
+                Index(default_registry=self._default_registry), partial(places.empty, self._layout)
+            )
             places.empty(self._layout)
 
     def _collect(self, older_than: float) -> int:

@@ -80,7 +80,8 @@ async def test_an_idle_model_shows_when_it_was_used(tiny: "Daemon") -> None:
         row["mode"],
     )
     assert datetime.fromisoformat(row["last_used"]).year > 2020
-    assert not {"in_use", "loading", "keep_alive"} & set(row)
+    assert not {"in_use", "loading"} & set(row)
+    assert row["keep_alive"] == "5m0s"
 
 
 async def test_a_model_in_use_says_so(tiny: "Daemon") -> None:
@@ -263,3 +264,13 @@ async def test_configuring_an_unknown_engine_is_not_found(tiny: "Daemon") -> Non
     answer = await configure(tiny, {}, path="/engines/no-such/_configure")
 
     assert (404, True) == (answer.status, "backend not found" in answer.text)
+
+
+async def test_a_configuration_may_follow_another_at_once(tiny: "Daemon") -> None:
+    """The load that the first one began is broken off, and the second one counts."""
+    first = await tiny.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 1024})
+    second = await tiny.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 2048})
+    [row] = (await tiny.ask("GET", "/engines/_configure")).json
+
+    assert (202, 202) == (first.status, second.status)
+    assert row["Config"]["context-size"] == 2048

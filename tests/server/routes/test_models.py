@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.layout import archive
 from modelrunner.oci.reference import parse_reference
 from modelrunner.testing.artifacts import Artifact, make_artifact
 from modelrunner.testing.registry import Access, FakeRegistry, cut, refuse, stall
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 JSON = {"Accept": "application/json"}
 CHAT = "/engines/v1/chat/completions"
 MODEL = make_artifact(b"weights" * 1000)
+UNREADABLE = [b"no JSON", b'{"config":{"format":"\xff"}}', b'{"config":{"gguf":{"a":' + b"[" * 100_000]
 
 
 @pytest.fixture
@@ -267,9 +269,10 @@ async def test_a_pull_that_breaks_off_ends_with_an_error_line(
     daemon: "Daemon", registry: FakeRegistry, address: str
 ) -> None:
     """The status is out, so the last line tells; the next pull resumes."""
-    big = make_artifact(b"w" * (3 << 20))
+    # So much has to be read before the cut, that some of it has been told by then.
+    big = make_artifact(b"w" * (64 << 20))
     registry.add("team/big", "v1", big.content, big.contents)
-    registry.fault(f"GET .*{blob_of(big)}", cut(2 << 20), times=1)
+    registry.fault(f"GET .*{blob_of(big)}", cut(48 << 20), times=1)
     registry.fault(f"GET .*{blob_of(big)}", refuse(403, "DENIED"), times=1)
     broken = await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/big:v1"}, headers=JSON)
     again = await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/big:v1"}, headers=JSON)
@@ -370,6 +373,58 @@ async def test_an_export_can_be_loaded_elsewhere(tiny: "Daemon", make_daemon: "M
 async def test_what_is_no_archive_is_not_loaded(daemon: "Daemon", body: bytes) -> None:
     """400 and a sentence."""
     assert 400 == (await daemon.ask("POST", "/models/load", data=body)).status
+
+
+async def _archived(artifact: Artifact) -> bytes:
+    return b"".join([chunk async for chunk in archive(artifact, artifact.content)])
+
+
+async def test_a_blob_under_a_wrong_name_is_the_mistake_of_whoever_sent_it(daemon: "Daemon") -> None:
+    """400, not 500."""
+    layer = MODEL.layers[0].digest
+    wrong = Artifact(MODEL.content, {**MODEL.contents, layer: b"WEIGHTS" * 1000})
+    answer = await daemon.ask("POST", "/models/load", data=await _archived(wrong))
+
+    assert 400 == answer.status
+    assert layer.hex in answer.text
+
+
+@pytest.mark.parametrize("config", UNREADABLE)
+async def test_a_loaded_model_whose_configuration_cannot_be_read_is_refused(
+    daemon: "Daemon", config: bytes
+) -> None:
+    """And is not listed."""
+    answer = await daemon.ask(
+        "POST", "/models/load", data=await _archived(make_artifact(b"weights", config=config))
+    )
+
+    assert 422 == answer.status
+    assert [] == (await daemon.ask("GET", "/models")).json
+
+
+@pytest.mark.parametrize("config", UNREADABLE)
+async def test_a_pulled_model_whose_configuration_cannot_be_read_is_refused(
+    daemon: "Daemon", registry: FakeRegistry, address: str, config: bytes
+) -> None:
+    """Before any of its weights are fetched."""
+    model = make_artifact(b"weights", config=config)
+    registry.add("team/odd", "v1", model.content, model.contents)
+    answer = await daemon.ask("POST", "/models/create", json={"from": f"{address}/team/odd:v1"}, headers=JSON)
+
+    assert 422 == answer.status
+    assert [] == registry.lines(f"GET .*{blob_of(model)}")
+    assert [] == (await daemon.ask("GET", "/models")).json
+
+
+async def test_an_archive_for_which_there_is_no_room_is_refused_at_once(daemon: "Daemon") -> None:
+    """By the length that is announced, before any of it is read."""
+    host, _, port = daemon.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"POST /models/load HTTP/1.1\r\nHost: {host}\r\nContent-Length: {10**17}\r\n\r\n".encode())
+    head = await reader.readuntil(b"\r\n")
+    writer.close()
+
+    assert b" 507 " in head
 
 
 # Names and variants

@@ -18,7 +18,6 @@ from modelrunner.wire import (
     ConfigureOptions,
     ConfigureRequest,
     DiskUsage,
-    RunningModel,
     UnloadReply,
     UnloadRequest,
 )
@@ -35,10 +34,10 @@ async def status(services: Services, _request: Request) -> Response:
 
 async def running(services: Services, _request: Request) -> Response:
     """`GET /engines/ps`."""
-    rows: list[RunningModel] = []
-    for resident in services.pool.residents():
-        effective = services.configurations.effective(resident.key)
-        rows.append(running_view(resident, _called(services, resident.key.model), effective))
+    rows = [
+        running_view(resident, _called(services, resident.key.model))
+        for resident in services.pool.residents()
+    ]
     return json_reply(rows)
 
 
@@ -84,12 +83,13 @@ async def configure(services: Services, request: Request) -> Response:
     if new.speculative:
         _log.warning("speculative decoding is not used yet key=%s", key)
     if new != services.configurations.exact(key):
-        if services.configurations.effective(key).options != new.options and not await services.pool.reload(
-            key
-        ):
-            raise Conflict(
-                f"runner already active: `{wanted['model']}`", hint="try again when its requests have ended"
-            )
+        if services.configurations.effective(key).options != new.options:
+            await services.withdraw_preload(key)  # it was for a configuration that is out of date
+            if not await services.pool.reload(key):
+                raise Conflict(
+                    f"runner already active: `{wanted['model']}`",
+                    hint="try again when its requests have ended",
+                )
         services.configurations.put(key, new)
         services.pool.settle()
     services.preload(key)

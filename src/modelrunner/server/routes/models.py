@@ -77,7 +77,9 @@ async def push(services: Services, request: Request) -> LinesReply:
 
 async def load(services: Services, request: Request) -> Response:
     """`POST /models/load`: a tar; the model is found by its id afterwards."""
-    await services.transfers.load(request.stream())
+    length = request.headers.get("content-length", "")
+    size = int(length) if length.isascii() and length.isdigit() else None
+    await services.transfers.load(request.stream(), size)
     return Response(encode_plain(success_line("Model loaded successfully", "pull")), media_type=NDJSON)
 
 
@@ -188,11 +190,11 @@ def _name(request: Request) -> str:
 
 
 def _view(services: Services, model: StoredModel) -> ModelView:
-    return model_view(model.id, model.tags, services.catalogue.config(model))
+    return model_view(model.id, model.tags, services.catalogue.description(model))
 
 
 def _openai(services: Services, model: StoredModel) -> OpenAIModel:
-    return openai_view(model, services.catalogue.config(model))
+    return openai_view(model, services.catalogue.description(model))
 
 
 def _removal(step: str, subject: str) -> Removal:

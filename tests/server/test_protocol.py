@@ -1,0 +1,89 @@
+"""Bytes on a client's connection: upgrades that are not taken, and how much of a head is read."""
+
+import asyncio
+import json
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Daemon
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+WEBSOCKET = b"connection: upgrade\r\nupgrade: websocket\r\nSec-WebSocket-Key: AA==\r\n"
+CLOSE = b"GET /version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+SLICES = {"whole": 1_000_000, "bytes": 1, "pieces": 37}
+
+
+def post(body: bytes, headers: bytes = b"") -> bytes:
+    """Make a chat request."""
+    first = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+    return first + b"%bContent-Length: %d\r\n\r\n%b" % (headers, len(body), body)
+
+
+def chunked(body: bytes, headers: bytes) -> bytes:
+    """Make a chat request whose length is not told."""
+    first = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    return first + b"%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (headers, len(body), body)
+
+
+async def say(daemon: "Daemon", data: bytes, step: int = 1_000_000, more: bytes = b"") -> bytes:
+    """Send pieces of some length, each by itself, then `more`; return all that comes until the end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+    try:
+        for start in range(0, len(data), step):
+            writer.write(data[start : start + step])
+            await asyncio.sleep(0)
+        await writer.drain()
+        if more:
+            await asyncio.sleep(0)
+            writer.write(more)
+        return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+def statuses(answers: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1.1 (\d+)", answers)
+
+
+@pytest.mark.parametrize("step", SLICES.values(), ids=SLICES.keys())
+@pytest.mark.parametrize("headers", [H2C, WEBSOCKET])
+async def test_an_upgrade_is_ignored(tiny: "Daemon", headers: bytes, step: int) -> None:
+    """The request is answered with its body, and so is the next; however the bytes arrive."""
+    body = json.dumps(tiny.chat(text="said in vain")).encode()
+    data = post(body, headers) + chunked(body, headers) + post(body) + CLOSE
+    answers = await say(tiny, data, step)
+
+    assert [b"200"] * 4 == statuses(answers)
+    assert 3 == answers.count(b"said in vain")
+    assert answers.endswith(b"}\n")
+
+
+async def test_a_tunnel_is_refused(daemon: "Daemon") -> None:
+    """It is no proxy."""
+    answers = await say(daemon, b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\nabc")
+
+    assert [b"400"] == statuses(answers)
+
+
+async def test_a_body_is_not_counted_as_headers(tiny: "Daemon") -> None:
+    """Nor are earlier requests: the beginning of the next head comes with a large body."""
+    body = json.dumps(tiny.chat(text="x " * 50_000)).encode()
+    answers = await say(tiny, post(body) + CLOSE[:20], more=CLOSE[20:])
+
+    assert [b"200", b"200"] == statuses(answers)
+
+
+@pytest.mark.parametrize("step", [1_000_000, 5000])
+@pytest.mark.parametrize("size", [100_000, 60_000])
+@pytest.mark.parametrize("lines", [1, 50])
+async def test_headers_have_a_limit(daemon: "Daemon", step: int, size: int, lines: int) -> None:
+    """64 KiB, whether they come at once or in pieces, in one line or in many."""
+    filler = b"".join(b"X-%d: %b\r\n" % (number, b"x" * (size // lines)) for number in range(lines))
+    answers = await say(daemon, CLOSE[:-2] + filler + b"\r\n", step)
+
+    assert (b"200" in statuses(answers)) == (size < 65_536)
