@@ -51,7 +51,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "prompt_toolkit": {"cli/chat.py"},
     "rich": {"cli/chat.py"},
     "psutil": {"runtime/memory.py", "runtime/process.py"},
-    "httptools": {"runtime/connection.py", "testing/engine.py"},
+    "httptools": {"runtime/connection.py", "server/protocol.py", "testing/engine.py"},
 }
 
 
