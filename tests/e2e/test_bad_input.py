@@ -13,6 +13,8 @@ import pytest
 
 from modelrunner.testing.daemon import BIN, Outcome, Runner, fake_llama_server, running
 from modelrunner.testing.gguf import tiny_gguf
+from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.serving import serving_in_thread
 
 CHAT = {"model": "ai/tiny", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -151,22 +153,22 @@ def test_an_engine_that_crashes_mid_stream_ends_the_stream_with_an_error(
     assert "llama.cpp" in caught.value.message
 
 
-def test_a_full_disk_is_said_with_figures(tmp_path: Path, smollm2: Path) -> None:
-    """A model that is larger than the disk is refused, and the daemon goes on."""
-    home = tmp_path / "home"
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    # A file system of 8 MB of its own; a namespace lets an ordinary user mount it.
+def _on_a_disk_of_8_mb(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a daemon whose store has a file system of its own, one command, and a list.
+
+    A namespace lets an ordinary user mount it.
+    """
+    (folder / "disk").mkdir()
+    (folder / "small").mkdir()
     script = (
-        f"mount -t tmpfs -o size=8m none {disk} && export MODELS_PATH={disk}/models HOME={home}"
-        f" MODEL_RUNNER_HOST=http://127.0.0.1:9 DMR_READY_FILE={tmp_path}/ready &&"
-        f" {{ {BIN}/dmr serve --port 0 >{tmp_path}/serve.out 2>&1 & }} &&"
-        f" while ! [ -s {tmp_path}/ready ]; do sleep 0.01; done;"
-        f" export MODEL_RUNNER_HOST=$(cat {tmp_path}/ready);"
-        f" {BIN}/dmr package --gguf {smollm2} ai/smollm2; echo code $?; {BIN}/dmr list; kill %1; wait"
+        f"mount -t tmpfs -o size=8m none {folder}/disk && export MODELS_PATH={folder}/disk/models"
+        f" HOME={folder}/small DMR_READY_FILE={folder}/ready &&"
+        f" {{ {BIN}/dmr serve --port 0 >{folder}/serve.out 2>&1 & }} &&"
+        f" while ! [ -s {folder}/ready ]; do sleep 0.01; done;"
+        f" export MODEL_RUNNER_HOST=$(cat {folder}/ready);"
+        f" {BIN}/dmr {command}; echo code $?; {BIN}/dmr list; kill %1; wait"
     )
-    home.mkdir()
-    done = subprocess.run(
+    return subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "bash", "-mc", script],
         capture_output=True,
         text=True,
@@ -174,10 +176,34 @@ def test_a_full_disk_is_said_with_figures(tmp_path: Path, smollm2: Path) -> None
         check=False,
     )
 
+
+@pytest.mark.parametrize("command", ["package", "pull"])
+def test_a_full_disk_is_said_with_figures(fake: Runner, tmp_path: Path, smollm2: Path, command: str) -> None:
+    """A model that is larger than the disk is refused, and the daemon goes on."""
+    with serving_in_thread(FakeRegistry()) as url:
+        name = f"{url.removeprefix('http://')}/team/smollm2"
+        fake.must("package", "--gguf", smollm2, name)
+        fake.must("push", name)
+
+        words = f"package --gguf {smollm2} {name}" if command == "package" else f"pull {name}"
+        done = _on_a_disk_of_8_mb(tmp_path, words)
+
     assert "code 1" in done.stdout, (done.stdout, done.stderr)
     assert "MODEL NAME" in done.stdout
+    assert "smollm2" not in done.stdout.partition("MODEL NAME")[2]
     assert "error: not enough disk space" in done.stderr
     assert "MB" in done.stderr
+
+
+def test_a_model_that_its_registry_does_not_have_is_not_found(fake: Runner) -> None:
+    """A pull names the model, and has the exit code of what is not there."""
+    with serving_in_thread(FakeRegistry()) as url:
+        name = f"{url.removeprefix('http://')}/team/nothing:v1"
+
+        outcome = fake.run("pull", name)
+
+    assert outcome.code == 3
+    assert name in _said(outcome)
 
 
 def test_the_daemon_survives_kill_9_of_itself(fake: Runner, tmp_path: Path) -> None:
