@@ -6,7 +6,8 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 from modelrunner.errors import (
     DigestMismatch,
@@ -15,7 +16,9 @@ from modelrunner.errors import (
     RunnerError,
     TransferInterrupted,
 )
+from modelrunner.oci.fetch import Landing, Lanes, fetch
 from modelrunner.oci.manifest import Descriptor, Manifest
+from modelrunner.oci.pace import UNLIMITED, Pace
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.retry import RetryPolicy
 
@@ -73,6 +76,15 @@ class Sink(Protocol):
         ...
 
 
+@runtime_checkable
+class LandingSink(Sink, Protocol):
+    """A sink that takes the bytes of a blob in any order, so that they can be fetched in parallel."""
+
+    def land(self, blob: Descriptor) -> AbstractAsyncContextManager[Landing | None]:
+        """Hold the sole right to write `blob`; yield where its bytes go, or None when it is complete."""
+        ...
+
+
 Tell = Callable[[Progress], None]
 
 
@@ -89,20 +101,26 @@ async def copy(
     tell: Tell = ignore,
     parallel: int = 4,
     retry: RetryPolicy = _PATIENT,
+    pace: Pace = UNLIMITED,
 ) -> None:
     """Copy an artifact: each blob that the sink lacks, then the manifest, then the tags.
 
     Up to `parallel` blobs move at once, each from where the sink's claim says. Nothing is hashed here, as the
-    sink verifies what it writes. What a sink reports as interrupted starts again as `retry` allows.
+    sink verifies what it writes. What a sink reports as interrupted starts again as `retry` allows. A sink
+    that takes bytes in any order gets several ranges of a large blob at once, no faster than `pace` allows.
 
     Raises:
         RunnerError: the first failure, as it came from the source or the sink; the tags are untouched.
     """
     blobs = iter(tuple(manifest.blobs))
+    if isinstance(sink, LandingSink):
+        move = partial(_land_blob, source, sink, tell, retry, pace, Lanes())
+    else:
+        move = partial(_copy_patiently, source, sink, tell, retry)
 
     async def work() -> None:
         for blob in blobs:  # shared: each worker takes the next one
-            await _copy_patiently(source, sink, blob, tell, retry)
+            await move(blob)
 
     failure: BaseException | None = None
     try:
@@ -144,8 +162,39 @@ async def read_blob(source: Source, blob: Descriptor, *, limit: int) -> bytes:
     return bytes(body)
 
 
+async def _land_blob(
+    source: Source,
+    sink: LandingSink,
+    tell: Tell,
+    retry: RetryPolicy,
+    pace: Pace,
+    lanes: Lanes,
+    blob: Descriptor,
+) -> None:
+    """Fetch a blob in ranges; once more from the start when what an earlier attempt left was wrong."""
+    for _ in range(2):
+        async with sink.land(blob) as landing:
+            if landing is None:
+                return
+
+            def count(done: int) -> None:
+                tell(Progress(blob, done))
+
+            await fetch(source, blob, landing, lanes=lanes, tell=count, pace=pace, retry=retry)
+            try:
+                await landing.finish()
+            except DigestMismatch as exc:
+                if not landing.resumed:
+                    raise
+                _log.warning("fetched again blob=%s reason=%s", blob.digest, exc)
+                continue
+        tell(Progress(blob, blob.size))
+        return
+    raise DigestMismatch(f"blob `{blob.digest}` was wrong twice", hint="try again")
+
+
 async def _copy_patiently(
-    source: Source, sink: Sink, blob: Descriptor, tell: Tell, retry: RetryPolicy
+    source: Source, sink: Sink, tell: Tell, retry: RetryPolicy, blob: Descriptor
 ) -> None:
     failures = 0
     while True:

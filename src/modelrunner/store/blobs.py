@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelrunner.errors import DigestMismatch, StoreError
+from modelrunner.oci.chunks import total
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store.disk import explaining, remove_file
+from modelrunner.store.landing import Ahead, Landing
 from modelrunner.store.locks import Turns
 from modelrunner.store.offload import in_thread
-from modelrunner.store.partial import CHUNK, SUFFIX, Partial
+from modelrunner.store.partial import CHUNK, SUFFIX, Partial, present_spans
 
 PULL_AGAIN = "pull the model again; what is here already is kept"
 
@@ -24,6 +26,7 @@ class Blobs:
         self.directory = directory
         self._turns = turns
         self._held: dict[Digest, Partial | None] = {}  # by claim; None when the blob is complete
+        self._ahead = Ahead()
 
     def path(self, digest: Digest) -> Path:
         """Where a blob is, or will be."""
@@ -64,6 +67,31 @@ class Blobs:
                 self._held.pop(blob.digest, None)
                 partial.close()
 
+    @asynccontextmanager
+    async def land(self, blob: Descriptor) -> AsyncIterator[Landing | None]:
+        """Hold the sole right to write `blob`, in any order; yield where to, or None when it is complete.
+
+        Raises:
+            DigestMismatch: the blob is here, and its size is not the one that is claimed.
+            InsufficientStorage: the disk is full.
+            StoreError: the disk refuses.
+        """
+        if await in_thread(self._is_complete, blob):
+            yield None
+            return
+        async with self._turns.turn(blob.digest):
+            stop = threading.Event()
+            if await in_thread(self._settle, blob, stop, stop=stop):
+                yield None
+                return
+            partial = Partial(blob, self.path(blob.digest))
+            try:
+                landing = Landing(blob, partial, await in_thread(partial.restore), self._ahead)
+                async with landing.hashing():
+                    yield landing
+            finally:
+                partial.close()
+
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
 
@@ -101,11 +129,15 @@ class Blobs:
             file.close()
 
     def _begin(self, blob: Descriptor, partial: Partial, stop: threading.Event) -> int:
+        return blob.size if self._settle(blob, stop) else partial.resume(stop)
+
+    def _settle(self, blob: Descriptor, stop: threading.Event) -> bool:
+        """Whether a blob is complete after all; one that is here and damaged is deleted."""
         size = self.size(blob.digest)
         if size is None:
-            return partial.resume(stop)
+            return False
         if self._is_complete(blob):  # another process has finished it while we waited
-            return size
+            return True
         # Either the file is wrong or the descriptor is. A damaged file is deleted, a good one never.
         if self._matches(blob.digest, stop):
             raise DigestMismatch(
@@ -115,7 +147,7 @@ class Blobs:
         if not stop.is_set():
             with explaining("delete", self.path(blob.digest)):
                 remove_file(self.path(blob.digest))
-        return partial.resume(stop)
+        return False
 
     def _is_complete(self, blob: Descriptor) -> bool:
         """Whether a blob is here; large ones were verified when they came, small ones are again."""
@@ -140,10 +172,9 @@ class Blobs:
             return blob.size
         path = self.path(blob.digest)
         try:
-            size = path.with_name(f"{path.name}{SUFFIX}").stat().st_size
+            return total(present_spans(path.with_name(f"{path.name}{SUFFIX}"), blob.size))
         except OSError:
             return 0
-        return size if size <= blob.size else 0
 
     def _open(self, blob: Descriptor, start: int) -> BinaryIO:
         size = self.size(blob.digest)

@@ -3,7 +3,8 @@
     layout.json            {"version": "1.0.0"}; marks the directory as a store
     models.json            the index
     manifests/sha256/<hex> raw manifests
-    blobs/<alg>/<hex>      layers and configurations; `.incomplete` behind the name while they arrive
+    blobs/<alg>/<hex>      layers and configurations; `.incomplete` behind the name while they arrive,
+                           with a `.incomplete.journal` beside it
     bundles/sha256/<hex>/  models laid out for engines
     .locks/                ours alone; empty while nobody writes
 
@@ -27,6 +28,7 @@ from modelrunner.store.disk import (
     write_atomically,
 )
 from modelrunner.store.index import Index, dumps
+from modelrunner.store.journal import JOURNAL
 from modelrunner.store.locks import Turns, holding, sweep
 from modelrunner.store.partial import SUFFIX
 
@@ -113,6 +115,8 @@ def sweep_out(layout: Layout, turns: Turns) -> None:
             age = now - status.st_mtime
             if path.name.endswith(SUFFIX) and age > _PARTIAL_AGE:
                 remove_partial(layout, turns, path)
+            elif f"{SUFFIX}{JOURNAL}" in path.name and age > _PARTIAL_AGE:
+                remove_partial(layout, turns, path.with_name(f"{path.name.partition(SUFFIX)[0]}{SUFFIX}"))
             elif TEMPORARY in path.name and age > _TEMPORARY_AGE and layout.bundles not in path.parents:
                 remove_quietly(path)
     except RunnerError as exc:
@@ -125,7 +129,12 @@ def remove_partial(layout: Layout, turns: Turns, path: Path) -> int:
     if digest is None:
         return 0
     with turns.if_free(digest) as free:
-        return remove_quietly(path) if free else 0
+        if not free:
+            return 0
+        freed = remove_quietly(path)
+        for companion in path.parent.glob(f"{path.name}{JOURNAL}*"):
+            remove_quietly(companion)
+        return freed
 
 
 def digest_at(directory: Path, path: Path) -> Digest | None:

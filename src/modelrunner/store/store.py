@@ -38,6 +38,7 @@ from modelrunner.store.disk import (
 )
 from modelrunner.store.index import Index
 from modelrunner.store.indexfile import IndexFile
+from modelrunner.store.landing import Landing
 from modelrunner.store.layout import Layout
 from modelrunner.store.locks import Turns
 from modelrunner.store.lookup import AsId, Grammar, Names, Parse
@@ -147,6 +148,19 @@ class Store:
         self._wanted[blob.digest] = time.monotonic()
         async with self._blobs.claim(blob) as done:
             yield done
+
+    @asynccontextmanager
+    async def land(self, blob: Descriptor) -> AsyncIterator[Landing | None]:
+        """Hold the sole right to write `blob`, in any order; yield where to, or None when it is complete.
+
+        Raises:
+            DigestMismatch: the blob is here, and its size is not the one that is claimed.
+            InsufficientStorage: the disk is full.
+            StoreError: the disk refuses.
+        """
+        self._wanted[blob.digest] = time.monotonic()
+        async with self._blobs.land(blob) as landing:
+            yield landing
 
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
