@@ -277,7 +277,7 @@ class _Fetch:
         await self.landing.put(offset, batch)
 
     def _count(self, size: int) -> None:
-        """Tell of bytes that came, and will land whatever happens next; of the last when they are verified."""
+        """Tell of bytes that came, and will land whatever happens next; the last are told when verified."""
         self.here += size
         if self.here < self.blob.size:
             self.tell(self.here)

@@ -114,9 +114,9 @@ async def copy(
     """
     blobs = iter(tuple(manifest.blobs))
     if isinstance(sink, LandingSink):
-        move = partial(_land_blob, source, sink, tell, retry, pace, Lanes())
+        move = partial(_land_blob, source=source, sink=sink, tell=tell, retry=retry, pace=pace, lanes=Lanes())
     else:
-        move = partial(_copy_patiently, source, sink, tell, retry)
+        move = partial(_copy_patiently, source=source, sink=sink, tell=tell, retry=retry)
 
     async def work() -> None:
         for blob in blobs:  # shared: each worker takes the next one
@@ -163,13 +163,14 @@ async def read_blob(source: Source, blob: Descriptor, *, limit: int) -> bytes:
 
 
 async def _land_blob(
+    blob: Descriptor,
+    *,
     source: Source,
     sink: LandingSink,
     tell: Tell,
     retry: RetryPolicy,
     pace: Pace,
     lanes: Lanes,
-    blob: Descriptor,
 ) -> None:
     """Fetch a blob in ranges; once more from the start when what an earlier attempt left was wrong."""
     for _ in range(2):
@@ -194,7 +195,7 @@ async def _land_blob(
 
 
 async def _copy_patiently(
-    source: Source, sink: Sink, tell: Tell, retry: RetryPolicy, blob: Descriptor
+    blob: Descriptor, *, source: Source, sink: Sink, tell: Tell, retry: RetryPolicy
 ) -> None:
     failures = 0
     while True:
