@@ -1,22 +1,20 @@
 """The header of a GGUF file: its metadata and its tensors, read without trusting a count or a length in it.
 
-The file is read in growing pieces, not mapped: a mapped file that somebody else shortens kills the process.
 What the header means for a model is the job of `gguf_config.py`.
 Source: the GGUF specification (ggml, docs/gguf.md), versions 1 to 3.
 """
 
 import math
-import os
 import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from modelrunner.errors import InvalidRequest, UnsupportedModel
+from modelrunner.errors import UnsupportedModel
 from modelrunner.models.foreign import HEAD_BYTES, recognise
 from modelrunner.models.ggml import TENSOR_TYPES
+from modelrunner.models.headers import HeaderIncomplete, read_growing
 
 MAX_HEADER_BYTES = 128 << 20  # a vocabulary of a million words takes a quarter of it
 MAX_STRING_BYTES = 16 << 20  # the longest that occur are chat templates, of some 100 KiB
@@ -32,7 +30,6 @@ DEFAULT_ALIGNMENT = 32  # bytes
 # The name of one file of several: prefix, number, count. Source: llama.cpp `llama_split_path`.
 SHARD_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
 
-_FIRST_PIECE = 256 << 10  # bytes; enough for the header of a model without a vocabulary
 _CODES = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 
@@ -96,11 +93,17 @@ def read_header(path: Path) -> GGUFHeader:
         UnsupportedModel: no GGUF file, a truncated one, or one whose header makes no sense.
         InvalidRequest: the file cannot be read at all.
     """
-    try:
-        with path.open("rb") as file:
-            return _Reader(file, path).header()
-    except OSError as exc:
-        raise InvalidRequest(f"cannot read `{path}`: {exc.strerror or exc}") from exc
+    return read_growing(path, parse_header)
+
+
+def parse_header(head: bytes, file_bytes: int, name: str) -> GGUFHeader:
+    """Read the header from the first bytes of a file of `file_bytes`; `name` is for messages.
+
+    Raises:
+        HeaderIncomplete: more bytes are needed.
+        UnsupportedModel: see `read_header`.
+    """
+    return _Reader(head, file_bytes, name).header()
 
 
 def shards(path: Path) -> tuple[Path, ...]:
@@ -127,14 +130,12 @@ def shards(path: Path) -> tuple[Path, ...]:
 
 
 class _Reader:
-    """Walks through a header once; its bytes are in a buffer that grows, and `_fill` knows the file's end."""
+    """Walks through a header once; `_need` knows where the bytes that are here end, and the file."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self._file = file
-        self._path = path
-        self._size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        self._buffer = bytearray()
+    def __init__(self, head: bytes, size: int, name: str) -> None:
+        self._path = name
+        self._size = size
+        self._buffer = head
         self._position = 0
         self._nested = 0
         self._set_layout("<", 3)
@@ -161,8 +162,9 @@ class _Reader:
         self._length = self._u32 if version == 1 else self._u64
 
     def _version(self) -> int:
-        self._fill(min(self._size, HEAD_BYTES))
-        start = bytes(self._buffer[:HEAD_BYTES])
+        if len(self._buffer) < min(self._size, HEAD_BYTES):
+            raise HeaderIncomplete(HEAD_BYTES)
+        start = self._buffer[:HEAD_BYTES]
         if start[:4] not in {b"GGUF", b"FUGG"}:
             meaning = recognise(start)
             raise UnsupportedModel(f"not a GGUF file: `{self._path}` ({meaning.what})", hint=meaning.hint)
@@ -235,7 +237,7 @@ class _Reader:
         position = self._position
         for _ in range(count):
             if position + width > len(buffer):
-                self._fill(position + width)
+                self._need(position + width)
             (length,) = unpack(buffer, position)
             if length > MAX_STRING_BYTES:
                 raise self._broken(f"a string of {length} bytes")
@@ -258,24 +260,22 @@ class _Reader:
         return value
 
     def _take(self, count: int) -> int:
-        """Step over the next `count` bytes, once they are in the buffer; return where they begin."""
+        """Step over the next `count` bytes, which must be here; return where they begin."""
         start = self._position
         end = start + count
         if end > len(self._buffer):
-            self._fill(end)
+            self._need(end)
         self._position = end
         return start
 
-    def _fill(self, end: int) -> None:
-        """Have the file's bytes up to `end` in the buffer."""
+    def _need(self, end: int) -> None:
+        """Ask for the file's bytes up to `end`."""
         if end > self._size:
             raise self._truncated(f"at least {_missing(end - self._size)}")
         if end > MAX_HEADER_BYTES:
             raise self._broken(f"more than {MAX_HEADER_BYTES >> 20} MiB")
-        goal = min(max(end, 2 * len(self._buffer), _FIRST_PIECE), self._size, MAX_HEADER_BYTES)
-        self._buffer += self._file.read(goal - len(self._buffer))
         if end > len(self._buffer):
-            raise self._truncated("it became shorter while it was read")
+            raise HeaderIncomplete(end)
 
     def _alignment(self, metadata: Mapping[str, Value]) -> int:
         value = metadata.get("general.alignment", DEFAULT_ALIGNMENT)

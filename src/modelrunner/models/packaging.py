@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from modelrunner.errors import InvalidRequest, ModelNotFound
@@ -59,6 +59,16 @@ class File:
     path: Path
     media_type: str
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """One layer to be: its path within the model, Docker's media type, its digest and size in bytes."""
+
+    name: str
+    media_type: str
+    digest: Digest
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +158,28 @@ def assemble(
     """
     moment = created or _newest(files)
     hashed = _hash_all([file.path for file in files], tell)
-    layers = [_layer(file, *hashed[file.path], moment, config_type) for file in files]
-    config = replace(config, created=moment)
-    write_config = config_cncf if config_type == kinds.CONFIG_CNCF else config_v01
-    config_bytes = write_config(config, [layer.digest for layer in layers])
+    described = [Described(file.name, file.media_type, *hashed[file.path]) for file in files]
+    manifest, config_bytes = compose(described, config, created=moment, config_type=config_type)
     return Draft(
-        manifest_value=parse_manifest(_manifest(config_type, config_bytes, layers)),
-        config=config,
+        manifest_value=manifest,
+        config=replace(config, created=moment),
         config_bytes=config_bytes,
         paths={digest: path for path, (digest, _) in hashed.items()},
     )
+
+
+def compose(
+    files: Sequence[Described],
+    config: ModelConfig,
+    *,
+    created: datetime,
+    config_type: str = kinds.CONFIG_V01,
+) -> tuple[Manifest, bytes]:
+    """Write the manifest and the configuration of files in this order, one layer for each. Pure."""
+    layers = [_layer(file, created, config_type) for file in files]
+    write_config = config_cncf if config_type == kinds.CONFIG_CNCF else config_v01
+    config_bytes = write_config(replace(config, created=created), [layer.digest for layer in layers])
+    return parse_manifest(_manifest(config_type, config_bytes, layers)), config_bytes
 
 
 def _plain(path: Path, media_type: str) -> File:
@@ -175,13 +197,13 @@ def _newest(files: Sequence[File]) -> datetime:
     return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC)
 
 
-def _layer(file: File, digest: Digest, size: int, created: datetime, config_type: str) -> Descriptor:
+def _layer(file: Described, created: datetime, config_type: str) -> Descriptor:
     metadata = {
-        "name": file.path.name,
+        "name": PurePosixPath(file.name).name,
         "mode": _MODE,
         "uid": 0,
         "gid": 0,
-        "size": size,
+        "size": file.size,
         "mtime": rfc3339(created),
         "typeflag": 0,
     }
@@ -193,7 +215,7 @@ def _layer(file: File, digest: Digest, size: int, created: datetime, config_type
         kinds.FILE_METADATA: go_json(metadata).decode(),
         kinds.FILEPATH: file.name,
     }
-    return Descriptor(media_type, digest, size, annotations)
+    return Descriptor(media_type, file.digest, file.size, annotations)
 
 
 def _manifest(config_type: str, config_bytes: bytes, layers: Sequence[Descriptor]) -> bytes:
