@@ -187,6 +187,25 @@ def test_another_program_on_the_port_is_told(server: Server, client: Client, bod
         client.models()
 
 
+@pytest.mark.parametrize("config", [b"", b',"config":null'])
+def test_a_model_may_have_no_configuration(server: Server, client: Client, config: bytes) -> None:
+    """The field is null, or not there."""
+    server.add(b'[{"id":"sha256:aa","created":0' + config + b"}]")
+
+    [model] = client.models()
+
+    assert model.get("config") is None
+
+
+@pytest.mark.parametrize("config", [b'"text"', b"[]", b"5", b'{"parameters":5}'])
+def test_a_configuration_of_another_shape_is_an_error(server: Server, client: Client, config: bytes) -> None:
+    """Text, a list, a number, or such a field in it."""
+    server.add(b'[{"id":"sha256:aa","created":0,"config":' + config + b"}]")
+
+    with pytest.raises(RunnerError, match="does not answer like a model runner"):
+        client.models()
+
+
 def test_nobody_there_is_told_with_the_address() -> None:
     """And what to do about it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

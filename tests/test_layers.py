@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # Inside functions only: a command pays for what it uses (architecture, 3.2).
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
+    "cli/commands/load.py": {"oci"},
     "cli/commands/package.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
@@ -58,7 +59,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 def _imports(tree: ast.AST, *, in_function: bool = False) -> Iterator[tuple[str, bool]]:
     """Every imported module, and whether the import sits inside a function."""
     for node in ast.iter_child_nodes(tree):
-        inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _for_types(node)
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -67,6 +68,11 @@ def _imports(tree: ast.AST, *, in_function: bool = False) -> Iterator[tuple[str,
             else:
                 yield node.module, inside
         yield from _imports(node, in_function=inside)
+
+
+def _for_types(node: ast.AST) -> bool:
+    """Whether a statement is there for type checkers only, and never runs."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _sources() -> Iterator[tuple[str, ast.AST]]:

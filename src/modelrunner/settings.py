@@ -41,6 +41,8 @@ class Settings(NamedTuple):
     places: int
     queue: int
     pulls: int
+    pull_limit: int | None
+    hf_endpoint: str
     body_limit: int
     drain: float
     ready_file: Path | None
@@ -198,6 +200,7 @@ _LIST = Kind(_entries, "a comma-separated list")
 _TEXT = Kind(_maybe(str), "a text")
 _ANYTHING = Kind(bool, "anything")
 _SIZE = Kind(parse_bytes, "a size such as `20MB` or `64MiB`")
+_MAYBE_SIZE = Kind(_maybe(parse_bytes), _SIZE.expected)
 _SWITCH = Kind(parse_boolean, "`true` or `false`")
 _MAYBE_SWITCH = Kind(_maybe(parse_boolean), _SWITCH.expected)
 _LEVEL = Kind(_level, "`debug`, `info`, `warn` or `error`")
@@ -273,6 +276,20 @@ DAEMON: tuple[Setting, ...] = (
         default="512",
     ),
     Setting("pulls", "DMR_PULLS", _number(1, 64), "How many pulls run at once; others wait.", default="2"),
+    Setting(
+        "pull_limit",
+        "DMR_PULL_LIMIT",
+        _MAYBE_SIZE,
+        "How much all pulls together may fetch per second, such as `50MB`.",
+        shown="no limit",
+    ),
+    Setting(
+        "hf_endpoint",
+        "HF_ENDPOINT",
+        Kind(_host_url, _URL.expected),
+        "Where Hugging Face's hub, or a mirror of it, is.",
+        default="https://huggingface.co",
+    ),
     Setting("body_limit", "DMR_BODY_LIMIT", _SIZE, "Largest body of a request to a model.", default="64MiB"),
     Setting(
         "drain",

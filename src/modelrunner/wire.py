@@ -53,6 +53,11 @@ class ModelView(TypedDict):
 
 PullRequest = TypedDict("PullRequest", {"from": str, "bearer-token": NotRequired[str]})
 PushRequest = TypedDict("PushRequest", {"bearer-token": NotRequired[str]})
+# Several models in one archive. `except` are digests of blobs that stay out, as the other side has them; with
+# `oci` the archive is an OCI image layout and has nothing else in it.
+ExportRequest = TypedDict(
+    "ExportRequest", {"models": list[str], "except": NotRequired[list[str]], "oci": NotRequired[bool]}
+)
 
 
 class LayerProgress(TypedDict):

@@ -41,6 +41,7 @@ class Reply:
     media: str = "application/json"
     pieces: list[bytes] = field(default_factory=list)
     wait: Callable[[], object] | None = None
+    lost: int = 0  # bytes that are announced and never come
 
 
 class Daemon:
@@ -59,6 +60,19 @@ class Daemon:
     def text(self, method: str, path: str, *texts: str, status: int = 200) -> None:
         """Answer with each text in turn."""
         self.replies[method, path] = [Reply(text, status, "text/plain") for text in texts]
+
+    def sends(
+        self,
+        method: str,
+        path: str,
+        data: bytes,
+        *,
+        media: str,
+        lost: int = 0,
+        wait: Callable[[], object] | None = None,
+    ) -> None:
+        """Answer with bytes; `lost` more are announced and never come, and `wait` is called instead."""
+        self.replies[method, path] = [Reply(data, media=media, lost=lost, wait=wait)]
 
     def lines(self, path: str, *documents: object) -> None:
         """Answer a POST with one stream of progress lines."""
@@ -132,9 +146,12 @@ class _Handler(BaseHTTPRequestHandler):
             raw = reply.body.encode()
         elif reply.body is not None and not raw:
             raw = json.dumps(reply.body).encode()
-        self.send_header("Content-Length", str(len(raw)))
+        self.send_header("Content-Length", str(len(raw) + reply.lost))
         self.end_headers()
         self.wfile.write(raw)
+        if reply.lost and reply.wait is not None:
+            self.wfile.flush()
+            reply.wait()
 
     do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - what http.server calls
 

@@ -14,7 +14,7 @@ from modelrunner.models import kinds
 from modelrunner.models.bundle import _translate, load_bundle, unpack
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import CONFIG_CNCF, CONFIG_V01, CONFIG_V02, Format
-from modelrunner.models.packaging import package_gguf
+from modelrunner.models.packages import package_gguf
 from modelrunner.testing.artifacts import Artifacts, Layer
 from modelrunner.testing.gguf import tiny_gguf
 

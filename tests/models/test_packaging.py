@@ -12,7 +12,8 @@ from modelrunner.errors import InvalidRequest, ModelNotFound, UnsupportedModel
 from modelrunner.models import kinds
 from modelrunner.models.config import ModelConfig, parse_config
 from modelrunner.models.kinds import Format
-from modelrunner.models.packaging import File, assemble, package_gguf
+from modelrunner.models.packages import Extras, package_gguf
+from modelrunner.models.packaging import File, assemble
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.reference import parse_reference
@@ -145,10 +146,12 @@ def test_layers_are_weights_licences_template_and_projector_in_that_order(tmp_pa
 
     draft = package_gguf(
         tiny_gguf(tmp_path / "m.gguf"),
-        licenses=[tmp_path / "LICENSE", tmp_path / "NOTICE"],
-        template=tmp_path / "t.jinja",
-        projector=tiny_gguf(tmp_path / "p.gguf", **{"general.architecture": "clip"}),
-        context_size=4096,
+        Extras(
+            licenses=[tmp_path / "LICENSE", tmp_path / "NOTICE"],
+            template=tmp_path / "t.jinja",
+            projector=tiny_gguf(tmp_path / "p.gguf", **{"general.architecture": "clip"}),
+            context_size=4096,
+        ),
     )
 
     assert [
@@ -194,10 +197,10 @@ def test_a_copy_gives_the_same_id(tmp_path: Path) -> None:
 def test_a_stated_time_of_creation_makes_the_files_times_irrelevant(tmp_path: Path) -> None:
     """Two packagers agree on a time, and so on the id."""
     path = tiny_gguf(tmp_path / "m.gguf")
-    first = package_gguf(path, created=CREATED)
+    first = package_gguf(path, Extras(created=CREATED))
     set_time(path, datetime(2001, 2, 3, tzinfo=UTC))
 
-    assert first.manifest_value.raw == package_gguf(path, created=CREATED).manifest_value.raw
+    assert first.manifest_value.raw == package_gguf(path, Extras(created=CREATED)).manifest_value.raw
     assert first.manifest_value.raw != package_gguf(path).manifest_value.raw
 
 
@@ -208,7 +211,7 @@ def test_the_newest_file_dates_the_artifact(tmp_path: Path) -> None:
     set_time(path, datetime(2001, 2, 3, tzinfo=UTC))
     set_time(licence, CREATED)
 
-    assert package_gguf(path, licenses=[licence]).config.created == CREATED
+    assert package_gguf(path, Extras(licenses=[licence])).config.created == CREATED
 
 
 async def test_a_draft_gives_its_manifest_and_all_blobs(tmp_path: Path) -> None:
@@ -308,7 +311,7 @@ def test_what_is_no_gguf_is_not_packaged(tmp_path: Path, content: bytes) -> None
     with pytest.raises(UnsupportedModel, match="not a GGUF file"):
         package_gguf(bad)
     with pytest.raises(UnsupportedModel, match="not a GGUF file"):
-        package_gguf(good, projector=bad)
+        package_gguf(good, Extras(projector=bad))
 
 
 def test_a_truncated_file_is_not_packaged(tmp_path: Path) -> None:
@@ -329,9 +332,11 @@ def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
     with pytest.raises(InvalidRequest, match=r"cannot read `.*gone`"):
         package_gguf(
             path,
-            licenses=[gone] if part == "licenses" else [],
-            template=gone if part == "template" else None,
-            projector=gone if part == "projector" else None,
+            Extras(
+                licenses=[gone] if part == "licenses" else [],
+                template=gone if part == "template" else None,
+                projector=gone if part == "projector" else None,
+            ),
         )
 
 
@@ -339,7 +344,7 @@ def test_a_missing_part_is_named(tmp_path: Path, part: str) -> None:
 def test_a_context_size_out_of_range_is_refused(tmp_path: Path, tokens: int) -> None:
     """The field has 32 bits, and other readers would wrap it."""
     with pytest.raises(InvalidRequest, match="context size out of range"):
-        package_gguf(tiny_gguf(tmp_path / "m.gguf"), context_size=tokens)
+        package_gguf(tiny_gguf(tmp_path / "m.gguf"), Extras(context_size=tokens))
 
 
 def test_a_name_that_json_escapes_survives(tmp_path: Path) -> None:
@@ -355,7 +360,7 @@ def test_a_name_that_json_escapes_survives(tmp_path: Path) -> None:
 
 def test_the_real_model_is_packaged(smollm2: Path) -> None:
     """98 MB, hashed once."""
-    draft = package_gguf(smollm2, created=CREATED)
+    draft = package_gguf(smollm2, Extras(created=CREATED))
 
     (layer,) = draft.manifest_value.layers
     assert layer.size == 98_362_432

@@ -55,6 +55,18 @@ def test_a_directory_has_no_slash_at_its_end() -> None:
     assert (block[100:108], block[156:157]) == (b"0000755\0", b"5")
 
 
+@pytest.mark.parametrize("size", [5, 8 * 1024**3])
+def test_names_of_sha_512_are_read_back(size: int) -> None:
+    """They are too long for the old header; the standard library reads the extended one."""
+    name = "blobs/sha512/" + "ab" * 64
+    with tarfile.open(fileobj=io.BytesIO(tar.header(name, size) + tar.END)) as archive:
+        info = archive.next()
+
+    assert info is not None
+    assert (info.name, info.size) == (name, size)
+    assert tar.entry_size(size, name) == len(tar.header(name, size)) + size + len(tar.padding(size))
+
+
 @pytest.mark.parametrize("size", [8 * 1024**3 - 1, 8 * 1024**3, 10**14])
 def test_sizes_of_any_magnitude_are_read_back(size: int) -> None:
     """From 8 GiB on an extended header says the size; the standard library reads it."""
@@ -112,6 +124,37 @@ async def test_links_and_devices_are_no_files() -> None:
             archive.addfile(info)
 
     assert {(content, is_file) for _, content, is_file in await _entries(buffer.getvalue())} == {(b"", False)}
+
+
+def _sized(field: bytes) -> bytes:
+    """A header whose size field has these bytes."""
+    block = bytearray(tar.header("a", 0))
+    block[124:136] = field
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _sized(b"\x80" + (2**63 - 1).to_bytes(11, "big")),
+        _sized(b"\x80" + (2**87).to_bytes(11, "big")),
+        _sized(b"\xff" * 12),
+        _sized(b"\x80" + (2**50 + 1).to_bytes(11, "big")),
+    ],
+)
+async def test_sizes_that_no_disk_holds_are_an_error(data: bytes) -> None:
+    """Nobody is to make room for 2 ** 63 bytes, or for less than none."""
+    with pytest.raises(InvalidRequest, match=r"claims to have|negative size"):
+        await tar.Reader(_in_pieces(data, 512)).next_entry()
+
+
+async def test_folders_are_told_from_links() -> None:
+    """One is a part of every archive, the other is not."""
+    reader = tar.Reader(_in_pieces(tar.header("blobs", 0, tar.DIRECTORY) + tar.END, 512))
+
+    assert await reader.next_entry() == tar.Entry("blobs", 0, is_file=False, is_directory=True)
 
 
 async def test_content_that_nobody_reads_is_skipped() -> None:
@@ -178,6 +221,7 @@ async def test_extended_headers_before_one_entry_are_few() -> None:
         _extended(b"25 GNU.sparse.realsize=1\n"),
         _extended(b"0 a=b\n"),
         _extended(b"6008 size=" + b"9" * 5997 + b"\n"),
+        _extended(b"27 size=9223372036854775807"[:2] + b" size=999999999999999999\n"),
         _extended(b"x" * 70_000),
         _extended(b"x" * 70_000, b"L"),
     ],

@@ -19,8 +19,13 @@ _WORDS = {
     "pull": ("Downloading", "Pull complete"),
     "push": ("Uploading", "Push complete"),
     "hash": ("Hashing", "Hashed"),
+    "export": ("Exporting", "Exported"),
+    "load": ("Loading", "Loaded"),
 }
-_DONE = {"pull": "Downloaded", "push": "Uploaded", "hash": "Hashed"}
+_DONE = {mode: complete for mode, (_, complete) in _WORDS.items()} | {
+    "pull": "Downloaded",
+    "push": "Uploaded",
+}
 
 Clock = Callable[[], float]
 
@@ -124,7 +129,7 @@ class Lines:
 
 
 def meter(mode: str, plain: TextIO) -> Meter:
-    """Choose bars on a stderr that is a terminal, else lines on `plain`; for `pull`, `push` or `hash`."""
+    """Choose bars on a stderr that is a terminal, else lines on `plain`; `mode` is one of `_WORDS`."""
     return Bars(mode, sys.stderr) if is_terminal(sys.stderr) else Lines(mode, plain)
 
 

@@ -15,8 +15,10 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "configure": Entry("configure", "Configure how a model is run"),
     "df": Entry("df", "Show disk usage"),
+    "export": Entry("export", "Write models to an archive"),
     "inspect": Entry("inspect", "Display detailed information on one model"),
     "list": Entry("list_", "List the models pulled to your local environment"),
+    "load": Entry("load", "Load models from an archive or an OCI image layout"),
     "logs": Entry("logs", "Fetch the daemon's and the engines' logs"),
     "package": Entry("package", "Package a GGUF file as an OCI artifact"),
     "ps": Entry("ps", "List running models"),

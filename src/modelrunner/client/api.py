@@ -7,12 +7,13 @@ from urllib.parse import quote
 
 from modelrunner import errors, wire
 from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
-from modelrunner.client.streams import PIECE, Message, Piece, read_answer, read_progress
+from modelrunner.client.streams import PIECE, Message, Piece, read_answer, read_exactly, read_progress
 from modelrunner.client.transport import ACCEPT, Address, Transport
 from modelrunner.errors import RunnerError
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds, before each further try of a pull or push
 CHAT = "/engines/v1/chat/completions"
+_TAR = "application/x-tar"
 
 # Closing one closes its connection.
 Transfer = Generator[wire.ProgressLine, None, None]
@@ -97,10 +98,31 @@ class Client:
         body = wire.PushRequest({"bearer-token": token}) if token else wire.PushRequest({})
         return self._transfer("push", _path(name, "push"), body, on_retry)
 
-    def load(self, archive: Iterable[bytes], size: int) -> Transfer:
-        """Send a model as a tar archive of exactly `size` bytes; it gets no tag."""
-        headers = {"Content-Type": "application/x-tar", "Content-Length": str(size)}
+    def load(self, archive: Iterable[bytes], size: int | None) -> Transfer:
+        """Send models as a tar archive of exactly `size` bytes, if that is known; yields what has come."""
+        headers = {"Content-Type": _TAR} | ({} if size is None else {"Content-Length": str(size)})
         return self._progress("/models/load", archive, headers)
+
+    def export(
+        self, request: wire.ExportRequest, *, on_size: Callable[[int], None]
+    ) -> Generator[bytes, None, None]:
+        """Yield an archive of some models in pieces; `on_size` is told its bytes before the first of them.
+
+        Raises:
+            RunnerError: the daemon refuses, or the archive breaks off.
+        """
+        accept = {"Accept": f"{_TAR}, {ACCEPT}"}
+        with self._transport.open("POST", "/models/export", body=request, headers=accept) as response:
+            length = response.headers.get("Content-Length", "")
+            if not (length.isascii() and length.isdigit()):
+                raise self._transport.stranger()
+            on_size(int(length))
+            yield from read_exactly(response, int(length))
+
+    def blobs(self) -> list[str]:
+        """List the digests of everything that the models here are made of."""
+        reply = self._transport.call(list[object], "GET", "/blobs")
+        return cast("list[str]", self._checked(reply, [TEXT]))
 
     def repackage(self, name: str, request: wire.RepackageRequest) -> None:
         """Make a variant that shares the layers of `name`."""

@@ -11,6 +11,7 @@ from modelrunner.errors import EngineFailed, RunnerError
 
 _MAX_STRAY = 4096  # bytes of a wrong answer that are shown
 PIECE = 64 * 1024  # bytes
+_LARGE_PIECE = 1 << 20  # bytes; of what is written to a file
 
 
 _PROGRESS = {
@@ -78,6 +79,22 @@ def read_progress(body: Body) -> Iterator[wire.ProgressLine]:
             f"unexpected response from server (not valid progress data): {shown(stray, _MAX_STRAY)}"
         )
     raise RunnerError("the daemon ended the transfer without a result", detail=TRANSIENT)
+
+
+def read_exactly(body: Body, size: int) -> Iterator[bytes]:
+    """Read `size` bytes in pieces as they come.
+
+    Raises:
+        RunnerError: the stream ends before that.
+    """
+    left = size
+    while left and (piece := body.read1(min(_LARGE_PIECE, left))):
+        left -= len(piece)
+        yield piece
+    if left:
+        raise RunnerError(
+            f"the daemon broke off after {size - left} of {size} bytes", hint="the `logs` command shows why"
+        )
 
 
 def read_answer(body: Body) -> Iterator[Piece]:

@@ -140,7 +140,7 @@ class Transport:
     ) -> http.client.HTTPResponse:
         sent = {"Accept": ACCEPT, "User-Agent": self._user_agent, "Connection": "close", **headers}
         raw: bytes | Iterable[bytes] | None = None
-        if "Content-Length" in sent:
+        if "Content-Type" in sent:  # a body that brings its own type; without a length it goes in chunks
             raw = cast("Iterable[bytes]", body)
         elif body is not None:
             raw = json.dumps(body, ensure_ascii=False).encode()

@@ -20,14 +20,11 @@ from modelrunner.errors import InvalidRequest, ModelNotFound
 from modelrunner.models import kinds
 from modelrunner.models.config import (
     ModelConfig,
-    check_context_size,
     config_cncf,
     config_v01,
     go_json,
     rfc3339,
 )
-from modelrunner.models.gguf import read_header, shards
-from modelrunner.models.gguf_config import describe
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import OCI_MANIFEST, Descriptor, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
@@ -35,12 +32,13 @@ from modelrunner.oci.reference import Reference
 _PIECE = 1 << 20  # bytes read at a time
 _MODE = 0o644
 _LAST_SECOND = 253402300799  # the end of the year 9999, which is as far as dates go
-_PACK_TYPES = {
+PACK_TYPES = {
     kinds.LICENSE_LAYER: kinds.CNCF_DOC,
     kinds.GGUF_LAYER: kinds.CNCF_WEIGHT,
     kinds.SAFETENSORS_LAYER: kinds.CNCF_WEIGHT,
     kinds.DDUF_LAYER: kinds.CNCF_WEIGHT,
     kinds.PROJECTOR_LAYER: kinds.CNCF_WEIGHT,
+    kinds.LORA_LAYER: kinds.CNCF_WEIGHT,
     kinds.TEMPLATE_LAYER: kinds.CNCF_WEIGHT_CONFIG,
     kinds.FILE_LAYER: kinds.CNCF_WEIGHT_CONFIG,
 }
@@ -107,42 +105,6 @@ class Draft:
                 yield start, pieces
 
 
-def package_gguf(
-    path: Path,
-    *,
-    licenses: Sequence[Path] = (),
-    template: Path | None = None,
-    projector: Path | None = None,
-    context_size: int | None = None,
-    created: datetime | None = None,
-    tell: Tell = ignore,
-) -> Draft:
-    """Package a GGUF file, or a set of shards of which any may be given, in Docker's form 0.1.
-
-    `context_size` is in tokens and replaces the weights' own. `created` is when the files were last changed
-    unless it is given. Blocks while it hashes, and tells from its threads the bytes hashed and those in all.
-
-    Raises:
-        UnsupportedModel: the weights or the projector are no GGUF file, or a truncated or incomplete one.
-        InvalidRequest: a file cannot be read, or the context size is out of range.
-    """
-    if context_size is not None:
-        check_context_size(context_size)
-    weights = shards(path)
-    config = describe([read_header(shard) for shard in weights])
-    if projector is not None:
-        read_header(projector)
-    files = [
-        *(_plain(shard, kinds.GGUF_LAYER) for shard in weights),
-        *(_plain(license_file, kinds.LICENSE_LAYER) for license_file in licenses),
-        *([_plain(template, kinds.TEMPLATE_LAYER)] if template else []),
-        *([_plain(projector, kinds.PROJECTOR_LAYER)] if projector else []),
-    ]
-    if context_size is not None:
-        config = replace(config, context_size=context_size)
-    return assemble(files, config, created=created, tell=tell)
-
-
 def assemble(
     files: Sequence[File],
     config: ModelConfig,
@@ -156,8 +118,8 @@ def assemble(
     Raises:
         InvalidRequest: a file cannot be read.
     """
-    moment = created or _newest(files)
-    hashed = _hash_all([file.path for file in files], tell)
+    moment = created or newest(files)
+    hashed = hash_files([file.path for file in files], tell)
     described = [Described(file.name, file.media_type, *hashed[file.path]) for file in files]
     manifest, config_bytes = compose(described, config, created=moment, config_type=config_type)
     return Draft(
@@ -176,17 +138,13 @@ def compose(
     config_type: str = kinds.CONFIG_V01,
 ) -> tuple[Manifest, bytes]:
     """Write the manifest and the configuration of files in this order, one layer for each. Pure."""
-    layers = [_layer(file, created, config_type) for file in files]
+    layers = [layer_of(file, created, config_type) for file in files]
     write_config = config_cncf if config_type == kinds.CONFIG_CNCF else config_v01
     config_bytes = write_config(replace(config, created=created), [layer.digest for layer in layers])
     return parse_manifest(_manifest(config_type, config_bytes, layers)), config_bytes
 
 
-def _plain(path: Path, media_type: str) -> File:
-    return File(path, media_type, path.name)
-
-
-def _newest(files: Sequence[File]) -> datetime:
+def newest(files: Sequence[File]) -> datetime:
     """When the last of the files was changed; whole seconds, since copies often keep no more."""
     seconds = 0
     for file in files:
@@ -197,7 +155,8 @@ def _newest(files: Sequence[File]) -> datetime:
     return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC)
 
 
-def _layer(file: Described, created: datetime, config_type: str) -> Descriptor:
+def layer_of(file: Described, created: datetime, config_type: str) -> Descriptor:
+    """The layer that a file becomes, of the media type that goes with the configuration's."""
     metadata = {
         "name": PurePosixPath(file.name).name,
         "mode": _MODE,
@@ -209,7 +168,7 @@ def _layer(file: Described, created: datetime, config_type: str) -> Descriptor:
     }
     media_type = file.media_type
     if config_type == kinds.CONFIG_CNCF:
-        media_type = _PACK_TYPES[media_type]
+        media_type = PACK_TYPES[media_type]
     annotations = {
         kinds.MEDIATYPE_UNTESTED: "false",
         kinds.FILE_METADATA: go_json(metadata).decode(),
@@ -243,7 +202,7 @@ def _fields(descriptor: Descriptor) -> dict[str, object]:
     }
 
 
-def _hash_all(paths: Sequence[Path], tell: Tell) -> dict[Path, tuple[Digest, int]]:
+def hash_files(paths: Sequence[Path], tell: Tell) -> dict[Path, tuple[Digest, int]]:
     """Hash every file once, several at a time; hashing releases the interpreter lock."""
     distinct = list(dict.fromkeys(paths))
     try:

@@ -16,6 +16,7 @@ END = bytes(2 * BLOCK)
 FILE = b"0"
 DIRECTORY = b"5"
 
+_NAME = 100  # bytes for the last part of a name
 _OCTAL_LIMIT = 8**11  # bytes; a size from here on needs an extended header
 _EXTENDED = b"x"
 _GLOBAL = b"g"
@@ -23,6 +24,7 @@ _LONG = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _MAX_EXTENSION = 64 * 1024  # bytes of an extended header; ours have 30
 _MAX_EXTENSIONS = 8  # extended headers before one entry; programs write one or two
 _MAX_TRAILER = 1024 * 1024  # bytes of padding after the end that are read and thrown away
+_MAX_ENTRY = 1 << 50  # bytes; a header can claim 2 ** 87, which would be nonsense to make room for
 _LENGTH = re.compile(rb"([0-9]{1,6}) ")  # of a record in an extended header
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 _SHORT = "make or send the archive again"
@@ -30,28 +32,27 @@ _SHORT = "make or send the archive again"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The header of one entry; its size is in bytes."""
+    """The header of one entry; its size is in bytes. Links and devices are neither file nor directory."""
 
     name: str
     size: int
     is_file: bool
+    is_directory: bool = False
 
 
 def header(name: str, size: int, kind: bytes = FILE) -> bytes:
     """The header of an entry without owner and time: mode 0666 for a file, 0755 for a directory.
 
-    A size of 8 GiB and more is in an extended header before it.
+    A size of 8 GiB and more and a long name, as SHA-512 makes it, are in an extended header before it.
     """
-    if size < _OCTAL_LIMIT:
-        return _block(name, 0o755 if kind == DIRECTORY else 0o666, size, kind)
     directory, _, base = name.rpartition("/")
-    record = _record("size", str(size))
-    return (
-        _block(f"{directory}/PaxHeaders.0/{base}", 0, len(record), _EXTENDED)
-        + record
-        + padding(len(record))
-        + _block(name, 0o666, 0, kind)
-    )
+    long_name, large = len(base.encode()) > _NAME, size >= _OCTAL_LIMIT
+    block = _block(name, 0o755 if kind == DIRECTORY else 0o666, 0 if large else size, kind)
+    if not long_name and not large:
+        return block
+    records = (_record("path", name) if long_name else b"") + (_record("size", str(size)) if large else b"")
+    extended = _block(f"{directory}/PaxHeaders.0/{base}", 0, len(records), _EXTENDED)
+    return extended + records + padding(len(records)) + block
 
 
 def padding(size: int) -> bytes:
@@ -59,9 +60,9 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def entry_size(size: int) -> int:
+def entry_size(size: int, name: str = "") -> int:
     """The bytes that an entry with this much content takes, headers and padding included."""
-    return len(header("x", size)) + size + -size % BLOCK
+    return len(header(name, size)) + size + -size % BLOCK
 
 
 class Reader:
@@ -96,7 +97,8 @@ class Reader:
             size = int(extended.get("size", info.size))
             self._begin(size if info.isreg() or info.type not in tarfile.SUPPORTED_TYPES else 0)
             is_file = info.isreg() and not info.issparse()
-            return Entry(extended.get("path", info.name), self._left, is_file=is_file)
+            name = extended.get("path", info.name)
+            return Entry(name, self._left, is_file=is_file, is_directory=info.isdir())
         raise InvalidRequest(f"the archive has more than {_MAX_EXTENSIONS} extended headers for one entry")
 
     async def entry_chunks(self) -> AsyncGenerator[bytes, None]:
@@ -122,6 +124,8 @@ class Reader:
     def _begin(self, size: int) -> None:
         if size < 0:
             raise InvalidRequest("the archive has an entry of a negative size")
+        if size > _MAX_ENTRY:
+            raise InvalidRequest(f"the archive has an entry that claims to have {size} bytes")
         self._left, self._pad = size, -size % BLOCK
 
     async def _header(self) -> tarfile.TarInfo | None:
@@ -201,13 +205,13 @@ def _record(key: str, value: str) -> bytes:
 def _block(name: str, mode: int, size: int, kind: bytes) -> bytes:
     """A header block of the ustar format; time and owner are zero, so that only content counts."""
     encoded = name.encode()
-    if len(encoded) > 100:
+    if len(encoded) > _NAME:
         directory, _, base = encoded.rpartition(b"/")
-        prefix, encoded = directory, base
+        prefix, encoded = directory, base[:_NAME]
     else:
         prefix = b""
     fields = (
-        encoded.ljust(100, b"\0"),
+        encoded.ljust(_NAME, b"\0"),
         b"%07o\0" % mode,
         b"0000000\0" * 2,  # user and group
         b"%011o\0" % size,

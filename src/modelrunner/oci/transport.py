@@ -9,7 +9,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
 from modelrunner.oci.auth import MAX_TOKEN_BYTES, Access, TokenRequest, basic
+from modelrunner.oci.certificates import Certificates
 from modelrunner.oci.connections import Connections, Reply, Timeouts, Upload
 from modelrunner.oci.endpoint import MAX_REDIRECTS, Endpoint, check_realm, origin, resolve, same_origin
 from modelrunner.oci.retry import RetryPolicy, parse_retry_after
@@ -37,6 +38,8 @@ class Request:
     access: Access
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Upload | None = None
+    once: bool = False  # whether trouble is told at once, because there is another place to ask
+    authorization: str | None = None  # for that origin, instead of what it asks for; empty for none at all
 
 
 class Transport:
@@ -49,9 +52,11 @@ class Transport:
         user_agent: str,
         retry: RetryPolicy,
         timeouts: Timeouts,
+        certificates: Certificates | None = None,
     ) -> None:
         self.retry = retry
-        self._connections = Connections(user_agent=user_agent, timeouts=timeouts)
+        self._connections = Connections(user_agent=user_agent, timeouts=timeouts, certificates=certificates)
+        self._pauses: dict[str, float] = {}  # origin -> the moment before which it wants no requests
         self._tokens = Tokens(credentials, self._exchange_token)
 
     async def __aenter__(self) -> Self:
@@ -99,10 +104,12 @@ class Transport:
         await asyncio.sleep(delay)
 
     async def _persist(self, request: Request) -> Reply:
-        once = isinstance(request.body, Upload)
+        once = request.once or isinstance(request.body, Upload)
         failures = 0
         while True:
             failures += 1
+            if not request.once:
+                await self._pause(origin(request.url))
             try:
                 reply = await self._authorise(request)
             except RegistryUnreachable:
@@ -110,8 +117,8 @@ class Transport:
                 if once or delay is None:
                     raise
             else:
-                delay = None if once else self._delay(reply, failures)
-                if delay is None:
+                delay = self._delay(reply, failures)
+                if once or delay is None:
                     return reply
                 reply.close()
             _log.info("request repeated origin=%s wait=%.1f", origin(request.url), delay)
@@ -119,10 +126,22 @@ class Transport:
 
     def _delay(self, reply: Reply, failures: int) -> float | None:
         wish = parse_retry_after(reply.headers.get("Retry-After"), datetime.now(UTC))
+        if wish is not None and reply.status in self.retry.transient and wish <= self.retry.patience:
+            now = asyncio.get_running_loop().time()
+            self._pauses = {where: until for where, until in self._pauses.items() if until > now}
+            self._pauses[origin(reply.url)] = now + wish
         return self.retry.after_status(reply.status, failures, _draw(), wish)
+
+    async def _pause(self, where: str) -> None:
+        """Wait as long as a host asked to be left alone, by whichever request it was asked."""
+        loop = asyncio.get_running_loop()
+        while (left := self._pauses.get(where, 0.0) - loop.time()) > 0:
+            await asyncio.sleep(left)
 
     async def _authorise(self, request: Request) -> Reply:
         """Send with the credentials that are known, and once more if the registry wants others."""
+        if request.authorization is not None:
+            return await self._follow(request, request.authorization or None)
         home = request.access.endpoint.base
         sent = await self._tokens.header(request.access) if same_origin(request.url, home) else None
         reply = await self._follow(request, sent)
@@ -161,6 +180,7 @@ class Transport:
 
     async def _exchange_token(self, request: TokenRequest, asker: Endpoint) -> tuple[int, bytes]:
         """Ask a token server; its redirects are not followed, so no secret goes further than the realm."""
+        asker = replace(asker, internal=asker.internal or asker.private_realms)
         check_realm(request.url, asker, internal=self._connections.is_internal(asker))
         headers = {"Authorization": basic(request.basic)} if request.basic else {}
         method, body = "GET", None

@@ -48,6 +48,8 @@ ROUTES = (
     _route("GET", "/models", models.list_models),
     _route("POST", "/models/create", models.pull),
     _route("POST", "/models/load", models.load),
+    _route("POST", "/models/export", models.export_several),
+    _route("GET", "/blobs", models.list_blobs),
     _route("DELETE", "/models/purge", models.purge),
     _route("GET", "/models/{name}/export", models.export),
     _route("POST", "/models/{name}/tag", models.tag),

@@ -106,6 +106,11 @@ def success_line(message: str, direction: Direction) -> ProgressLine:
     }
 
 
+def status_line(message: str, direction: Direction) -> ProgressLine:
+    """Write a line that tells what has happened, while more may follow."""
+    return {**success_line(message, direction), "type": "progress"}
+
+
 def warning_line(message: str, direction: Direction) -> ProgressLine:
     """Write a line about something that the user should know, although the transfer goes on."""
     return {**success_line(message, direction), "type": "warning"}

@@ -12,9 +12,14 @@ from modelrunner import __version__
 from modelrunner.engines.base import EngineSettings
 from modelrunner.engines.registry import Engines, load_engines
 from modelrunner.errors import RunnerError
+from modelrunner.models.hub import Hub
+from modelrunner.models.hub_token import find_token
 from modelrunner.models.names import as_id, parse_name
+from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credentials
 from modelrunner.oci.registry import Registry
+from modelrunner.oci.retry import RetryPolicy
+from modelrunner.oci.transport import Transport
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.policy import Key
 from modelrunner.runtime.pool import Pool
@@ -123,6 +128,14 @@ async def open_services(
             insecure_all=settings.insecure_registry,
         )
         await stack.enter_async_context(registry)
+        transport = Transport(
+            Credentials({}),  # the hub has tokens of its own
+            user_agent=f"modelrunner/{__version__} ({sys.platform})",
+            retry=RetryPolicy(),
+            timeouts=Timeouts(),
+        )
+        await stack.enter_async_context(transport)
+        hub = Hub(transport, settings.hf_endpoint, find_token(environ))
         catalogue = Catalogue(store, engines)
         configurations = Configurations(keep_alive=settings.keep_alive)
         loader = Loader(
@@ -149,7 +162,9 @@ async def open_services(
                 store,
                 catalogue,
                 registry,
+                hub,
                 pulls=settings.pulls,
+                pull_limit=settings.pull_limit,
                 default_registry=settings.default_registry,
             ),
             logs=logs,

@@ -6,15 +6,18 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
-from modelrunner.models.names import as_id, is_hugging_face, parse_name
+from modelrunner.models.hub import Hub
+from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
 from modelrunner.oci.credentials import Credential
-from modelrunner.oci.layout import load
+from modelrunner.oci.index import NamedModel
+from modelrunner.oci.load import load
 from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
+from modelrunner.oci.pace import Pace
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.registry import Registry
-from modelrunner.oci.transfer import Source, copy, read_blob
+from modelrunner.oci.transfer import Source, Tell, copy, read_blob
 from modelrunner.server.catalogue import Catalogue, not_found
-from modelrunner.server.progress import reported, success_line, warning_line
+from modelrunner.server.progress import reported, status_line, success_line, warning_line
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
 from modelrunner.wire import ProgressLine
@@ -26,13 +29,26 @@ class Transfers:
     """Moves models in and out of the store."""
 
     def __init__(
-        self, store: Store, catalogue: Catalogue, registry: Registry, *, pulls: int, default_registry: str
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        registry: Registry,
+        hub: Hub,
+        *,
+        pulls: int,
+        pull_limit: int | None,
+        default_registry: str,
     ) -> None:
-        """At most `pulls` run at once; `default_registry` is that of names that give none."""
+        """At most `pulls` run at once, together no faster than `pull_limit`, in bytes per second.
+
+        `default_registry` is that of names that give none.
+        """
         self._store = store
         self._catalogue = catalogue
         self._registry = registry
+        self._hub = hub
         self._turns = asyncio.Semaphore(pulls)
+        self._pace = Pace(pull_limit)
         self._default_registry = default_registry
 
     def name(self, text: str) -> Reference:
@@ -52,18 +68,9 @@ class Transfers:
         reference = self.name(text)
         self._store.refresh()
         here = self._store.snapshot.find_reference(reference)
-        if is_hugging_face(text):
-            if here is None:
-                raise UnsupportedModel(
-                    f"cannot pull from Hugging Face: `{text}`",
-                    hint="download the GGUF file and package it: `dmr package --gguf FILE NAME`",
-                )
-            yield self._cached(here)
-            return
-        source = self._registry.repository(reference, credential=_bearer(token))
         async with self._turns:
             try:
-                manifest = await source.manifest(reference)
+                source, manifest, remark = await self._find(text, reference, token)
             except RegistryError as exc:
                 if here is None:
                     raise
@@ -79,9 +86,13 @@ class Transfers:
                 return
             await self._store.ensure_room(manifest)
             await _config(source, manifest)  # nothing is moved for what cannot be used afterwards
-            async for line in reported(
-                lambda tell: copy(source, self._store, manifest, [reference], tell=tell), manifest, "pull"
-            ):
+            if remark:
+                yield status_line(remark, "pull")
+
+            async def move(tell: Tell) -> None:
+                await copy(source, self._store, manifest, [reference], tell=tell, pace=self._pace)
+
+            async for line in reported(move, manifest, "pull"):
                 yield line
         _log.info("model pulled model=%s id=%s", reference.familiar, manifest.digest.short)
         yield success_line("Model pulled successfully", "pull")
@@ -111,8 +122,20 @@ class Transfers:
         _log.info("model pushed model=%s id=%s", reference.familiar, model.id.short)
         yield success_line("Model pushed successfully", "push")
 
-    async def load(self, archive: AsyncIterator[bytes], size: int | None = None) -> Manifest:
-        """Take a model from a tar stream, of `size` bytes if that is known, without a name.
+    async def _find(
+        self, text: str, reference: Reference, token: str | None
+    ) -> tuple[Source, Manifest, str | None]:
+        """Where a model comes from, what it is made of, and what somebody may want to know about that."""
+        if not is_hugging_face(text):
+            source = self._registry.repository(reference, credential=_bearer(token))
+            return source, await source.manifest(reference), None
+        model = await self._hub.look(parse_hub_name(text), token)
+        manifest = await model.manifest(reference)
+        chosen = model.choice.selected
+        return model, manifest, f"Selected {chosen} quantization" if chosen else None
+
+    async def load(self, archive: AsyncIterator[bytes], size: int | None = None) -> tuple[NamedModel, ...]:
+        """Take models from a tar stream, of `size` bytes if that is known, with the names they have there.
 
         Raises:
             RunnerError: what is wrong with the archive, or with the disk.
@@ -124,11 +147,12 @@ class Transfers:
             await _config(self._store, manifest)
 
         try:
-            manifest = await load(archive, self._store, check=check)
+            models = await load(archive, self._store, parse=self.name, check=check)
         except DigestMismatch as exc:  # who sent the archive made the mistake, not we
             raise InvalidRequest(exc.message, hint=exc.hint, detail=exc.detail) from exc
-        _log.info("model loaded from archive id=%s", manifest.digest.short)
-        return manifest
+        for model in models:
+            _log.info("model loaded from archive id=%s", model.manifest.digest.short)
+        return models
 
     async def look_remotely(self, text: str) -> tuple[Manifest, ModelConfig]:
         """Read what a registry says of a model, without its layers.
@@ -136,9 +160,7 @@ class Transfers:
         Raises:
             RunnerError: it is not there, is no model, or cannot be asked.
         """
-        reference = self.name(text)
-        source = self._registry.repository(reference)
-        manifest = await source.manifest(reference)
+        source, manifest, _ = await self._find(text, self.name(text), None)
         return manifest, await _config(source, manifest)
 
     def _cached(self, model: StoredModel) -> ProgressLine:

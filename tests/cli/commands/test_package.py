@@ -59,7 +59,8 @@ def test_the_artifact_is_streamed_to_the_daemon_and_tagged(
         manifest_file = archive.extractfile("manifest.json")
         assert manifest_file is not None
         manifest = json.loads(manifest_file.read())
-        assert len([name for name in archive.getnames() if "sha256/" in name]) == 4
+        # Three layers, the configuration, and the manifest, which an image layout has as a blob as well.
+        assert len([name for name in archive.getnames() if "sha256/" in name]) == 5
     assert len(manifest["layers"]) == 3
     assert tag.query == {"repo": "docker.io/myorg/tiny", "tag": "v1"}
     assert tag.path.startswith("/models/sha256:")
@@ -103,10 +104,10 @@ def test_push_goes_straight_to_the_registry(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x"], "One of --gguf or --from is required."),
-        (["--gguf", "a", "--from", "b", "x"], "Cannot specify more than one of --gguf and --from."),
-        (["--from", "b", "x"], "--from takes --context-size, and no other change."),
-        (["--from", "b", "--context-size", "1", "-l", "f", "x"], "--from takes --context-size"),
+        (["x"], "One of --gguf, --safetensors-dir, --dduf, or --from is required."),
+        (["--gguf", "a", "--from", "b", "x"], "Cannot specify more than one of --gguf,"),
+        (["--gguf", "a", "--dduf", "b", "x"], "Cannot specify more than one of --gguf,"),
+        (["--gguf", "a", "--format", "zip", "x"], 'invalid --format value "zip": must be "docker" or "cncf"'),
         (["--gguf", "a"], "'dmr package' requires 1 argument(s)."),
     ],
 )

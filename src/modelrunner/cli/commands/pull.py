@@ -4,7 +4,7 @@ import sys
 from contextlib import closing
 from typing import TextIO
 
-from modelrunner.cli.output import say
+from modelrunner.cli.output import is_terminal, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import announce_retry, follow
 from modelrunner.cli.session import Session
@@ -24,10 +24,18 @@ def run(args: Namespace, session: Session) -> int:
 
 
 def pull(session: Session, name: str, plain: TextIO) -> str:
-    """Pull a model and show its progress; returns the sentence of its success."""
+    """Pull a model and show its progress; returns the sentence of its success.
+
+    The daemon stops when its last client leaves, and keeps what it has.
+    """
     lines = session.client().pull(name, token_for(name, session), on_retry=announce_retry("download"))
-    with closing(lines):
-        return follow(lines, "pull", plain)
+    try:
+        with closing(lines):
+            return follow(lines, "pull", plain)
+    except KeyboardInterrupt:
+        mark = "\n" if is_terminal(sys.stderr) else ""  # the terminal has written ^C
+        note(f"{mark}pull interrupted; run it again to continue where it stopped")
+        raise
 
 
 def token_for(name: str, session: Session) -> str | None:

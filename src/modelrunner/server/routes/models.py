@@ -8,11 +8,21 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from modelrunner.dialects.openai import model_list
-from modelrunner.errors import Conflict, InvalidRequest, ModelNotFound
+from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound
 from modelrunner.models.names import as_id
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.image_layout import Selection, image_layout
+from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
-from modelrunner.oci.reference import DOCKER_HUB
-from modelrunner.server.progress import Direction, encode_escaped, encode_plain, error_line, success_line
+from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.server.progress import (
+    Direction,
+    encode_escaped,
+    encode_plain,
+    error_line,
+    status_line,
+    success_line,
+)
 from modelrunner.server.repackage import store_variant, variant
 from modelrunner.server.replies import (
     JSON,
@@ -29,6 +39,7 @@ from modelrunner.server.views import model_view, openai_view
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire import (
     NDJSON,
+    ExportRequest,
     ModelView,
     OpenAIModel,
     ProgressLine,
@@ -41,6 +52,8 @@ from modelrunner.wire import (
 
 _log = logging.getLogger(__name__)
 _SMALL_BODY = 1 << 20  # bytes; requests of a few fields
+_LONG_LIST = 16 << 20  # bytes; a digest has 71, and a store may have many
+_TAR = "application/x-tar"
 
 
 async def list_models(services: Services, _request: Request) -> Response:
@@ -76,11 +89,13 @@ async def push(services: Services, request: Request) -> LinesReply:
 
 
 async def load(services: Services, request: Request) -> Response:
-    """`POST /models/load`: a tar; the model is found by its id afterwards."""
+    """`POST /models/load`: a tar; says for each model which names it has got."""
     length = request.headers.get("content-length", "")
     size = int(length) if length.isascii() and length.isdigit() else None
-    await services.transfers.load(request.stream(), size)
-    return Response(encode_plain(success_line("Model loaded successfully", "pull")), media_type=NDJSON)
+    models = await services.transfers.load(request.stream(), size)
+    lines = [status_line(_loaded(model), "pull") for model in models]
+    lines.append(success_line("Model loaded successfully", "pull"))
+    return Response(b"".join(map(encode_plain, lines)), media_type=NDJSON)
 
 
 async def tag(services: Services, request: Request) -> Response:
@@ -100,14 +115,26 @@ async def export(services: Services, request: Request) -> Response:
     name = _name(request)
     model = services.catalogue.find(name)
     file_name = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return StreamingResponse(
-        archive(services.store, model.manifest),
-        media_type="application/x-tar",
-        headers={
-            "content-length": str(archive_size(model.manifest)),
-            "content-disposition": f'attachment; filename="{file_name}.tar"',
-        },
+    return _tar(archive(services.store, model.manifest), archive_size(model.manifest), file_name)
+
+
+async def export_several(services: Services, request: Request) -> Response:
+    """`POST /models/export`: an OCI image layout as one tar, with the names that were asked for."""
+    wanted = parse(await read(request, _LONG_LIST), ExportRequest)
+    if not wanted["models"]:
+        raise InvalidRequest("no model named", hint='say which, as in `{"models": ["ai/smollm2"]}`')
+    selection = Selection(
+        _selected(services, wanted["models"]),
+        left_out=frozenset(map(Digest.parse, wanted.get("except", ()))),
+        strict=wanted.get("oci", False),
     )
+    return _tar(image_layout(services.store, selection), selection.size, "models")
+
+
+async def list_blobs(services: Services, _request: Request) -> Response:
+    """`GET /blobs`: the digests of everything that the models here are made of."""
+    digests = {str(blob.digest) for model in services.catalogue.models for blob in model.manifest.blobs}
+    return json_reply(sorted(digests))
 
 
 async def repackage(services: Services, request: Request) -> Response:
@@ -178,6 +205,42 @@ async def _unload(services: Services, model: StoredModel, *, force: bool) -> Non
         raise Conflict(
             f"model is in use: `{_called(model)}`", hint="wait for its requests to end, or use force"
         )
+
+
+def _selected(services: Services, names: list[str]) -> tuple[NamedModel, ...]:
+    """Find models, each once; one that was asked for by its id comes without a name."""
+    chosen: dict[Digest, tuple[StoredModel, dict[Reference, None]]] = {}
+    for text in names:
+        model = services.catalogue.find(text)
+        _, own = chosen.setdefault(model.id, (model, {}))
+        own |= dict.fromkeys(_names_in(services, model, text))
+    return tuple(NamedModel(model.manifest, tuple(own)) for model, own in chosen.values())
+
+
+def _names_in(services: Services, model: StoredModel, text: str) -> tuple[Reference, ...]:
+    if as_id(text) is not None:
+        return ()
+    try:
+        name = services.transfers.name(text)
+    except InvalidReference:  # a piece of the id
+        return ()
+    return (name.without_digest,) if name.without_digest in model.tags else model.tags[:1]
+
+
+def _loaded(model: NamedModel) -> str:
+    names = ", ".join(name.familiar for name in model.names)
+    return f"Loaded {model.manifest.digest} {f'as {names}' if names else 'without a name'}"
+
+
+def _tar(pieces: AsyncGenerator[bytes, None], size: int, file_name: str) -> StreamingResponse:
+    return StreamingResponse(
+        pieces,
+        media_type=_TAR,
+        headers={
+            "content-length": str(size),
+            "content-disposition": f'attachment; filename="{file_name}.tar"',
+        },
+    )
 
 
 def _called(model: StoredModel) -> str:
