@@ -33,7 +33,7 @@ from modelrunner.models.paths import inner_path
 from modelrunner.models.peek import gguf_header, safetensors_header
 from modelrunner.models.safetensors_config import context_size, describe, size_text
 from modelrunner.oci.auth import Access
-from modelrunner.oci.connections import Reply
+from modelrunner.oci.connections import Reply, Upload
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.endpoint import Endpoint, is_internal_host, same_origin
 from modelrunner.oci.manifest import UNREADABLE, Descriptor, Manifest
@@ -91,7 +91,7 @@ class Hub:
             UnsupportedModel: it has no weights that anything here could run.
             RegistryError: anything else that the hub said, or that it cannot be reached.
         """
-        repository = _Repository(self, name, token or self.token)
+        repository = HubRepository(self, name, token or self.token)
         revision = await repository.revision()
         files = await repository.files(revision.sha)
         choice = choose(files, name.selector, name.repository)
@@ -102,7 +102,7 @@ class HubModel:
     """A model of the hub; a Source of its manifest and its blobs."""
 
     def __init__(
-        self, repository: "_Repository", commit: str, choice: Choice, small: Mapping[Digest, bytes]
+        self, repository: "HubRepository", commit: str, choice: Choice, small: Mapping[Digest, bytes]
     ) -> None:
         self.choice = choice
         self._repository = repository
@@ -177,20 +177,39 @@ class HubModel:
         return begin
 
 
-class _Repository:
-    """The requests about one repository, with one token."""
+class HubRepository:
+    """The requests about one repository, with one token; also for `hub_upload.py`."""
 
     def __init__(self, hub: Hub, name: HubName, token: str | None) -> None:
         self.name = name
         self._hub = hub
         self._token = token
-        self._base = hub.address.rstrip("/")
-        host = urlsplit(self._base).hostname or ""
-        self._access = Access(Endpoint(urlsplit(self._base).netloc, self._base, is_internal_host(host)), "")
+        self.base = hub.address.rstrip("/")
+        host = urlsplit(self.base).hostname or ""
+        self._access = Access(Endpoint(urlsplit(self.base).netloc, self.base, is_internal_host(host)), "")
+
+    @property
+    def has_token(self) -> bool:
+        """Whether there is a token to show."""
+        return bool(self._token)
+
+    @property
+    def transient(self) -> frozenset[int]:
+        """The statuses after which trying again may help."""
+        return self._hub.transport.retry.transient
+
+    @property
+    def lfs_url(self) -> str:
+        """Where the large-file storage is asked."""
+        return f"{self.base}/{self._quoted}.git/info/lfs/objects/batch"
+
+    def url(self, what: str, revision: str) -> str:
+        """Something in the API about a revision."""
+        return f"{self.base}/api/models/{self._quoted}/{what}/{quote(revision, safe='')}"
 
     async def revision(self) -> _Revision:
-        url = f"{self._base}/api/models/{self._quoted}/revision/{quote(self.name.revision, safe='')}"
-        body, _ = await self._document(url)
+        """Ask which commit the revision is now, and when it was made."""
+        body, _ = await self._document(self.url("revision", self.name.revision))
         try:
             return msgspec.json.decode(body, type=_Revision)
         except UNREADABLE as exc:
@@ -198,7 +217,7 @@ class _Repository:
 
     async def files(self, commit: str) -> list[HubFile]:
         """List the files of a commit, over as many pages as there are."""
-        url = f"{self._base}/api/models/{self._quoted}/tree/{quote(commit, safe='')}?recursive=true"
+        url = f"{self.url('tree', commit)}?recursive=true"
         files: list[HubFile] = []
         for _ in range(MAX_PAGES):
             body, link = await self._document(url)
@@ -211,7 +230,7 @@ class _Repository:
             if following is None:
                 return files
             url = urljoin(url, following)
-            if not same_origin(url, self._base):
+            if not same_origin(url, self.base):
                 raise RegistryError("the hub's list goes on at another host")
         raise RegistryError(f"the list of `{self.name.repository}` is too long")
 
@@ -223,18 +242,47 @@ class _Repository:
         return body
 
     def file_url(self, commit: str, path: str) -> str:
-        return f"{self._base}/{self._quoted}/resolve/{quote(commit, safe='')}/{quote(path)}"
+        """Where a file is had."""
+        return f"{self.base}/{self._quoted}/resolve/{quote(commit, safe='')}/{quote(path)}"
 
     def is_elsewhere(self, url: str) -> bool:
-        return not same_origin(url, self._base)
+        """Whether an address is not of the hub itself."""
+        return not same_origin(url, self.base)
 
     def get(self, url: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[Reply]:
-        authorization = f"Bearer {self._token}" if self._token else ""
+        """Fetch something; the token goes along to the hub, and to nobody else."""
+        return self.send("GET", url, headers)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Upload | None = None,
+        *,
+        to_storage: bool = False,
+    ) -> AbstractAsyncContextManager[Reply]:
+        """Send a request; addresses of the storage have what they need in them."""
+        token = "" if to_storage or not self._token else f"Bearer {self._token}"
         return self._hub.transport.send(
-            Request("GET", url, self._access, dict(headers), authorization=authorization)
+            Request(method, url, self._access, dict(headers), body, authorization=token)
         )
 
+    async def post(
+        self, url: str, headers: Mapping[str, str], body: bytes, good: frozenset[int]
+    ) -> tuple[int, bytes]:
+        """Post something to the hub: status and answer.
+
+        Raises:
+            RunnerError: the status is none of `good`.
+        """
+        async with self.send("POST", url, headers, body) as reply:
+            if reply.status not in good:
+                raise await self.refusal(reply)
+            return reply.status, await reply.read(MAX_LISTING_BYTES)
+
     async def refusal(self, reply: Reply, what: str = "") -> RunnerError:
+        """The error for an answer that is not a success."""
         await reply.read(MAX_ERROR_BYTES)
         return _refusal(
             reply.status, reply.headers.get("X-Error-Code", ""), self.name, what, bool(self._token)
@@ -263,7 +311,7 @@ class _Repository:
             return body, link
 
 
-async def _described(repository: _Repository, revision: _Revision, choice: Choice) -> HubModel:
+async def _described(repository: HubRepository, revision: _Revision, choice: Choice) -> HubModel:
     """Make a model of the files that were chosen: their digests, their headers, then the documents."""
     files = _layered(choice)
     small: dict[str, bytes] = {}

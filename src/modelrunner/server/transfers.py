@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
+from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
 from modelrunner.models.hub import Hub
+from modelrunner.models.hub_upload import HubUpload
 from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.index import NamedModel
@@ -15,7 +16,7 @@ from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
 from modelrunner.oci.pace import Pace
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.registry import Registry
-from modelrunner.oci.transfer import Source, Tell, copy, read_blob
+from modelrunner.oci.transfer import Sink, Source, Tell, copy, read_blob
 from modelrunner.server.catalogue import Catalogue, not_found
 from modelrunner.server.progress import reported, status_line, success_line, warning_line
 from modelrunner.store.snapshot import StoredModel
@@ -108,11 +109,9 @@ class Transfers:
         if model is None:
             raise not_found(text)
         reference = self._target(text, model)
-        if is_hugging_face(text):
-            raise UnsupportedModel(
-                f"cannot push to Hugging Face: `{text}`", hint="tag the model for a registry and push that"
-            )
-        sink = self._registry.repository(reference, credential=_bearer(token))
+        sink, remark = await self._target_sink(text, reference, model, token)
+        if remark:
+            yield status_line(remark, "push")
         async for line in reported(
             lambda tell: copy(self._store, sink, model.manifest, [reference], tell=tell),
             model.manifest,
@@ -121,6 +120,15 @@ class Transfers:
             yield line
         _log.info("model pushed model=%s id=%s", reference.familiar, model.id.short)
         yield success_line("Model pushed successfully", "push")
+
+    async def _target_sink(
+        self, text: str, reference: Reference, model: StoredModel, token: str | None
+    ) -> tuple[Sink, str | None]:
+        if not is_hugging_face(text):
+            return self._registry.repository(reference, credential=_bearer(token)), None
+        upload = HubUpload(self._hub, parse_hub_name(text), model.manifest, token)
+        await upload.ensure()
+        return upload, "Created a private repository on Hugging Face" if upload.created else None
 
     async def _find(
         self, text: str, reference: Reference, token: str | None
