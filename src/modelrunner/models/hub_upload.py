@@ -1,4 +1,4 @@
-"""A repository of Hugging Face's hub as a sink: weights into its large-file storage, then one commit with all.
+"""A repository of Hugging Face's hub as a sink: weights into its storage, then one commit with all.
 
 Nothing is visible before the commit. What the storage has already is not sent again.
 Source: the hub's API as huggingface_hub v0.27 speaks it (`_commit_api.py`, `lfs.py`); git-lfs, "Batch API".

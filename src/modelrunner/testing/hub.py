@@ -86,6 +86,7 @@ class FakeHub:
         self.cut: dict[str, int] = {}  # path of a file -> bytes after which it breaks off, once
         self.limit = 0  # so many requests are answered with 429 from now on
         self.objects: dict[str, bytes] = {}  # uploaded to LFS
+        self.parts: dict[tuple[str, int], bytes] = {}
         self.ranges = True
 
     def add(self, name: str, files: dict[str, bytes], **options: object) -> HubRepository:
@@ -171,8 +172,8 @@ class FakeHub:
 
     def _stored(self, request: HubRequest) -> _Answer:
         _, _, digest, name = request.path.split("/", 3)
-        if request.method == "PUT":
-            return self._put(request, digest, name)
+        if request.method in {"PUT", "POST"}:
+            return self._keep(request, digest, name)
         if self.expire:
             self.expire -= 1
             return _Answer(403)
@@ -219,12 +220,19 @@ class FakeHub:
             href = f"{self.address}/storage/{oid}/complete"
         return {"oid": oid, "size": size, "actions": {"upload": {"href": href, "header": headers}}}
 
-    def _put(self, request: HubRequest, digest: str, name: str) -> _Answer:
-        if name == "whole":
-            if hashlib.sha256(request.body).hexdigest() != digest:
-                return _Answer(400)
-            self.objects[digest] = request.body
-        return _Answer(200, headers={"ETag": f'"{name}"'})
+    def _keep(self, request: HubRequest, digest: str, name: str) -> _Answer:
+        """Take a whole object, one part, or the list of all parts, which makes them an object."""
+        if name not in {"whole", "complete"}:
+            self.parts[digest, int(name)] = request.body
+            return _Answer(200, headers={"ETag": f'"{name}"'})
+        content = request.body
+        if name == "complete":
+            listed = json.loads(request.body)["parts"]
+            content = b"".join(self.parts[digest, part["partNumber"]] for part in listed)
+        if hashlib.sha256(content).hexdigest() != digest:
+            return _Answer(400)
+        self.objects[digest] = content
+        return _Answer(200)
 
     def _commit(self, repository: HubRepository, _: list[str], request: HubRequest, __: str) -> _Answer:
         for line in request.body.splitlines():
