@@ -80,6 +80,48 @@ class ProgressLine(TypedDict):
     hint: NotRequired[str]
 
 
+# Models of other programs; `from` is a program's name or a path, and all programs without it.
+ImportRequest = TypedDict(
+    "ImportRequest",
+    {
+        "from": NotRequired[str],
+        "names": NotRequired[list[str]],
+        "link": NotRequired[bool],
+        "dry_run": NotRequired[bool],
+    },
+)
+
+
+class VerifyRequest(TypedDict):
+    """Which models to check; all without `models`. `repair` pulls again what is damaged."""
+
+    models: NotRequired[list[str]]
+    repair: NotRequired[bool]
+
+
+class PruneRequest(TypedDict):
+    """What to delete: `all` that nothing names, however new; `damaged` files too; nothing with `dry_run`."""
+
+    all: NotRequired[bool]
+    damaged: NotRequired[bool]
+    dry_run: NotRequired[bool]
+
+
+class PrunedFile(TypedDict):
+    """A file that belonged to no model; `size` is in bytes."""
+
+    path: str
+    kind: str
+    size: int
+
+
+class PruneReply(TypedDict):
+    """What was deleted, or would be; `freed` is in bytes."""
+
+    files: list[PrunedFile]
+    freed: int
+
+
 class RepackageRequest(TypedDict):
     """A variant of a stored model; `context_size` is in tokens."""
 

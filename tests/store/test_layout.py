@@ -8,7 +8,6 @@ import pytest
 
 from modelrunner.errors import StoreError
 from modelrunner.oci.digest import Digest
-from modelrunner.store.index import Index
 from modelrunner.store.layout import (
     Layout,
     check_is_store,
@@ -16,7 +15,6 @@ from modelrunner.store.layout import (
     disk_usage,
     empty,
     initialise,
-    remove_unnamed,
     sweep_out,
 )
 from modelrunner.store.locks import FileLock, Turns
@@ -170,36 +168,3 @@ def test_emptying_keeps_what_makes_it_a_store(layout: Layout) -> None:
 
     left = {path.name for path in layout.root.iterdir()} - {".locks"}
     assert (left, foreign.exists()) == ({"layout.json", "models.json"}, True)
-
-
-def test_garbage_is_what_nothing_names(layout: Layout, turns: Turns) -> None:
-    """Old blobs, manifests, partial files and bundles without a name go; what is young or wanted stays."""
-    named, wanted, young = (Digest.of(text) for text in (b"named", b"wanted", b"young"))
-    old = DAY
-    garbage = [
-        _file(layout.blobs / DIGEST.path, age=old),
-        _file(layout.manifest(DIGEST), age=old),
-        _file(layout.blobs / f"{DIGEST.path}.incomplete", age=old),
-    ]
-    kept = [
-        _file(layout.manifest(named), age=old),
-        _file(layout.blobs / named.path, age=old),
-        _file(layout.blobs / wanted.path, age=old),
-        _file(layout.blobs / young.path),
-        _file(layout.root / "notes.txt", age=old),
-    ]
-    for model in (named, DIGEST):
-        _file(layout.bundle(model) / "config.json")
-        os.utime(layout.bundle(model), (time.time() - old,) * 2)
-
-    freed = remove_unnamed(
-        layout,
-        turns,
-        Index().add(named, [named]),
-        oldest=time.time() - old / 2,
-        is_wanted=lambda digest: digest == wanted,
-    )
-
-    assert freed == 15
-    assert [path.exists() for path in (*garbage, *kept)] == [False] * 3 + [True] * 5
-    assert [layout.bundle(model).exists() for model in (named, DIGEST)] == [True, False]

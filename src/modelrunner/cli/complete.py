@@ -9,8 +9,10 @@ from modelrunner.cli.session import Session
 from modelrunner.errors import RunnerError
 
 _NO_FILES = ":4"
-_TAKE_MODELS = frozenset({"configure", "export", "inspect", "list", "push", "rm", "run", "tag", "unload"})
-_TAKE_FILES = frozenset({"load", "package"})
+_TAKE_MODELS = frozenset(
+    {"configure", "export", "inspect", "list", "push", "rm", "run", "tag", "unload", "verify"}
+)
+_TAKE_FILES = frozenset({"import", "load", "package"})
 _PATIENCE = 2.0  # seconds; a shell that waits for a hung daemon is worse than no suggestion
 
 

@@ -21,6 +21,7 @@ _WORDS = {
     "hash": ("Hashing", "Hashed"),
     "export": ("Exporting", "Exported"),
     "load": ("Loading", "Loaded"),
+    "verify": ("Checking", "Checked"),
 }
 _DONE = {mode: complete for mode, (_, complete) in _WORDS.items()} | {
     "pull": "Downloaded",

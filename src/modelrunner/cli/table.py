@@ -16,11 +16,13 @@ COMMANDS: dict[str, Entry] = {
     "configure": Entry("configure", "Configure how a model is run"),
     "df": Entry("df", "Show disk usage"),
     "export": Entry("export", "Write models to an archive"),
+    "import": Entry("import_", "Take over models that other programs keep on this machine"),
     "inspect": Entry("inspect", "Display detailed information on one model"),
     "list": Entry("list_", "List the models pulled to your local environment"),
     "load": Entry("load", "Load models from an archive or an OCI image layout"),
     "logs": Entry("logs", "Fetch the daemon's and the engines' logs"),
-    "package": Entry("package", "Package a GGUF file as an OCI artifact"),
+    "package": Entry("package", "Package files, or a variant of a model, as an OCI artifact"),
+    "prune": Entry("prune", "Delete files that belong to no model"),
     "ps": Entry("ps", "List running models"),
     "pull": Entry("pull", "Pull a model from a registry"),
     "purge": Entry("purge", "Remove all models"),
@@ -31,6 +33,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("status", "Check whether the daemon is running"),
     "tag": Entry("tag", "Tag a model"),
     "unload": Entry("unload", "Unload running models"),
+    "verify": Entry("verify", "Check that the files of models are what they were"),
     "version": Entry("version", "Show the versions of client and daemon"),
 }
 ALIASES = {"config": "configure", "ls": "list", "stop": "unload"}

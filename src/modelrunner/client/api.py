@@ -124,6 +124,24 @@ class Client:
         reply = self._transport.call(list[object], "GET", "/blobs")
         return cast("list[str]", self._checked(reply, [TEXT]))
 
+    def import_models(self, request: wire.ImportRequest) -> Transfer:
+        """Take over models that other programs keep on the daemon's machine; yields what has come."""
+        return self._progress("/models/import", request)
+
+    def verify(self, request: wire.VerifyRequest) -> Transfer:
+        """Check the files of models; yields what is found.
+
+        Raises:
+            RunnerError: something is damaged, and was not repaired.
+        """
+        return self._progress("/models/verify", request)
+
+    def prune(self, request: wire.PruneRequest) -> wire.PruneReply:
+        """Delete files that belong to no model; says which."""
+        reply = self._transport.call(dict[str, object], "POST", "/models/prune", body=request)
+        shape = {"files": [{"path": TEXT, "kind": TEXT, "size": INTEGER}], "freed": INTEGER}
+        return cast("wire.PruneReply", self._checked(reply, shape))
+
     def repackage(self, name: str, request: wire.RepackageRequest) -> None:
         """Make a variant that shares the layers of `name`."""
         self._transport.do("POST", _path(name, "repackage"), request)

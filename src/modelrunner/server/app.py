@@ -17,7 +17,7 @@ from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, error_reply, not_found
-from modelrunner.server.routes import engines, inference, models, system
+from modelrunner.server.routes import engines, inference, models, system, upkeep
 from modelrunner.server.services import Services
 
 _log = logging.getLogger(__name__)
@@ -49,6 +49,9 @@ ROUTES = (
     _route("POST", "/models/create", models.pull),
     _route("POST", "/models/load", models.load),
     _route("POST", "/models/export", models.export_several),
+    _route("POST", "/models/import", upkeep.import_models),
+    _route("POST", "/models/verify", upkeep.verify),
+    _route("POST", "/models/prune", upkeep.prune),
     _route("GET", "/blobs", models.list_blobs),
     _route("DELETE", "/models/purge", models.purge),
     _route("GET", "/models/{name}/export", models.export),

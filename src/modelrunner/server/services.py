@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from modelrunner import __version__
 from modelrunner.engines.base import EngineSettings
@@ -24,12 +25,14 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.policy import Key
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
+from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.transfers import Transfers
-from modelrunner.settings import Settings
+from modelrunner.server.verifying import Verifying
+from modelrunner.settings import Settings, home
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs
 from modelrunner.units import format_bytes
@@ -49,6 +52,8 @@ class Services:
     pool: Pool[Instance]
     configurations: Configurations
     transfers: Transfers
+    adopting: Adopting
+    verifying: Verifying
     logs: Logs
     requests: Group = field(default_factory=Group)
     streams: Group = field(default_factory=Group)
@@ -147,6 +152,15 @@ async def open_services(
             environ=environ,
             log=logs.engine_line,
         )
+        transfers = Transfers(
+            store,
+            catalogue,
+            registry,
+            hub,
+            pulls=settings.pulls,
+            pull_limit=settings.pull_limit,
+            default_registry=settings.default_registry,
+        )
         services = Services(
             store=store,
             catalogue=catalogue,
@@ -158,15 +172,9 @@ async def open_services(
                 queue=settings.queue,
             ),
             configurations=configurations,
-            transfers=Transfers(
-                store,
-                catalogue,
-                registry,
-                hub,
-                pulls=settings.pulls,
-                pull_limit=settings.pull_limit,
-                default_registry=settings.default_registry,
-            ),
+            transfers=transfers,
+            adopting=Adopting(store, environ, Path(home(sys.platform, environ))),
+            verifying=Verifying(store, catalogue, transfers),
             logs=logs,
         )
         stack.push_async_callback(services.close)

@@ -18,6 +18,7 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,7 @@ if sys.platform == "linux":
     import fcntl
 
 _PIECE = 1024 * 1024  # bytes read at once; large enough that switching threads costs nothing
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _FICLONE = 0x40049409  # Source: linux/fs.h, FICLONE is _IOW(0x94, 9, int)
 # What a system says that cannot share these two files: no such call, another disk, no more links, not ours.
 _CANNOT_SHARE = frozenset(
@@ -123,7 +125,7 @@ def take(
                 hint="let the program that it belongs to download it again",
             )
         target = directory / digest.path
-        if target.exists():
+        if _has(target, reading.size):
             return Adopted(digest, reading.size, None)
         _publish(temporary, target, taken or Way.COPY)
     return Adopted(digest, reading.size, taken or Way.COPY)
@@ -144,17 +146,17 @@ def hash_file(
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[FileIO]:
     """Open a regular file to be read; never waits for a pipe, never reads a device.
 
     Raises:
         InvalidRequest: it is anything else, or cannot be opened.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        handle = os.open(path, _FLAGS)
     except OSError as exc:
         raise _unreadable(path, exc) from exc
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    with FileIO(handle) as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise InvalidRequest(f"not a regular file: `{path}`")
         yield file
@@ -174,7 +176,7 @@ class _Reading:
     def digest(self) -> Digest:
         return Digest(self._algorithm, self._hash.hexdigest())
 
-    def hash(self, file: BinaryIO, path: Path, copy: BinaryIO | None = None) -> None:
+    def hash(self, file: FileIO, path: Path, copy: BinaryIO | None = None) -> None:
         buffer = memoryview(bytearray(_PIECE))
         while length := _fill(file, path, buffer):
             if self._stop is not None and self._stop.is_set():
@@ -186,9 +188,9 @@ class _Reading:
             self._count(length)
 
 
-def _fill(file: BinaryIO, path: Path, buffer: memoryview) -> int:
+def _fill(file: FileIO, path: Path, buffer: memoryview) -> int:
     try:
-        return os.readv(file.fileno(), [buffer]) if hasattr(os, "readv") else file.readinto(buffer)  # type: ignore[attr-defined]  # a raw file has it
+        return file.readinto(buffer) or 0
     except OSError as exc:
         raise _unreadable(path, exc) from exc
 
@@ -205,7 +207,7 @@ def _beside(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)  # also after a rename between two names of one file
 
 
-def _share(file: BinaryIO, source: Path, temporary: Path, way: Way) -> Way | None:
+def _share(file: FileIO, source: Path, temporary: Path, way: Way) -> Way | None:
     """Make `temporary` share the file's bytes, as far as is allowed and possible; None when it is not."""
     if way is Way.COPY:
         return None
@@ -216,7 +218,7 @@ def _share(file: BinaryIO, source: Path, temporary: Path, way: Way) -> Way | Non
     return None
 
 
-def _clone(file: BinaryIO, temporary: Path) -> bool:
+def _clone(file: FileIO, temporary: Path) -> bool:
     if sys.platform != "linux":
         return False
     with explaining("write", temporary):
@@ -233,7 +235,7 @@ def _clone(file: BinaryIO, temporary: Path) -> bool:
     return True
 
 
-def _link(file: BinaryIO, source: Path, temporary: Path) -> bool:
+def _link(file: FileIO, source: Path, temporary: Path) -> bool:
     """Link the very file that is open; a link of its own in the path is followed first, as open did."""
     with explaining("write", temporary):
         try:
@@ -253,6 +255,13 @@ def _check_unchanged(source: Path, before: os.stat_result, after: os.stat_result
         raise InvalidRequest(
             f"file changed while it was read: `{source}`", hint="wait until it is complete, and try again"
         )
+
+
+def _has(target: Path, size: int) -> bool:
+    try:
+        return target.stat().st_size == size
+    except OSError:
+        return False
 
 
 def _check_room(target: Path, needed: int) -> None:

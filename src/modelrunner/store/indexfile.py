@@ -3,10 +3,11 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from modelrunner.errors import RunnerError
+from modelrunner.oci.digest import Digest
 from modelrunner.store.blobs import Blobs
 from modelrunner.store.disk import explaining, write_atomically
 from modelrunner.store.index import Index, dumps, loads
@@ -77,6 +78,22 @@ class IndexFile:
             return False
         return True
 
+    def read(self) -> Index:
+        """The index as it is on the disk now.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        return self._read()[0]
+
+    def doubt(self, models: Collection[Digest]) -> None:
+        """Look again whether all files of some models are here, although the index has not changed.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        self._reload(models)
+
     def _migrate(self) -> None:
         index, _ = self._read()
         if index.migrated() == index:
@@ -108,11 +125,12 @@ class IndexFile:
         with explaining("write", self._layout.index, needed=len(data)):
             write_atomically(self._layout.index, data)
 
-    def _reload(self) -> None:
+    def _reload(self, doubted: Collection[Digest] = ()) -> None:
         with self._reading:
+            trusted = self.snapshot.without(doubted)
             for attempt in range(1, _READS + 1):
                 index, stamp = self._read()
-                snapshot = read_snapshot(index, self._layout, self._blobs, self._grammar, self.snapshot)
+                snapshot = read_snapshot(index, self._layout, self._blobs, self._grammar, trusted)
                 # A model that another process removes while we read looks damaged: read again.
                 if not snapshot.problems or stamp == self._look() or attempt == _READS:
                     break

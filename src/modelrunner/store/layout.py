@@ -6,15 +6,14 @@
     blobs/<alg>/<hex>      layers and configurations; `.incomplete` behind the name while they arrive,
                            with a `.incomplete.journal` beside it
     bundles/sha256/<hex>/  models laid out for engines
+    quarantine/<alg>/<hex> ours alone: files that were not what their names say, until somebody prunes them
     .locks/                ours alone; empty while nobody writes
 
-All but the last is the reference's, which reads and writes the same tree.
+All but the last two is the reference's, which reads and writes the same tree.
 """
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +67,11 @@ class Layout:
     def bundles(self) -> Path:
         """Models laid out for engines."""
         return self.root / "bundles"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged files, which the reference does not know."""
+        return self.root / "quarantine"
 
     @property
     def locks(self) -> Path:
@@ -175,33 +179,6 @@ def empty(layout: Layout) -> None:
         left = [child.name for child in layout.root.iterdir()]
     if len(left) > len(kept):
         raise StoreError(f"not everything in `{layout.root}` could be deleted", detail={"left": left})
-
-
-def remove_unnamed(
-    layout: Layout, turns: Turns, index: Index, *, oldest: float, is_wanted: Callable[[Digest], bool]
-) -> int:
-    """Delete blobs, manifests and bundles that an index does not name and that are older than `oldest`.
-
-    `oldest` is in Unix seconds; blobs for which `is_wanted` says yes stay. Returns the bytes that were freed.
-    """
-    freed = 0
-    named = index.files() | {entry.id for entry in index.entries}
-    for path, status in files_below(layout.root):
-        if status.st_mtime > oldest:
-            continue
-        blob, manifest = digest_at(layout.blobs, path), digest_at(layout.manifests, path)
-        if path.name.endswith(SUFFIX):
-            freed += remove_partial(layout, turns, path)
-        elif (blob and str(blob) not in named and not is_wanted(blob)) or (
-            manifest and str(manifest) not in named
-        ):
-            freed += remove_quietly(path)
-    for path in layout.bundles.glob("*/*"):
-        bundle = digest_at(layout.bundles, path)
-        with suppress(OSError):  # a bundle that gets its name this moment
-            if (bundle is None or str(bundle) not in named) and path.lstat().st_mtime <= oldest:
-                remove_quietly(path)
-    return freed
 
 
 def disk_usage(layout: Layout) -> int:

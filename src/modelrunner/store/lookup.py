@@ -35,7 +35,7 @@ class Names:
     """Models by id, short id and name. Where two claim the same, the earlier one has it."""
 
     def __init__(self, named: Iterable[tuple[Digest, Iterable[Reference]]], grammar: Grammar) -> None:
-        self._grammar = grammar
+        self.grammar = grammar
         self._ids: dict[str, Digest] = {}
         self._shorts: dict[str, Digest] = {}
         self._tags: dict[Reference, Digest] = {}
@@ -54,14 +54,14 @@ class Names:
             InvalidReference: neither an id nor a name.
         """
         text = text.strip()
-        digits = self._grammar.as_id(text)
+        digits = self.grammar.as_id(text)
         if digits is not None:
             model = (self._shorts if len(digits) == _SHORT else self._ids).get(digits)
             if model is not None:
                 return Match(model, None)
             if len(digits) != _SHORT:
                 return None
-        return self.match_reference(self._grammar.parse(text))
+        return self.match_reference(self.grammar.parse(text))
 
     def match_reference(self, reference: Reference) -> Match | None:
         """Find a model by reference."""

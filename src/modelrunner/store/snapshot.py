@@ -1,5 +1,6 @@
 """What is in the store, in memory: read once, replaced when the index changes, asked without a disk."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +53,13 @@ class Snapshot:
     def get(self, model: Digest) -> StoredModel | None:
         """The model with an id."""
         return self._by_id.get(model)
+
+    def without(self, models: Collection[Digest]) -> "Snapshot":
+        """The same without some models."""
+        if not models:
+            return self
+        kept = tuple(model for model in self.models if model.id not in models)
+        return Snapshot(kept, self._names.grammar, problems=self.problems)
 
     def find(self, text: str) -> StoredModel | None:
         """The model that a text means: id, short id, name, or name with digest. None for anything else."""

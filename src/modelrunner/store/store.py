@@ -9,6 +9,7 @@ then may leave a damaged entry. What others ask between edits is answered from a
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -27,6 +28,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import DOCKER_HUB, Reference, parse_reference
 from modelrunner.store import layout as places
+from modelrunner.store.adopt import Adopted, Count, Way, hash_file, ignore, take
 from modelrunner.store.blobs import PULL_AGAIN, Blobs
 from modelrunner.store.disk import (
     explaining,
@@ -46,6 +48,7 @@ from modelrunner.store.offload import in_thread
 from modelrunner.store.partial import SUFFIX
 from modelrunner.store.removal import Removal, Step, plan_removal
 from modelrunner.store.snapshot import Snapshot, read_model
+from modelrunner.store.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 GRACE = 24 * 3600.0  # seconds for which files that nothing names may belong to a pull that is not finished
@@ -88,6 +91,7 @@ class Store:
         places.initialise(self._layout)
         places.sweep_out(self._layout, self._turns)
         self._index_file = IndexFile(self._layout, self._blobs, self._grammar, default_registry)
+        self.upkeep = Upkeep(self._layout, self._turns, self._index_file, self._editing, self._is_wanted)
 
     @property
     def root(self) -> Path:
@@ -171,6 +175,35 @@ class Store:
             StoreError: no claim is held, bytes are missing, or the disk refuses.
         """
         await self._blobs.write(blob, offset, chunks)
+
+    async def adopt(
+        self, source: Path, *, way: Way, expected: Digest | None = None, count: Count = ignore
+    ) -> Adopted:
+        """Bring a file that another program has here in as a blob, sharing as much as `way` allows.
+
+        It is read once, and not at all when `expected` is here. `count` is told of bytes, from a thread.
+
+        Raises:
+            DigestMismatch: the file is not what `expected` says.
+            InsufficientStorage: a copy does not fit.
+            InvalidRequest: it is no regular file, cannot be read, or was written to meanwhile.
+            StoreError: the disk refuses.
+        """
+        stop = threading.Event()
+        if expected is None and await in_thread(self._may_be_here, source):
+            expected, _ = await in_thread(partial(hash_file, source, count=count, stop=stop), stop=stop)
+        bring = partial(take, source, self._layout.blobs, way=way, expected=expected, count=count, stop=stop)
+        if expected is None:
+            adopted = await in_thread(bring, stop=stop)
+        else:
+            self._wanted[expected] = time.monotonic()
+            async with self._turns.turn(expected):
+                size = self._blobs.size(expected)
+                if size is not None and size == await in_thread(_size, source):
+                    return Adopted(expected, size, None)
+                adopted = await in_thread(bring, stop=stop)
+        self._wanted[adopted.digest] = time.monotonic()
+        return adopted
 
     async def commit(self, manifest: Manifest, tags: Sequence[Reference]) -> None:
         """Make a model visible: its manifest first, then its entry with the names.
@@ -265,8 +298,7 @@ class Store:
 
         They come from pulls that failed or were broken off, and from crashes.
         """
-        async with self._editing:
-            return await in_thread(self._collect, older_than)
+        return (await self.upkeep.prune(older_than))[1]
 
     async def disk_usage(self) -> int:
         """The bytes of all files of the store; a file with several names counts once."""
@@ -358,16 +390,21 @@ class Store:
             )
             places.empty(self._layout)
 
-    def _collect(self, older_than: float) -> int:
-        oldest = time.time() - older_than
-        with self._index_file.edit() as index:
-            return places.remove_unnamed(
-                self._layout, self._turns, index, oldest=oldest, is_wanted=self._is_wanted
-            )
+    def _may_be_here(self, source: Path) -> bool:
+        """Whether some blob has as many bytes: then it pays to hash a file before it is copied."""
+        size = _size(source)
+        return any(blob.size == size for model in self.snapshot.models for blob in model.manifest.layers)
 
     def _is_wanted(self, digest: Digest) -> bool:
         claimed = self._wanted.get(digest)
         return claimed is not None and time.monotonic() - claimed < _WANTED_FOR
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def _names(index: Index, grammar: Grammar) -> Names:

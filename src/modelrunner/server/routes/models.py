@@ -77,7 +77,7 @@ async def pull(services: Services, request: Request) -> LinesReply:
     """`POST /models/create`."""
     wanted = parse(await read(request, _SMALL_BODY), PullRequest)
     lines = services.transfers.pull(wanted["from"], wanted.get("bearer-token"))
-    return _progress(services, request, lines, "pull")
+    return progress(services, request, lines, "pull")
 
 
 async def push(services: Services, request: Request) -> LinesReply:
@@ -85,7 +85,7 @@ async def push(services: Services, request: Request) -> LinesReply:
     body = (await read(request, _SMALL_BODY)).strip()
     wanted = parse(body, PushRequest) if body else PushRequest()
     lines = services.transfers.push(_name(request), wanted.get("bearer-token"))
-    return _progress(services, request, lines, "push")
+    return progress(services, request, lines, "push")
 
 
 async def load(services: Services, request: Request) -> Response:
@@ -266,9 +266,10 @@ def _removal(step: str, subject: str) -> Removal:
     return {"Deleted": subject}
 
 
-def _progress(
+def progress(
     services: Services, request: Request, lines: AsyncGenerator[ProgressLine, None], direction: Direction
 ) -> LinesReply:
+    """Answer with lines of progress as they come, in the form that the client reads."""
     as_json = accepts(request.headers, JSON, NDJSON)
     encode = encode_plain if as_json else encode_escaped
     return LinesReply(
