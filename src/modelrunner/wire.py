@@ -49,6 +49,23 @@ class ModelView(TypedDict):
     tags: NotRequired[list[str]]
     created: int
     config: ConfigView | None
+    details: NotRequired["Details"]
+
+
+class Details(TypedDict):
+    """What the headers of a model that is elsewhere say. Sizes are in bytes, contexts in tokens.
+
+    `fits_context` is the largest usual context that this machine has memory for; absent when there is none.
+    """
+
+    size: int
+    layers: int
+    tensors: int
+    chat_template: NotRequired[str]
+    fits: bool
+    fits_context: NotRequired[int]
+    memory_needed: int
+    memory_available: int
 
 
 PullRequest = TypedDict("PullRequest", {"from": str, "bearer-token": NotRequired[str]})

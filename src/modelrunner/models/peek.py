@@ -32,7 +32,7 @@ _Header = TypeVar("_Header")
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """What the headers say. `size` is that of all layers, `read` what was fetched for it, both in bytes.
+    """What the headers say. `size` is that of all layers, `weights` that of the weights, both in bytes.
 
     `config` is the artifact's own description where it has one, filled up from the headers.
     """
@@ -40,6 +40,7 @@ class Peek:
     config: ModelConfig
     template: str | None
     size: int
+    weights: int
     headers: tuple[GGUFHeader, ...]
     tensors: int
 
@@ -80,6 +81,7 @@ async def peek(source: Source, manifest: Manifest, config: ModelConfig) -> Peek:
         config=_filled(config, found),
         template=await _template(source, manifest, packed),
         size=sum(layer.size for layer in manifest.layers),
+        weights=sum(layer.size for layer, _ in weights),
         headers=tuple(packed),
         tensors=sum(len(each.tensors) for each in packed) + sum(len(each.tensors) for each in loose),
     )

@@ -9,6 +9,7 @@ from modelrunner.models.config import ModelConfig, check_config_type, parse_conf
 from modelrunner.models.hub import Hub
 from modelrunner.models.hub_upload import HubUpload
 from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
+from modelrunner.models.peek import Peek, peek
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.load import load
@@ -162,14 +163,14 @@ class Transfers:
             _log.info("model loaded from archive id=%s", model.manifest.digest.short)
         return models
 
-    async def look_remotely(self, text: str) -> tuple[Manifest, ModelConfig]:
-        """Read what a registry says of a model, without its layers.
+    async def look_remotely(self, text: str) -> tuple[Manifest, Peek]:
+        """Read what a registry says of a model, and the headers of its weights, but not the weights.
 
         Raises:
             RunnerError: it is not there, is no model, or cannot be asked.
         """
         source, manifest, _ = await self._find(text, self.name(text), None)
-        return manifest, await _config(source, manifest)
+        return manifest, await peek(source, manifest, await _config(source, manifest))
 
     def _cached(self, model: StoredModel) -> ProgressLine:
         return success_line(f"Using cached model: {self._catalogue.config(model).size}".rstrip(": "), "pull")

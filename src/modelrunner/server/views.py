@@ -5,13 +5,16 @@ from datetime import UTC, datetime
 
 from modelrunner.dialects.openai import model_item
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.fit import cache_per_token, estimate
 from modelrunner.models.kinds import Format
+from modelrunner.models.peek import Peek
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.pool import ResidentView
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.units import format_keep_alive
-from modelrunner.wire import ConfigView, ModelFacts, ModelView, OpenAIModel, RunningModel
+from modelrunner.wire import ConfigView, Details, ModelFacts, ModelView, OpenAIModel, RunningModel
 
 _NEVER = "0001-01-01T00:00:00Z"  # how Go prints no time, which clients compare with
 
@@ -23,6 +26,29 @@ def model_view(model_id: Digest, tags: Iterable[Reference] | None, config: Model
     if names:
         view["tags"] = names
     return view
+
+
+def remote_view(manifest: Manifest, found: Peek, memory: int) -> ModelView:
+    """Describe a model that is elsewhere, and whether it fits into `memory`, in bytes."""
+    fit = estimate(
+        weights=found.weights,
+        per_token=cache_per_token(found.headers),
+        trained=found.config.context_size,
+        available=memory,
+    )
+    details: Details = {
+        "size": found.size,
+        "layers": len(manifest.layers),
+        "tensors": found.tensors,
+        "fits": fit.fits,
+        "memory_needed": fit.needed,
+        "memory_available": fit.available,
+    }
+    if found.template is not None:
+        details["chat_template"] = found.template
+    if fit.context is not None:
+        details["fits_context"] = fit.context
+    return {**model_view(manifest.digest, None, found.config), "details": details}
 
 
 def config_view(config: ModelConfig) -> ConfigView:

@@ -15,6 +15,7 @@ from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB, Reference
+from modelrunner.runtime.memory import total_memory
 from modelrunner.server.progress import (
     Direction,
     encode_escaped,
@@ -35,7 +36,7 @@ from modelrunner.server.replies import (
     text_reply,
 )
 from modelrunner.server.services import Services
-from modelrunner.server.views import model_view, openai_view
+from modelrunner.server.views import model_view, openai_view, remote_view
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire import (
     NDJSON,
@@ -67,10 +68,10 @@ async def look(services: Services, request: Request) -> Response:
     if not query_flag(request, "remote"):
         return json_reply(_view(services, services.catalogue.find(name)))
     try:
-        manifest, config = await services.transfers.look_remotely(name)
+        manifest, found = await services.transfers.look_remotely(name)
     except ModelNotFound as exc:
         raise ModelNotFound(f"failed to pull model `{name}`: {exc.message}", hint=exc.hint) from exc
-    return json_reply(model_view(manifest.digest, None, config))
+    return json_reply(remote_view(manifest, found, total_memory()))
 
 
 async def pull(services: Services, request: Request) -> LinesReply:

@@ -1,0 +1,106 @@
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from modelrunner.errors import DigestMismatch, UnsupportedModel
+from modelrunner.models.config import ModelConfig, parse_config
+from modelrunner.models.packages import Extras, package_gguf
+from modelrunner.models.packaging import Draft
+from modelrunner.models.peek import gguf_header, peek
+from modelrunner.oci.digest import Digest
+from modelrunner.oci.manifest import Descriptor, Manifest
+from modelrunner.oci.reference import Reference
+from modelrunner.testing.gguf import Tensor, tiny_gguf, write_gguf
+
+
+class Far:
+    """A draft as if it were far away: counts the bytes that are fetched, and may ignore ranges."""
+
+    def __init__(self, draft: Draft, *, ranges: bool = True) -> None:
+        self.draft = draft
+        self.ranges = ranges
+        self.fetched = 0
+
+    async def manifest(self, reference: Reference) -> Manifest:
+        return self.draft.manifest_value
+
+    @asynccontextmanager
+    async def open(
+        self, blob: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        begin, end = (start, stop) if self.ranges else (0, None)
+        async with self.draft.open(blob, begin, end) as (position, chunks):
+            yield position, self._counted(chunks)
+
+    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            for at in range(0, len(chunk), 64 << 10):
+                piece = chunk[at : at + (64 << 10)]
+                self.fetched += len(piece)
+                yield piece
+
+
+def _large(path: Path, size: int = 32 << 20) -> Path:
+    write_gguf(
+        path,
+        {"general.architecture": "llama", "llama.context_length": 4096, "tokenizer.chat_template": "{{ x }}"},
+        [Tensor("token_embd.weight", (size // 4,), 0)],
+    )
+    os.truncate(path, path.stat().st_size)
+    return path
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+async def test_only_headers_are_fetched(tmp_path: Path, *, ranges: bool) -> None:
+    """Also from a source that knows no ranges, whose answer is left as soon as the header is here."""
+    draft = package_gguf(_large(tmp_path / "m.gguf"))
+    far = Far(draft, ranges=ranges)
+    found = await peek(far, draft.manifest_value, ModelConfig())
+
+    assert far.fetched < 1 << 20
+    assert ("llama", 4096, "{{ x }}", 1) == (
+        found.config.architecture,
+        found.config.context_size,
+        found.template,
+        found.tensors,
+    )
+    assert draft.manifest_value.layers[0].size == found.size == found.weights
+
+
+async def test_an_artifact_s_own_words_come_first(tmp_path: Path) -> None:
+    """Its template and its context, before those of the weights; the rest is filled up."""
+    template = tmp_path / "t.jinja"
+    template.write_text("{{ own }}")
+    draft = package_gguf(tiny_gguf(tmp_path / "m.gguf"), Extras(template=template, context_size=512))
+    own = parse_config(draft.config_bytes, draft.manifest_value.config.media_type)
+    found = await peek(Far(draft), draft.manifest_value, own)
+
+    assert ("{{ own }}", 512) == (found.template, found.config.context_size)
+
+
+async def test_a_header_without_end_is_refused(tmp_path: Path) -> None:
+    """However much of it there is."""
+    path = tiny_gguf(tmp_path / "m.gguf")
+    draft = package_gguf(path)
+    raw = bytearray(path.read_bytes())
+    raw[16:24] = (2**63 - 1).to_bytes(8, "little")
+    path.write_bytes(raw)
+
+    with pytest.raises(UnsupportedModel):
+        await gguf_header(Far(draft), draft.manifest_value.layers[0], "m.gguf")
+
+
+async def test_a_blob_that_ends_early_is_noticed(tmp_path: Path) -> None:
+    """The manifest promised more."""
+    draft = package_gguf(_large(tmp_path / "m.gguf", 1 << 20))
+
+    class Short(Far):
+        async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+            yield (await anext(chunks))[:10]
+
+    with pytest.raises(DigestMismatch):
+        await gguf_header(Short(draft), draft.manifest_value.layers[0], "m.gguf")
+    assert Digest.of(b"") != draft.manifest_value.layers[0].digest
