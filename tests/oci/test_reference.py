@@ -97,11 +97,42 @@ def test_only_a_name_without_a_registry_belongs_to_the_default_one(text: str, ca
     assert str(parse_reference(text, default_registry="foo.io")) == canonical
 
 
-def test_docker_hub_is_silent_in_the_familiar_form() -> None:
-    """Other registries keep their host."""
-    familiar = [parse_reference(text).familiar for text in ("ai/gemma3", "registry.example.com/m:1")]
+@pytest.mark.parametrize(
+    ("text", "default_registry", "familiar"),
+    [
+        ("ai/gemma3", "docker.io", "ai/gemma3:latest"),
+        ("ai/gemma3", "index.docker.io", "ai/gemma3:latest"),
+        ("docker.io/gemma3:v1", "docker.io", "ai/gemma3:v1"),
+        (f"ai/gemma3:v1@{DIGEST}", "docker.io", f"ai/gemma3:v1@{DIGEST}"),
+        ("registry.example.com/m:1", "docker.io", "registry.example.com/m:1"),
+        ("docker.io/v1.0/m:1", "docker.io", "docker.io/v1.0/m:1"),
+        ("docker.io/localhost/m:1", "docker.io", "docker.io/localhost/m:1"),
+        ("docker.io/ai/gemma3", "foo.io", "docker.io/ai/gemma3:latest"),
+        ("ai/gemma3", "foo.io", "foo.io/ai/gemma3:latest"),
+        ("gemma3", "foo.io", "foo.io/gemma3:latest"),
+    ],
+)
+def test_docker_hub_is_silent_in_the_familiar_form(text: str, default_registry: str, familiar: str) -> None:
+    """Other registries keep their host; Docker Hub does too where a name without a host is another's."""
+    assert parse_reference(text, default_registry=default_registry).familiar == familiar
 
-    assert familiar == ["ai/gemma3:latest", "registry.example.com/m:1"]
+
+def test_where_a_reference_was_read_is_no_part_of_it() -> None:
+    """The same artifact is the same, whatever names without a registry mean."""
+    one = parse_reference("docker.io/ai/x")
+    other = parse_reference("docker.io/ai/x", default_registry="foo.io")
+
+    assert (one, hash(one)) == (other, hash(other))
+
+
+def test_a_digest_without_its_tag() -> None:
+    """What is left names the tag, or `latest` when there was none."""
+    left = [
+        str(parse_reference(text).without_digest)
+        for text in (f"ai/x:v1@{DIGEST}", f"ai/x@{DIGEST}", "ai/x:v1")
+    ]
+
+    assert left == ["docker.io/ai/x:v1", "docker.io/ai/x:latest", "docker.io/ai/x:v1"]
 
 
 _component = st.from_regex(r"[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,8}){0,2}", fullmatch=True)
@@ -123,18 +154,42 @@ def _references(draw: st.DrawFn) -> Reference:
     )
 
 
-@given(_references())
-def test_a_printed_reference_reads_as_itself(reference: Reference) -> None:
-    """Parsing and printing are inverse, also for the familiar form."""
-    assert parse_reference(str(reference)) == reference
-    assert parse_reference(reference.familiar) == reference
+_DEFAULTS = st.sampled_from(
+    ["docker.io", "index.docker.io", "foo.io", "localhost:5000", "127.0.0.1:80", "[::1]"]
+)
 
 
-@given(st.text(max_size=60))
-def test_any_text_is_a_reference_or_a_clear_error(text: str) -> None:
-    """Nothing but our own error comes out, and what is accepted is stable."""
+@given(_references(), _DEFAULTS)
+def test_a_printed_reference_reads_as_itself(reference: Reference, default_registry: str) -> None:
+    """Parsing and printing are inverse, also for the familiar form, whatever the default registry is."""
+    read = parse_reference(str(reference), default_registry=default_registry)
+
+    assert read == reference
+    assert str(read) == str(reference)
+    assert parse_reference(read.familiar, default_registry=default_registry) == reference
+
+
+_pieces = st.lists(
+    st.one_of(
+        _component,
+        _registries,
+        st.sampled_from(
+            [":", "/", "@", "//", ".", "-", "..", ":latest", "ai/", "hf.co/", f"@{DIGEST}", HEX, "A"]
+        ),
+    ),
+    max_size=8,
+).map("".join)
+
+
+@given(st.one_of(st.text(max_size=60), _pieces), _DEFAULTS)
+def test_any_text_is_a_reference_or_a_clear_error(text: str, default_registry: str) -> None:
+    """Nothing but our own error comes out, and what is accepted is stable in both forms."""
     try:
-        reference = parse_reference(text)
+        reference = parse_reference(text, default_registry=default_registry)
     except InvalidReference:
         return
-    assert parse_reference(str(reference)) == reference
+    again = parse_reference(str(reference), default_registry=default_registry)
+
+    assert again == reference
+    assert str(again) == str(reference)
+    assert parse_reference(reference.familiar, default_registry=default_registry) == reference

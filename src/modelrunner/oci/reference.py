@@ -13,7 +13,7 @@ What people type is turned into such a text by `models/names.py`; nothing here g
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modelrunner.errors import InvalidReference, InvalidRequest
 from modelrunner.oci.digest import Digest
@@ -37,12 +37,16 @@ _MAX_NAME = 255  # characters of domain and path together
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where an artifact lives. At least one of `tag` and `digest` is set; with both, they must agree."""
+    """Where an artifact lives. At least one of `tag` and `digest` is set; with both, they must agree.
+
+    `home` is the registry of names that give none, as it was where this was read; it is no part of the value.
+    """
 
     registry: str
     repository: str
     tag: str | None = None
     digest: Digest | None = None
+    home: str = field(default=DOCKER_HUB, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,11 +55,13 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """The form without Docker Hub's host: `ai/smollm2:latest`; other registries keep theirs.
+        """The form without Docker Hub's host, `ai/smollm2:latest`, wherever that reads as the same reference.
 
-        An organisation on Docker Hub that would read as a host, such as `v1.0`, keeps the host before it.
+        Other registries keep theirs, and so does Docker Hub when names without a host belong to another one,
+        or when the organisation would read as a host, such as `v1.0`.
         """
-        if self.registry != DOCKER_HUB or _split(self.repository, DOCKER_HUB)[0] != DOCKER_HUB:
+        silent = self.registry == self.home == DOCKER_HUB
+        if not silent or _split(self.repository, DOCKER_HUB)[0] != DOCKER_HUB:
             return str(self)
         return str(self).removeprefix(f"{DOCKER_HUB}/")
 
@@ -97,7 +103,8 @@ def parse_reference(text: str, *, default_registry: str = DOCKER_HUB) -> Referen
         raise _invalid(text, "a name has lower-case letters, digits and single separators")
     if len(registry) + 1 + len(path) > _MAX_NAME:
         raise _invalid(text, f"a name has at most {_MAX_NAME} characters")
-    return Reference(registry, path, tag if colon else None if digest else DEFAULT_TAG, digest)
+    chosen = tag if colon else None if digest else DEFAULT_TAG
+    return Reference(registry, path, chosen, digest, home=_canonical_host(default_registry))
 
 
 def _split(name: str, default_registry: str) -> tuple[str, str]:
@@ -106,9 +113,11 @@ def _split(name: str, default_registry: str) -> tuple[str, str]:
         "." in first or ":" in first or first == "localhost" or first != first.lower()
     )
     registry, path = (first, rest) if explicit else (default_registry, name)
-    if registry in HUB_ALIASES:
-        registry = DOCKER_HUB
-    return registry, path
+    return _canonical_host(registry), path
+
+
+def _canonical_host(registry: str) -> str:
+    return DOCKER_HUB if registry in HUB_ALIASES else registry
 
 
 def _is_host(registry: str) -> bool:
