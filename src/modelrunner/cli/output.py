@@ -14,7 +14,7 @@ _CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), "\ufffd")
 
 def clean(text: str) -> str:
     """Replace control characters, so that no text from outside moves the cursor or hides a line."""
-    return text.translate(_CONTROLS)
+    return text if text.isprintable() else text.translate(_CONTROLS)
 
 
 _UNSAFE = {**_CONTROLS, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}
@@ -27,12 +27,10 @@ def harmless(text: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lay out rows without borders: left-aligned, each cell followed by two spaces."""
-    lines = [list(header), *([clean(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    return "".join(
-        "".join(f"{cell:<{width}}  " for cell, width in zip(line, widths, strict=True)) + "\n"
-        for line in lines
-    )
+    lines = [tuple(header), *(tuple(map(clean, row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    line = "".join(f"{{:<{width}}}  " for width in widths) + "\n"
+    return "".join([line.format(*cells) for cells in lines])
 
 
 def standard_json(document: object, indent: int = 4) -> str:

@@ -60,9 +60,10 @@ class Client:
 
     # Models
 
-    def models(self) -> list[wire.ModelView]:
-        """List the models that are here."""
-        reply = self._transport.call(list[object], "GET", "/models")
+    def models(self, *, brief: bool = False) -> list[wire.ModelView]:
+        """List the models that are here; `brief` leaves the headers of their weights out where it can."""
+        query = {"brief": "true"} if brief else {}
+        reply = self._transport.call(list[object], "GET", "/models", query=query)
         return cast("list[wire.ModelView]", self._checked(reply, _MODELS))
 
     def model(self, name: str, *, remote: bool = False) -> wire.ModelView:

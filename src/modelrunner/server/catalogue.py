@@ -4,6 +4,7 @@ The second question for the same model is a dictionary look-up: no parsing, no d
 """
 
 import asyncio
+from collections.abc import Callable, Iterable, Iterator
 
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import InvalidRequest, ModelNotFound, UnsupportedModel
@@ -17,6 +18,7 @@ from modelrunner.store.store import Store
 
 _Question = tuple[str, Mode, str | None]
 _MOST_REMEMBERED = 1024
+_UNKNOWN = ModelConfig()
 
 
 class Catalogue:
@@ -28,12 +30,28 @@ class Catalogue:
         self._snapshot: Snapshot | None = None
         self._keys: dict[_Question, Key] = {}
         self._configs: dict[Digest, ModelConfig] = {}
+        self._rendered: dict[str, tuple[Snapshot, bytes]] = {}
 
     @property
     def models(self) -> tuple[StoredModel, ...]:
         """All models, as they are on disk now."""
         self._store.refresh()
         return self._store.snapshot.models
+
+    async def rendered(
+        self, what: str, render: Callable[[Iterable[tuple[StoredModel, ModelConfig]]], bytes]
+    ) -> bytes:
+        """All models as they are on disk now, in one of the forms of the API, made anew only after a change.
+
+        `what` names the form, of which there are few. Thousands of models take a while, so it is a thread's.
+        """
+        self._store.refresh()
+        snapshot = self._store.snapshot
+        known = self._rendered.get(what)
+        if known is None or known[0] is not snapshot:
+            known = snapshot, await asyncio.to_thread(render, _described(snapshot.models))
+            self._rendered[what] = known
+        return known[1]
 
     def config(self, model: StoredModel) -> ModelConfig:
         """What a model says of itself.
@@ -54,7 +72,7 @@ class Catalogue:
         try:
             return self.config(model)
         except UnsupportedModel:
-            return ModelConfig()
+            return _UNKNOWN
 
     def look(self, text: str) -> StoredModel | None:
         """Find a model by id, short id, name or bare name; None when there is none."""
@@ -118,6 +136,14 @@ class Catalogue:
                 self._keys.clear()
             self._keys[question] = key
         return key
+
+
+def _described(models: Iterable[StoredModel]) -> Iterator[tuple[StoredModel, ModelConfig]]:
+    for model in models:
+        try:
+            yield model, parse_config(model.config_bytes, model.manifest.config.media_type)
+        except UnsupportedModel:
+            yield model, _UNKNOWN
 
 
 def not_found(text: str) -> ModelNotFound:

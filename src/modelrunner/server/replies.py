@@ -25,8 +25,13 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 def json_reply(value: object, status: int = 200) -> Response:
-    """Answer with JSON and a line end, so that a terminal shows it well."""
-    return Response(msgspec.json.encode(value) + b"\n", status, media_type=JSON)
+    """Answer with JSON."""
+    return Response(encode_json(value), status, media_type=JSON)
+
+
+def encode_json(value: object) -> bytes:
+    """Write JSON and a line end, so that a terminal shows it well."""
+    return msgspec.json.encode(value) + b"\n"
 
 
 def text_reply(text: str, status: int = 200) -> Response:

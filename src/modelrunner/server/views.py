@@ -28,6 +28,19 @@ def model_view(model_id: Digest, tags: Iterable[Reference] | None, config: Model
     return view
 
 
+def brief_view(model_id: Digest, tags: Iterable[Reference] | None, config: ModelConfig) -> ModelView:
+    """Describe a model for a table: of the header of its weights there is only the context length."""
+    view = model_view(model_id, tags, config)
+    known = view["config"] or ConfigView()
+    for header in ("gguf", "safetensors", "diffusers"):
+        known.pop(header, None)  # type: ignore[misc]  # a literal in turn
+    if "context_size" not in known:
+        kept = {key: text for key, text in config.metadata.items() if key.endswith(".context_length")}
+        if kept and config.format is Format.GGUF:
+            known["gguf"] = kept
+    return view
+
+
 def remote_view(manifest: Manifest, found: Peek, memory: int) -> ModelView:
     """Describe a model that is elsewhere, and whether it fits into `memory`, in bytes."""
     fit = estimate(

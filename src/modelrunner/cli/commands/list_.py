@@ -42,7 +42,7 @@ def run(args: Namespace, session: Session) -> int:
             listing["data"] = [row for row in listing["data"] if matches(row["id"], wanted, registry)]
         emit(standard_json(listing))
         return 0
-    models = _matching(session.client().models(), wanted, registry)
+    models = _matching(session.client().models(brief=not args.json), wanted, registry)
     if args.json:
         emit(standard_json([_with_spellings(model) for model in models]))
     elif args.quiet:

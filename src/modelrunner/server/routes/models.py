@@ -2,13 +2,14 @@
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from modelrunner.dialects.openai import model_list
 from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound
+from modelrunner.models.config import ModelConfig
 from modelrunner.models.names import as_id
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image_layout import Selection, image_layout
@@ -29,6 +30,7 @@ from modelrunner.server.replies import (
     JSON,
     LinesReply,
     accepts,
+    encode_json,
     json_reply,
     parse,
     query_flag,
@@ -36,7 +38,7 @@ from modelrunner.server.replies import (
     text_reply,
 )
 from modelrunner.server.services import Services
-from modelrunner.server.views import model_view, openai_view, remote_view
+from modelrunner.server.views import brief_view, model_view, openai_view, remote_view
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire import (
     NDJSON,
@@ -57,9 +59,11 @@ _LONG_LIST = 16 << 20  # bytes; a digest has 71, and a store may have many
 _TAR = "application/x-tar"
 
 
-async def list_models(services: Services, _request: Request) -> Response:
-    """`GET /models`."""
-    return json_reply([_view(services, model) for model in services.catalogue.models])
+async def list_models(services: Services, request: Request) -> Response:
+    """`GET /models`; with `?brief` without the headers of the weights."""
+    if query_flag(request, "brief"):
+        return Response(await services.catalogue.rendered("brief", _brief), media_type=JSON)
+    return Response(await services.catalogue.rendered("whole", _whole), media_type=JSON)
 
 
 async def look(services: Services, request: Request) -> Response:
@@ -246,6 +250,14 @@ def _tar(pieces: AsyncGenerator[bytes, None], size: int, file_name: str) -> Stre
 
 def _called(model: StoredModel) -> str:
     return model.tags[0].familiar if model.tags else model.id.short
+
+
+def _whole(models: Iterable[tuple[StoredModel, ModelConfig]]) -> bytes:
+    return encode_json([model_view(model.id, model.tags, config) for model, config in models])
+
+
+def _brief(models: Iterable[tuple[StoredModel, ModelConfig]]) -> bytes:
+    return encode_json([brief_view(model.id, model.tags, config) for model, config in models])
 
 
 def _name(request: Request) -> str:
