@@ -49,6 +49,9 @@ class Settings(NamedTuple):
     default_registry: str
     insecure_registry: bool
     insecure_registries: tuple[str, ...]
+    private_realms: tuple[str, ...]
+    mirrors: tuple[str, ...]
+    ca_cert: Path | None
     llama_server_path: Path | None
     llama_args: tuple[str, ...]
     search_path: str
@@ -318,6 +321,24 @@ DAEMON: tuple[Setting, ...] = (
         "DMR_INSECURE_REGISTRIES",
         _LIST,
         "Registries, as `host` or `host:port`, to speak plain HTTP to.",
+    ),
+    Setting(
+        "private_realms",
+        "DMR_PRIVATE_REALMS",
+        _LIST,
+        "Registries, as `host` or `host:port`, that may name a token server inside your network.",
+    ),
+    Setting(
+        "mirrors",
+        "MODEL_RUNNER_REGISTRY_MIRRORS",
+        _LIST,
+        "Mirrors of Docker Hub, asked in this order before Docker Hub itself.",
+    ),
+    Setting(
+        "ca_cert",
+        "DMR_CA_CERT",
+        _PATH,
+        "Certificate authority, as PEM, that registries may have besides those of the system.",
     ),
     Setting(
         "llama_server_path",

@@ -78,9 +78,15 @@ def test_a_bearer_token_is_better_than_a_password() -> None:
     assert choose(offered) == Challenge("bearer", {"realm": "y"})
 
 
-def test_a_challenge_that_we_cannot_meet_is_not_chosen() -> None:
-    """A bearer challenge without a realm leads nowhere."""
-    assert choose(parse_challenges(["Negotiate", 'Bearer service="x"'])) is None
+def test_a_bearer_challenge_without_a_token_server_comes_last() -> None:
+    """Only a token that we have already can meet it; a scheme that we do not know cannot be met."""
+    bare = Challenge("bearer", {"service": "x"})
+
+    assert choose(parse_challenges(["Negotiate", 'Bearer service="x"'])) == bare
+    assert choose(parse_challenges(['Bearer service="x", Basic realm="y"'])) == Challenge(
+        "basic", {"realm": "y"}
+    )
+    assert choose(parse_challenges(["Negotiate"])) is None
 
 
 def test_basic_authentication_is_utf8_in_base64() -> None:

@@ -114,10 +114,10 @@ def test_the_exact_spelling_wins_over_others(docker: Docker) -> None:
         (_auth("ann", ""), None),
         ({}, None),
         (None, None),
-        ({"registrytoken": "x"}, None),
+        ({"registrytoken": "x"}, Credential("", "x", is_final=True)),
     ],
 )
-def test_an_entry_has_one_of_three_forms(
+def test_an_entry_has_one_of_four_forms(
     docker: Docker, entry: dict[str, str] | None, credential: Credential | None
 ) -> None:
     """An identity token is not lost when `auth` stands beside it."""

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from modelrunner.errors import RegistryError
+from modelrunner.errors import RegistryError, Unauthorized
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.endpoint import Endpoint
 from modelrunner.oci.manifest import UNREADABLE
@@ -36,11 +36,13 @@ class Access:
     repository: str
     actions: str = "pull"  # or "pull,push"
     credential: Credential | None = None  # one that came with the request; None for what is on file
+    also_pull: str = ""  # another repository, from which a blob is to be mounted
 
     @property
     def scope(self) -> str:
-        """The name of this access in the token protocol."""
-        return f"repository:{self.repository}:{self.actions}"
+        """The name of this access in the token protocol; several are separated by spaces."""
+        scope = f"repository:{self.repository}:{self.actions}"
+        return f"{scope} repository:{self.also_pull}:pull" if self.also_pull else scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,15 @@ def _challenges(header: str) -> Iterable[Challenge]:
 
 
 def choose(challenges: Sequence[Challenge]) -> Challenge | None:
-    """The best way in that we can go: a bearer token, else basic authentication, else none."""
-    for scheme in ("bearer", "basic"):
-        for challenge in challenges:
-            if challenge.scheme == scheme and (scheme == "basic" or challenge.parameters.get("realm")):
-                return challenge
-    return None
+    """The best way in that we can go: by a token server, a password, a token that we have; else none."""
+    ways = sorted((each for each in challenges if each.scheme in {"bearer", "basic"}), key=_preference)
+    return ways[0] if ways else None
+
+
+def _preference(challenge: Challenge) -> int:
+    if challenge.scheme == "basic":
+        return 1
+    return 0 if challenge.parameters.get("realm") else 2
 
 
 def basic(credential: Credential) -> str:
@@ -121,7 +126,7 @@ def token_requests(
     """
     realm = challenge.parameters["realm"]
     service = challenge.parameters.get("service", "")
-    scopes = sorted({scope, *challenge.parameters.get("scope", "").split()})
+    scopes = sorted({*scope.split(), *challenge.parameters.get("scope", "").split()})
     query = urlencode([*([("service", service)] if service else []), *(("scope", each) for each in scopes)])
     get = TokenRequest(f"{realm}{'&' if '?' in realm else '?'}{query}", basic=credential)
     if credential is None:
@@ -132,6 +137,19 @@ def token_requests(
     else:
         form |= {"grant_type": "password", "username": credential.username, "password": credential.secret}
     return (TokenRequest(realm, form=form), get)
+
+
+def as_token(credential: Credential, now: float) -> Token:
+    """A secret that is a bearer token already.
+
+    Raises:
+        Unauthorized: it cannot be sent, as it has other characters than a token.
+    """
+    if not _PRINTABLE.fullmatch(credential.secret):
+        raise Unauthorized(
+            "the token has characters that no token has", hint="check that it was copied whole"
+        )
+    return Token(credential.secret, now + LIFETIME)
 
 
 def parse_token(body: bytes, now: float) -> Token:

@@ -22,6 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
+from modelrunner.oci.certificates import Certificates
 from modelrunner.oci.endpoint import Endpoint, check_foreign, internal_refused, is_internal_address, origin
 
 _BUFFER = 1024 * 1024  # bytes read ahead of a slow consumer
@@ -34,7 +35,8 @@ class Timeouts:
     """How long to wait, in seconds."""
 
     connect: float = 30.0
-    stall: float = 60.0  # without a byte in either direction
+    answer: float = 60.0  # for an answer to begin: a registry may have to fetch what it is asked for
+    stall: float = 20.0  # without a byte, of an answer that has begun or of an upload
     finish: float = 600.0  # for a registry to put a blob away once it has all of its bytes
 
 
@@ -87,6 +89,7 @@ class Reply:
         self.headers: Mapping[str, str] = response.headers
         self.url = url
         self._response = response
+        self._broken = False
 
     def header_values(self, name: str) -> list[str]:
         """Every value of a header that may be repeated."""
@@ -116,11 +119,22 @@ class Reply:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
+            self._broken = True
             raise _interrupted(self.url, exc) from exc
 
+    def expect_bytes_within(self, seconds: float) -> None:
+        """From now on, count so many seconds without a byte as a broken connection."""
+        connection = self._response.connection  # None once all has arrived
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = seconds
+            connection.protocol.start_timeout()
+
     def close(self) -> None:
-        """Give the connection back, or close it when there is more to come on it."""
-        self._response.release()
+        """Give the connection back, or close it when there is more to come on it, or should have."""
+        if self._broken:
+            self._response.close()
+        else:
+            self._response.release()
 
 
 class _InternalAddress(OSError):
@@ -183,13 +197,16 @@ class Connections:
         *,
         user_agent: str,
         timeouts: Timeouts,
+        certificates: Certificates | None = None,
         make_resolver: Callable[[], AbstractResolver] = aiohttp.ThreadedResolver,
     ) -> None:
         self._timeouts = timeouts
+        self._certificates = certificates or Certificates()
         self._make_resolver = make_resolver
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
 
     async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._certificates.check)
         self._observer = _Observer(self._make_resolver())
         self._free = self._session(self._observer)
         self._guarded = self._session(_Guard(self._make_resolver()))
@@ -224,11 +241,13 @@ class Connections:
             TransferInterrupted: an upload broke off.
         """
         if not isinstance(body, Upload):
-            timeout = self._timeout(self._timeouts.stall)
+            timeout = self._timeout(self._timeouts.answer)
             try:
-                return Reply(await self._request(asker, method, url, headers, body, timeout), url)
+                reply = Reply(await self._request(asker, method, url, headers, body, timeout), url)
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
                 raise _unreachable(url, asker, exc) from exc
+            reply.expect_bytes_within(self._timeouts.stall)
+            return reply
         return await self._upload(asker, method, url, headers, body)
 
     async def _upload(
@@ -277,9 +296,16 @@ class Connections:
             headers=headers,
             data=data,
             proxy=proxy,
+            ssl=await self._tls(url),
             timeout=timeout,
             allow_redirects=False,
         )
+
+    async def _tls(self, url: str) -> ssl.SSLContext | bool:
+        parts = urlsplit(url)
+        if parts.scheme != "https":
+            return True  # nothing to say
+        return await asyncio.to_thread(self._certificates.context, parts.hostname or "", parts.port or 443)
 
     def _timeout(self, silence: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=None, sock_connect=self._timeouts.connect, sock_read=silence)
@@ -298,11 +324,28 @@ class Connections:
 
 
 def _proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for a URL: `HTTPS_PROXY`, `HTTP_PROXY`, except for `NO_PROXY`."""
+    """The proxy that the environment names for a URL: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`.
+
+    None without one, and for the hosts in `NO_PROXY`.
+
+    Raises:
+        RegistryError: it is one that we cannot speak to; it is not repeated, as it may have a password in it.
+    """
     parts = urlsplit(url)
     if urllib.request.proxy_bypass(parts.netloc):
         return None
-    return urllib.request.getproxies().get(parts.scheme)
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy:
+        return None
+    if "://" not in proxy:
+        return f"http://{proxy}"
+    if not proxy.lower().startswith(("http://", "https://")):
+        raise RegistryError(
+            f"the proxy for `{origin(url)}` is no HTTP proxy",
+            hint="set `HTTPS_PROXY` to one, or except the host with `NO_PROXY`",
+        )
+    return proxy
 
 
 def _unreachable(url: str, asker: Endpoint, exc: Exception) -> RegistryError:
@@ -334,5 +377,7 @@ def _reason(exc: Exception) -> str:
         return "no such host"
     if isinstance(exc, aiohttp.ClientHttpProxyError):
         return f"the proxy answers with status {exc.status}"
+    if isinstance(exc, aiohttp.ClientProxyConnectionError):
+        return "the proxy cannot be reached"
     number = exc.errno if isinstance(exc, OSError) else None
     return os.strerror(number).lower() if number else "the connection was closed"

@@ -31,15 +31,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user name with a password, or an identity token when the name is empty."""
+    """A user name with a password, or an identity token when the name is empty.
+
+    With `is_final` the secret is neither: it is the bearer token that the registry itself takes.
+    """
 
     username: str
     secret: str = field(repr=False)
+    is_final: bool = False
 
     @property
     def is_identity_token(self) -> bool:
         """Whether the secret is to be exchanged as a refresh token."""
-        return not self.username
+        return not self.username and not self.is_final
 
 
 class _Entry(msgspec.Struct):
@@ -47,6 +51,7 @@ class _Entry(msgspec.Struct):
     username: str | None = None
     password: str | None = None
     identitytoken: str | None = None
+    registrytoken: str | None = None
 
 
 class _Config(msgspec.Struct, rename="camel"):
@@ -172,7 +177,9 @@ def _from_entries(entries: Mapping[str, _Entry | None], server: str, path: Path 
 
 
 def _from_entry(entry: _Entry, server: str, path: Path | None) -> Credential | None:
-    # An identity token comes first: beside it, Docker leaves an `auth` without a usable password.
+    if entry.registrytoken:
+        return Credential("", entry.registrytoken, is_final=True)
+    # An identity token comes before the others: beside it, Docker leaves an `auth` without a password.
     if entry.identitytoken:
         return Credential("", entry.identitytoken)
     username, secret = entry.username or "", entry.password or ""

@@ -23,8 +23,10 @@ class Endpoint:
     """The address of a registry's API, and whether the user placed it inside their own network."""
 
     registry: str  # as references name it
-    base: str  # scheme, host and port
+    base: str  # scheme, host and port; a mirror may have a path too
     internal: bool
+    private_realms: bool = False  # whether it may name token servers inside the user's network
+    query: str = ""  # what every request has: a mirror is told whose mirror it is
 
     @property
     def host(self) -> str:
@@ -36,22 +38,33 @@ class Endpoint:
         """Whether the registry is spoken to without TLS."""
         return self.base.startswith("http://")
 
+    def url(self, path: str) -> str:
+        """The URL of something in the API, such as `ai/smollm2/tags/list`."""
+        return f"{self.base}/v2/{path}{f'?{self.query}' if self.query else ''}"
+
 
 def endpoint(
-    registry: str, *, insecure: frozenset[str] = frozenset(), insecure_all: bool = False
+    registry: str,
+    *,
+    insecure: frozenset[str] = frozenset(),
+    insecure_all: bool = False,
+    private_realms: frozenset[str] = frozenset(),
 ) -> Endpoint:
     """Tell where the API of a registry is.
 
     Plain HTTP is for this machine, for names under `.local`, and for the hosts in `insecure`, with or without
-    their port; `insecure_all` makes it so for every registry.
+    their port; `insecure_all` makes it so for every registry. Those in `private_realms` may name token
+    servers inside the user's network, which does not change how they themselves are spoken to.
     Source: the rules of Docker Model Runner; loopback addresses are added, as in every other client.
     """
     host = urlsplit(f"//{registry}").hostname or ""
     named = registry in insecure or host in insecure
+    trusted = registry in private_realms or host in private_realms
     local = host in _PLAIN_HOSTS or host.endswith(".local")
     scheme = "http" if local or named or insecure_all else "https"
     address = HUB_API if registry == DOCKER_HUB else registry
-    return Endpoint(registry, f"{scheme}://{address}", local or named or is_internal_host(host))
+    internal = local or named or is_internal_host(host)
+    return Endpoint(registry, f"{scheme}://{address}", internal, private_realms=trusted)
 
 
 def origin(url: str) -> str:
@@ -85,7 +98,8 @@ def check_realm(realm: str, asker: Endpoint, *, internal: bool) -> None:
     """Refuse a token server that the registry has no business to name.
 
     `internal` says that the registry itself is inside the user's network. A registry out there that names a
-    server in here would use us to reach it, and one that is spoken to with TLS may not make us send in clear.
+    server in here would use us to reach it, unless the user said that it may; one that is spoken to with TLS
+    may never make us send in clear.
 
     Raises:
         RegistryError: the realm is refused.
@@ -99,9 +113,12 @@ def check_realm(realm: str, asker: Endpoint, *, internal: bool) -> None:
             hint=f"if you trust the network, name `{asker.registry}` as an insecure registry",
         )
     try:
-        check_foreign(realm, asker, internal=internal)
+        check_foreign(realm, asker, internal=internal or asker.private_realms)
     except RegistryError as exc:
-        raise RegistryError(f"realm URL rejected: {exc.message}", hint=exc.hint) from exc
+        raise RegistryError(
+            f"realm URL rejected: {exc.message}",
+            hint=f"if that is intended, name `{asker.registry}` in `DMR_PRIVATE_REALMS`",
+        ) from exc
 
 
 def check_foreign(url: str, asker: Endpoint, *, internal: bool) -> None:

@@ -18,7 +18,8 @@ from modelrunner.errors import (
     UnsupportedModel,
 )
 from modelrunner.oci.auth import Access
-from modelrunner.oci.body import Body
+from modelrunner.oci.body import Body, Routes
+from modelrunner.oci.certificates import Certificates
 from modelrunner.oci.connections import Reply, Timeouts, Upload
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.digest import Digest
@@ -33,6 +34,7 @@ from modelrunner.oci.manifest import (
     Manifest,
     parse_manifest,
 )
+from modelrunner.oci.mirrors import Hosts, parse_mirrors
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.oci.replies import MAX_ERROR_BYTES, refusal
 from modelrunner.oci.retry import RetryPolicy
@@ -53,6 +55,7 @@ class Registry:
     """All registries, with one set of connections and tokens; an asynchronous context manager.
 
     `insecure` names hosts, with or without a port, that speak plain HTTP; with `insecure_all` all do.
+    Those in `private_realms` may name token servers inside the user's network. `mirrors` are of Docker Hub.
     """
 
     def __init__(
@@ -62,10 +65,15 @@ class Registry:
         user_agent: str,
         insecure: frozenset[str] = frozenset(),
         insecure_all: bool = False,
+        private_realms: frozenset[str] = frozenset(),
+        mirrors: Sequence[str] = (),
+        certificates: Certificates | None = None,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
     ) -> None:
         self._insecure = insecure
+        self._private_realms = private_realms
+        self._mirrors = parse_mirrors(mirrors, private_realms=private_realms)
         self._insecure_all = insecure_all
         self._turns = Turns()
         self._transport = Transport(
@@ -73,6 +81,7 @@ class Registry:
             user_agent=user_agent,
             retry=retry or RetryPolicy(),
             timeouts=timeouts or Timeouts(),
+            certificates=certificates,
         )
 
     async def __aenter__(self) -> Self:
@@ -96,16 +105,24 @@ class Registry:
 
         `credential` came with the request, and is used instead of what is on file.
         """
-        where = endpoint(reference.registry, insecure=self._insecure, insecure_all=self._insecure_all)
+        where = endpoint(
+            reference.registry,
+            insecure=self._insecure,
+            insecure_all=self._insecure_all,
+            private_realms=self._private_realms,
+        )
         access = Access(where, reference.repository, credential=credential)
-        return Repository(self._transport, access, self._turns)
+        return Repository(self._transport, Hosts(access, self._mirrors), self._turns)
 
 
 class Repository:
     """One repository: a source to pull from, and a sink to push to."""
 
-    def __init__(self, transport: Transport, access: Access, turns: Turns) -> None:
+    def __init__(self, transport: Transport, hosts: Hosts, turns: Turns) -> None:
+        access = hosts.upstream
         self._transport = transport
+        self._hosts = hosts
+        self._routes = Routes(hosts, _take_no_note)
         self._access = access
         self._turns = turns
         self._pushing = replace(access, actions=_PUSH)
@@ -125,8 +142,18 @@ class Repository:
             RegistryError: anything else that the registry said.
         """
         self._check(reference)
+        *mirrors, upstream = self._hosts.places()
+        for place in mirrors:
+            try:
+                return await self._manifest(reference, place, once=True)
+            except RunnerError as exc:
+                self._hosts.passes_over(place, exc)
+        return await self._manifest(reference, upstream, once=False)
+
+    async def _manifest(self, reference: Reference, place: Access, *, once: bool) -> Manifest:
         selector = reference.tag or str(reference.digest or DEFAULT_TAG)
-        request = self._request("GET", f"manifests/{selector}", {"Accept": _ACCEPT})
+        url = place.endpoint.url(f"{place.repository}/manifests/{selector}")
+        request = Request("GET", url, place, {"Accept": _ACCEPT}, once=once)
         headers, body, url = await self._read(request, str(reference), MAX_MANIFEST_BYTES)
         if url.startswith("http:") and not self._access.endpoint.is_plain and reference.digest is None:
             raise RegistryError(f"the manifest of `{reference}` would come without encryption")
@@ -156,7 +183,7 @@ class Repository:
             Unauthorized: the registry wants (other) credentials.
         """
         async with (
-            Body(self._transport, self._access, blob, start, stop) as body,
+            Body(self._transport, self._routes, blob, start, stop) as body,
             aclosing(body.chunks()) as chunks,
         ):
             yield body.start, chunks
@@ -298,6 +325,10 @@ def _verify(body: bytes, reference: Reference, announced: str | None) -> None:
 def _check_stored(announced: str | None, manifest: Manifest, what: str) -> None:
     if announced and announced.startswith("sha256:") and announced != str(manifest.digest):
         raise RegistryError(f"the registry stored `{what}` as `{announced}`, not as `{manifest.digest}`")
+
+
+def _take_no_note(_blob: Digest) -> None:
+    """Forget which blobs came."""
 
 
 async def _nothing() -> AsyncIterator[bytes]:

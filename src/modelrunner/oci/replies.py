@@ -14,6 +14,7 @@ MAX_ERROR_BYTES = 64 * 1024
 _DENIED = frozenset({"UNAUTHORIZED", "DENIED", "INSUFFICIENT_SCOPE"})
 _UNKNOWN = frozenset({"NAME_UNKNOWN", "MANIFEST_UNKNOWN", "NOT_FOUND"})
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
+_UNSATISFIED = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 _MOST_CHARACTERS = 300  # of a registry's own words that are repeated
 
 
@@ -43,6 +44,12 @@ def parse_content_range(value: str | None) -> Span | None:
     return Span(int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3]))
 
 
+def unsatisfied_size(value: str | None) -> int | None:
+    """The size in the `Content-Range` of a refused range, `bytes */512`; None when it is not said."""
+    found = _UNSATISFIED.fullmatch((value or "").strip())
+    return int(found[1]) if found else None
+
+
 def body_start(status: int, headers: Mapping[str, str], blob: Descriptor, asked: int) -> int | None:
     """Where a blob's bytes start in an answer of status 200 or 206; None when that cannot be told.
 
@@ -56,14 +63,19 @@ def body_start(status: int, headers: Mapping[str, str], blob: Descriptor, asked:
         )
     if status == 206:
         span = parse_content_range(headers.get("Content-Range"))
-        _check_size(blob, span.total if span else None)
+        check_size(blob, span.total if span else None)
         return asked if span and span.first == asked else None
     length = headers.get("Content-Length", "")
-    _check_size(blob, int(length) if length.isascii() and length.isdigit() else None)
+    check_size(blob, int(length) if length.isascii() and length.isdigit() else None)
     return 0
 
 
-def _check_size(blob: Descriptor, size: int | None) -> None:
+def check_size(blob: Descriptor, size: int | None) -> None:
+    """Refuse a blob of which the other side says that it has another size than its manifest.
+
+    Raises:
+        RegistryError: the sizes differ.
+    """
     if size is not None and size != blob.size:
         raise RegistryError(
             f"blob `{blob.digest}` has {size} bytes in the registry, but its manifest says {blob.size}",

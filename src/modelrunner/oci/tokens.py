@@ -14,6 +14,7 @@ from modelrunner.oci.auth import (
     Challenge,
     Token,
     TokenRequest,
+    as_token,
     basic,
     choose,
     parse_challenges,
@@ -93,18 +94,27 @@ class Tokens:
     async def _header(self, access: Access, challenge: Challenge, refused: str | None) -> str | None:
         if challenge.scheme == "basic":
             credential = await self._credential(access)
-            usable = credential is not None and not credential.is_identity_token
+            usable = credential is not None and bool(credential.username)
             return basic(credential) if credential is not None and usable else None
         # Those who wait find the token that the first one fetched.
         async with self._turns.setdefault(access, asyncio.Lock()):
             token = self._tokens.get(access)
             if token is None or self._clock() >= token.good_until or f"Bearer {token.value}" == refused:
                 token = await self._fetch(access, challenge)
+                if token is None:
+                    return None
                 self._keep(access, token)
             return f"Bearer {token.value}"
 
-    async def _fetch(self, access: Access, challenge: Challenge) -> Token:
+    async def _fetch(self, access: Access, challenge: Challenge) -> Token | None:
+        """A token that the registry takes; None when it names no token server, and we have none ourselves."""
         credential = await self._credential(access)
+        if credential is not None and credential.is_final:
+            return as_token(credential, self._clock())
+        if not challenge.parameters.get("realm"):
+            # Then a token is all that it can mean: the one that came for it, and no password.
+            asked = credential is not None and credential.is_identity_token
+            return as_token(credential, self._clock()) if credential is not None and asked else None
         status = 0
         for request in token_requests(challenge, access.scope, credential):
             status, body = await self._exchange(request, access.endpoint)
@@ -112,6 +122,11 @@ class Tokens:
                 return parse_token(body, self._clock())
             if status not in FALL_BACK:
                 break
+        # A token that came with the request may be one for the registry itself, rather than for its token
+        # server. It was meant for this registry in either case.
+        given = access.credential
+        if given is not None and given.is_identity_token and status in FALL_BACK | {403}:
+            return as_token(given, self._clock())
         registry = access.endpoint.registry
         detail = {"status": status}
         if status in {400, 401, 403, 404}:

@@ -135,7 +135,8 @@ class Transport:
     async def _pause(self, where: str) -> None:
         """Wait as long as a host asked to be left alone, by whichever request it was asked."""
         loop = asyncio.get_running_loop()
-        while (left := self._pauses.get(where, 0.0) - loop.time()) > 0:
+        left = self._pauses.get(where, 0.0) - loop.time()
+        if left > 0:
             await asyncio.sleep(left)
 
     async def _authorise(self, request: Request) -> Reply:

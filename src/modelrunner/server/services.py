@@ -16,6 +16,7 @@ from modelrunner.errors import RunnerError
 from modelrunner.models.hub import Hub
 from modelrunner.models.hub_token import find_token
 from modelrunner.models.names import as_id, parse_name
+from modelrunner.oci.certificates import Certificates, docker_folders
 from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credentials
 from modelrunner.oci.registry import Registry
@@ -126,11 +127,15 @@ async def open_services(
     async with contextlib.AsyncExitStack() as stack:
         run = RunDirectory.create(parents(environ))
         stack.callback(run.close)
+        certificates = Certificates(settings.ca_cert, docker_folders(environ.get("HOME")))
         registry = Registry(
             credentials=Credentials(environ),
             user_agent=f"modelrunner/{__version__} ({sys.platform})",
             insecure=frozenset(settings.insecure_registries),
             insecure_all=settings.insecure_registry,
+            private_realms=frozenset(settings.private_realms),
+            mirrors=settings.mirrors,
+            certificates=certificates,
         )
         await stack.enter_async_context(registry)
         transport = Transport(
@@ -138,6 +143,7 @@ async def open_services(
             user_agent=f"modelrunner/{__version__} ({sys.platform})",
             retry=RetryPolicy(),
             timeouts=Timeouts(),
+            certificates=certificates,
         )
         await stack.enter_async_context(transport)
         hub = Hub(transport, settings.hf_endpoint, find_token(environ))

@@ -251,6 +251,7 @@ def _push(draft: "Draft", reference: "Reference", session: Session) -> None:
     """Copy the artifact straight into its registry, with the user's own credentials."""
     import asyncio
 
+    from modelrunner.oci.certificates import Certificates, docker_folders
     from modelrunner.oci.credentials import Credentials
     from modelrunner.oci.registry import Registry
     from modelrunner.oci.transfer import Progress, copy
@@ -267,6 +268,8 @@ def _push(draft: "Draft", reference: "Reference", session: Session) -> None:
                 credentials=Credentials(session.environ),
                 insecure=frozenset(settings.insecure_registries),
                 insecure_all=settings.insecure_registry,
+                private_realms=frozenset(settings.private_realms),
+                certificates=Certificates(settings.ca_cert, docker_folders(session.environ.get("HOME"))),
                 user_agent=session.user_agent,
             ) as registry:
                 await copy(draft, registry.repository(reference), manifest, [reference], tell=tell)
