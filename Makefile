@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench docs lock clean
+.PHONY: setup demo test check bench docs lock fuzz-headers clean
 
 setup: $(READY)
 
@@ -36,6 +36,14 @@ bench: setup
 docs: setup
 	$(BIN)/python scripts/reference.py
 
+# Needs CPython 3.11 to 3.13 on Linux. SECONDS says for how long.
+fuzz-headers: SECONDS ?= 60
+fuzz-headers: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
+	mkdir -p .fuzz/headers
+	$(BIN)/python scripts/fuzz_seeds.py .fuzz/headers
+	$(BIN)/python fuzz/headers.py -max_total_time=$(SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=.fuzz/ .fuzz/headers
+
 # New locked versions. The files name no package index, so that any mirror serves.
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
@@ -45,6 +53,8 @@ lock: setup
 		--no-header --no-annotate pyproject.toml --output-file requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate requirements/build.in --output-file requirements/build.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate requirements/fuzz.in --output-file requirements/fuzz.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

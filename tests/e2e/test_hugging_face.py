@@ -64,6 +64,7 @@ def test_a_model_is_looked_at_without_being_pulled(runner: Runner) -> None:
     found = json.loads(runner.must("inspect", "--remote", "hf.co/Org/Tiny-GGUF"))
 
     assert "gguf" == found["config"]["format"]
+    assert found["details"]["fits"]
     assert "[]" == runner.must("list", "--json").strip()
 
 

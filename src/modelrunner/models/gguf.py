@@ -163,7 +163,7 @@ class _Reader:
 
     def _version(self) -> int:
         if len(self._buffer) < min(self._size, HEAD_BYTES):
-            raise HeaderIncomplete(HEAD_BYTES)
+            raise HeaderIncomplete(min(self._size, HEAD_BYTES))
         start = self._buffer[:HEAD_BYTES]
         if start[:4] not in {b"GGUF", b"FUGG"}:
             meaning = recognise(start)

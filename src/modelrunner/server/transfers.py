@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError
+from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
 from modelrunner.models.hub import Hub
 from modelrunner.models.hub_upload import HubUpload
@@ -163,14 +163,21 @@ class Transfers:
             _log.info("model loaded from archive id=%s", model.manifest.digest.short)
         return models
 
-    async def look_remotely(self, text: str) -> tuple[Manifest, Peek]:
+    async def look_remotely(self, text: str) -> tuple[Manifest, ModelConfig, Peek | None]:
         """Read what a registry says of a model, and the headers of its weights, but not the weights.
+
+        Weights whose headers cannot be read say nothing more than the configuration does.
 
         Raises:
             RunnerError: it is not there, is no model, or cannot be asked.
         """
         source, manifest, _ = await self._find(text, self.name(text), None)
-        return manifest, await peek(source, manifest, await _config(source, manifest))
+        config = await _config(source, manifest)
+        try:
+            return manifest, config, await peek(source, manifest, config)
+        except UnsupportedModel as exc:
+            _log.info("headers not read model=%s reason=%s", text, exc)
+            return manifest, config, None
 
     def _cached(self, model: StoredModel) -> ProgressLine:
         return success_line(f"Using cached model: {self._catalogue.config(model).size}".rstrip(": "), "pull")

@@ -72,9 +72,11 @@ async def look(services: Services, request: Request) -> Response:
     if not query_flag(request, "remote"):
         return json_reply(_view(services, services.catalogue.find(name)))
     try:
-        manifest, found = await services.transfers.look_remotely(name)
+        manifest, config, found = await services.transfers.look_remotely(name)
     except ModelNotFound as exc:
         raise ModelNotFound(f"failed to pull model `{name}`: {exc.message}", hint=exc.hint) from exc
+    if found is None:
+        return json_reply(model_view(manifest.digest, None, config))
     return json_reply(remote_view(manifest, found, total_memory()))
 
 
