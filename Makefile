@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench docs lock fuzz-headers clean
+.PHONY: setup demo test check bench docs lock fuzz-headers fuzz-scheduler clean
 
 setup: $(READY)
 
@@ -43,6 +43,11 @@ fuzz-headers: setup
 	mkdir -p .fuzz/headers
 	$(BIN)/python scripts/fuzz_seeds.py .fuzz/headers
 	$(BIN)/python fuzz/headers.py -max_total_time=$(SECONDS) -rss_limit_mb=1024 -timeout=10 -artifact_prefix=.fuzz/ .fuzz/headers
+
+# The scheduler's rules after each of STEPS random steps; a violation names the seed that shows it again.
+fuzz-scheduler: STEPS ?= 1000000
+fuzz-scheduler: setup
+	$(BIN)/python fuzz/scheduler.py --steps $(STEPS)
 
 # New locked versions. The files name no package index, so that any mirror serves.
 lock: setup

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"wire", "settings", "oci", "models", "store", "engines", "runtime", "dialects", "telemetry"},
     "client": GROUND | {"wire"},
     "cli": GROUND | {"client", "wire", "settings"},
-    "testing": GROUND | {"oci", "engines", "models"},
+    "testing": GROUND | {"oci", "engines", "models", "runtime"},
 }
 # Inside functions only: a command pays for what it uses (architecture, 3.2).
 LAZILY: dict[str, set[str]] = {

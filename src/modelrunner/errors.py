@@ -19,6 +19,7 @@
     ├── DigestMismatch          bytes that are not what their digest says
     ├── StoreError              the store on disk cannot be read or written
     ├── EngineFailed            the engine crashed or answered nonsense
+    │   └── EngineFailing       it did so several times in a row, and is not tried for a while
     ├── NotReadyInTime
     ├── RegistryError           the registry said no, or nonsense
     │   ├── RegistryUnreachable
@@ -41,16 +42,23 @@ class RunnerError(Exception):
     openai_type: ClassVar[str] = "server_error"
     anthropic_type: ClassVar[str] = "api_error"
     exit_code: ClassVar[int] = 1
-    retry_after: ClassVar[int | None] = None  # seconds; sent along as `Retry-After`
+    retry_after: int | None = None  # seconds; sent along as `Retry-After`
 
     def __init__(
-        self, message: str, *, hint: str | None = None, detail: Mapping[str, object] | None = None
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        detail: Mapping[str, object] | None = None,
+        retry_after: int | None = None,
     ) -> None:
-        """Keep the sentence, the way out, and what a log should have besides."""
+        """Keep the sentence, the way out, what a log should have besides, and when to try again."""
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.detail: Mapping[str, object] = detail or {}
+        if retry_after is not None:
+            self.retry_after = retry_after
 
     def __str__(self) -> str:
         return self.message
@@ -172,7 +180,7 @@ class ShuttingDown(RunnerError):
 
 
 class InsufficientMemory(RunnerError):
-    """The model cannot fit, even alone."""
+    """There is not enough memory for the model: it cannot fit even alone, or others hold what it needs."""
 
     status = 507
     code = "insufficient_memory"
@@ -201,6 +209,13 @@ class EngineFailed(RunnerError):
     """The engine crashed, could not start, or answered nonsense."""
 
     code = "engine_failed"
+
+
+class EngineFailing(EngineFailed):
+    """The engine failed several times in a row with this model, and is not tried for a while."""
+
+    status = 503
+    code = "engine_failing"
 
 
 class NotReadyInTime(RunnerError):

@@ -1,30 +1,42 @@
-"""The pool's decisions: tables of cases, and a machine that tries sequences nobody thought of."""
+"""The decisions as tables of cases; `test_scheduler.py` tries what nobody thought of."""
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.policy import Key, Limits, Plan, Reason, Resident, State, Step, Waiting, plan
+from modelrunner.runtime.ledger import PLACE, Amounts
+from modelrunner.runtime.plan import (
+    Key,
+    Limits,
+    Plan,
+    Reason,
+    Refusal,
+    Resident,
+    Seen,
+    State,
+    Step,
+    Wait,
+    Waiting,
+    Why,
+)
+from modelrunner.runtime.policy import plan
 
 A, B, C, D = (Key("llama.cpp", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c", b"d"))
 NOW = 1000.0
 PATIENCE = 30.0
 
 
-def ready(key: Key, **changes: float | None) -> Resident:
+def ready(key: Key, **changes: Any) -> Resident:
     """A resident that became ready long ago and has been idle for ten seconds, with five minutes to stay."""
     resident = Resident(key, State.READY, idle_since=NOW - 10, ready_since=NOW - 500, keep_alive=300.0)
-    return replace(resident, **changes)  # type: ignore[arg-type]  # names and types are the callers' affair
+    return resident._replace(**changes)
 
 
 def decide(residents: list[Resident], waiting: list[Key], places: int = 1, waited: float = 0.0) -> Plan:
     entries = [Waiting(key, NOW - waited) for key in waiting]
-    return plan(residents, entries, Limits(places, PATIENCE), NOW)
+    return plan(residents, entries, Limits({PLACE: places}, PATIENCE), NOW)
 
 
 STARTED = Reason.REQUESTED
@@ -53,28 +65,28 @@ CASES: dict[str, tuple[Plan, Plan]] = {
         decide([STOPPING, ready(A)], [C], places=2),
     ),
     "a place that is about to be free is one place": (
-        Plan(stop=(Step(A, EVICTED),)),
+        Plan(stop=(Step(A, EVICTED, D),)),
         decide([STOPPING, ready(A)], [C, D], places=2),
     ),
     "a leased model is not evicted": (
         Plan(wake_at=NOW + PATIENCE),
         decide([ready(A, leases=1)], [B]),
     ),
-    "an idle model is evicted for another": (Plan(stop=(Step(A, EVICTED),)), decide([ready(A)], [B])),
+    "an idle model is evicted for another": (Plan(stop=(Step(A, EVICTED, B),)), decide([ready(A)], [B])),
     "the least recently used is evicted, and no more than needed": (
-        Plan(stop=(Step(B, EVICTED),), wake_at=NOW + 290),
+        Plan(stop=(Step(B, EVICTED, C),), wake_at=NOW + 290),
         decide([ready(A), ready(B, idle_since=NOW - 20)], [C], places=2),
     ),
     "one is evicted for each that waits": (
-        Plan(stop=(Step(B, EVICTED), Step(A, EVICTED))),
+        Plan(stop=(Step(B, EVICTED, C), Step(A, EVICTED, D))),
         decide([ready(A), ready(B, idle_since=NOW - 20)], [C, D], places=2),
     ),
     "a model that stays for ever is evicted last": (
-        Plan(stop=(Step(A, EVICTED),)),
+        Plan(stop=(Step(A, EVICTED, C),)),
         decide([ready(A), ready(B, idle_since=0.0, keep_alive=None)], [C], places=2),
     ),
     "a model that stays for ever is evicted when nothing else is left": (
-        Plan(stop=(Step(A, EVICTED),)),
+        Plan(stop=(Step(A, EVICTED, C),)),
         decide([ready(A, keep_alive=None)], [C]),
     ),
     "a model that has just become ready is kept for those who wait for it": (
@@ -117,7 +129,7 @@ CASES: dict[str, tuple[Plan, Plan]] = {
         decide([ready(A, leases=2), ready(B, leases=9, ready_since=1.0)], [C], places=2, waited=PATIENCE),
     ),
     "a model that has made room is stopped although it is asked for again": (
-        Plan(stop=(Step(A, EVICTED),)),
+        Plan(stop=(Step(A, EVICTED, B),)),
         decide([ready(A)], [B, A], waited=PATIENCE),
     ),
     "a model has its time before it makes room": (
@@ -125,7 +137,7 @@ CASES: dict[str, tuple[Plan, Plan]] = {
         decide([ready(A, leases=1, ready_since=NOW - 5)], [B], waited=100),
     ),
     "nobody is drained while one is idle": (
-        Plan(stop=(Step(B, EVICTED),)),
+        Plan(stop=(Step(B, EVICTED, C),)),
         decide([ready(A, leases=2), ready(B)], [C], places=2, waited=PATIENCE),
     ),
 }
@@ -139,161 +151,180 @@ def test_plan(name: str) -> None:
     assert expected == actual
 
 
-KEYS = st.sampled_from([A, B, C, D])
-KEEP_ALIVE = {A: 0.0, B: 5.0, C: 60.0, D: None}
+RAM = "ram"
 
 
-class World(RuleBasedStateMachine):
-    """A pool without a shell: what it is told to do is done, and everything else happens in any order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.limits = Limits(places=2, patience=PATIENCE)
-        self.now = 0.0
-        self.residents: dict[Key, Resident] = {}
-        self.line: list[tuple[Key, float]] = []
-        self.draining: frozenset[Key] = frozenset()
-        self.wake_at: float | None = None
-
-    def waiting(self) -> list[Waiting]:
-        firsts: dict[Key, float] = {}
-        for key, since in self.line:
-            firsts.setdefault(key, since)
-        return [Waiting(key, since) for key, since in firsts.items()]
-
-    def plan(self) -> Plan:
-        return plan(self.residents.values(), self.waiting(), self.limits, self.now)
-
-    def change(self, key: Key, **changes: object) -> None:
-        self.residents[key] = replace(self.residents[key], **changes)  # type: ignore[arg-type]  # a test's own words
-
-    def settle(self) -> None:
-        """Do what a shell would do, checking that it may be done."""
-        decided = self.plan()
-        for key in decided.gone:
-            assert not self.residents.pop(key).alive
-        for step in decided.stop:
-            victim = self.residents[step.key]
-            assert (victim.state, victim.leases) == (State.READY, 0)
-            self.change(step.key, state=State.STOPPING)
-        for step in decided.start:
-            assert step.key not in self.residents
-            assert step.key in [key for key, _ in self.line]
-            self.residents[step.key] = Resident(step.key, State.STARTING, keep_alive=KEEP_ALIVE[step.key])
-        self.draining, self.wake_at = decided.drain, decided.wake_at
-        for key, resident in self.residents.items():
-            if resident.state is State.READY and key not in self.draining:
-                served = sum(waiter == key for waiter, _ in self.line)
-                self.line = [entry for entry in self.line if entry[0] != key]
-                self.change(key, leases=resident.leases + served)
-        assert len(self.residents) <= self.limits.places
-
-    def some(self, state: State) -> list[Key]:
-        return [key for key, resident in self.residents.items() if resident.state is state]
-
-    def leased(self) -> list[Key]:
-        return [key for key, resident in self.residents.items() if resident.leases]
-
-    @rule(key=KEYS)
-    def request(self, key: Key) -> None:
-        self.line.append((key, self.now))
-        self.settle()
-
-    @precondition(lambda self: self.line)
-    @rule(data=st.data())
-    def leave(self, data: st.DataObject) -> None:
-        self.line.remove(data.draw(st.sampled_from(self.line)))
-        self.settle()
-
-    @precondition(lambda self: self.leased())
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        key = data.draw(st.sampled_from(self.leased()))
-        self.change(key, leases=self.residents[key].leases - 1, idle_since=self.now)
-        self.settle()
-
-    @precondition(lambda self: self.some(State.STARTING))
-    @rule(data=st.data(), succeeds=st.booleans())
-    def start_ends(self, data: st.DataObject, *, succeeds: bool) -> None:
-        key = data.draw(st.sampled_from(self.some(State.STARTING)))
-        if succeeds:
-            self.change(key, state=State.READY, ready_since=self.now, idle_since=self.now)
-        else:
-            del self.residents[key]
-            self.line = [entry for entry in self.line if entry[0] != key]
-        self.settle()
-
-    @precondition(lambda self: self.some(State.STOPPING))
-    @rule(data=st.data())
-    def process_is_gone(self, data: st.DataObject) -> None:
-        del self.residents[data.draw(st.sampled_from(self.some(State.STOPPING)))]
-        self.settle()
-
-    @precondition(lambda self: self.some(State.READY))
-    @rule(data=st.data())
-    def crash(self, data: st.DataObject) -> None:
-        self.change(data.draw(st.sampled_from(self.some(State.READY))), alive=False)
-        self.settle()
-
-    @rule(seconds=st.integers(1, 40))
-    def time_passes(self, seconds: int) -> None:
-        """Nothing is due before `wake_at`, and something is then."""
-        until = self.now + seconds
-        while self.wake_at is not None and self.wake_at <= until:
-            before, wake_at = self.now, self.wake_at
-            assert wake_at > before
-            self.now = (before + wake_at) / 2
-            early = self.plan()
-            assert ((), (), ()) == (early.gone, early.stop, early.start)
-            assert early.drain == self.draining
-            self.now = wake_at
-            due = self.plan()
-            assert due.stop or due.drain != self.draining
-            self.settle()
-        self.now = until
-
-    @invariant()
-    def is_settled(self) -> None:
-        """Planning again changes nothing."""
-        decided = self.plan()
-
-        assert ((), (), ()) == (decided.gone, decided.stop, decided.start)
-
-    @invariant()
-    def everyone_who_waits_has_a_reason(self) -> None:
-        """Whoever waits, waits for a start, an exit or a lease; never while a place is free."""
-        free = self.limits.places - len(self.residents)
-        for key in {key for key, _ in self.line}:
-            resident = self.residents.get(key)
-            assert resident is not None or free == 0
-            if resident is not None and resident.state is State.READY:
-                assert key in self.draining
-
-    @invariant()
-    def nobody_is_idle_while_others_wait_in_vain(self) -> None:
-        """Each that waits for a place has one coming, or everything that is ready is leased."""
-        homeless = [entry.key for entry in self.waiting() if entry.key not in self.residents]
-        coming = len(self.some(State.STOPPING))
-        idle = [key for key in self.some(State.READY) if not self.residents[key].leases]
-        if len(homeless) > coming:
-            assert idle == []
-
-    def teardown(self) -> None:
-        """From any state, everybody is served in the end if everything goes well."""
-        for _ in range(40 * (len(self.line) + 1)):
-            if not self.line:
-                break
-            for key in self.leased():
-                self.change(key, leases=0, idle_since=self.now)
-            for key in self.some(State.STARTING):
-                self.change(key, state=State.READY, ready_since=self.now, idle_since=self.now)
-            for key in self.some(State.STOPPING):
-                del self.residents[key]
-            self.settle()
-            self.now += 1
-
-        assert self.line == []
+def needing(amount: int) -> Amounts:
+    return {PLACE: 1, RAM: amount}
 
 
-TestWorld = World.TestCase
-TestWorld.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+def loaded(key: Key, amount: int, **changes: Any) -> Resident:
+    return ready(key, need=needing(amount), **changes)
+
+
+def weigh(
+    residents: list[Resident],
+    waiting: list[Waiting],
+    *,
+    free: int = 100,
+    freed_at: float = 0.0,
+) -> Plan:
+    """Decide on a machine with ten places and a hundred bytes."""
+    limits = Limits({PLACE: 10, RAM: 100}, PATIENCE)
+    return plan(residents, waiting, limits, NOW, lambda: Seen({RAM: free}, freed_at))
+
+
+def wants(
+    key: Key, amount: int | None, *, waited: float = 0.0, checked: bool = True, not_before: float = 0.0
+) -> Waiting:
+    return Waiting(key, NOW - waited, None if amount is None else needing(amount), checked, not_before)
+
+
+MEMORY = Reason.MEMORY_NEEDED
+IN_USE = {"leases": 1}
+
+MEMORY_CASES: dict[str, tuple[Plan, Plan]] = {
+    "what fits is started": (Plan(start=(Step(A, STARTED),)), weigh([], [wants(A, 100)])),
+    "two that fit are started together": (
+        Plan(start=(Step(A, STARTED), Step(B, STARTED))),
+        weigh([], [wants(A, 50), wants(B, 50)]),
+    ),
+    "nothing is started before it is known what it needs": (Plan(), weigh([], [wants(A, None)])),
+    "one whose need is not known keeps nobody waiting": (
+        Plan(start=(Step(B, STARTED),)),
+        weigh([], [wants(A, None), wants(B, 50)]),
+    ),
+    "what needs more than there is, is refused": (
+        Plan(refuse=(Refusal(A, Why.TOO_LARGE, needing(101), {PLACE: 10, RAM: 100}),)),
+        weigh([], [wants(A, 101)]),
+    ),
+    "a check that is not wanted is not made": (
+        Plan(start=(Step(A, STARTED),)),
+        weigh([], [wants(A, 101, checked=False)], free=0),
+    ),
+    "what does not fit beside a pinned model is refused": (
+        Plan(refuse=(Refusal(A, Why.PINNED, needing(50), {PLACE: 9, RAM: 40}),)),
+        weigh([loaded(B, 60, pinned=True)], [wants(A, 50)]),
+    ),
+    "a pinned model neither makes room nor expires": (
+        Plan(stop=(Step(C, MEMORY, A),)),
+        weigh(
+            [loaded(B, 40, pinned=True, keep_alive=0.0, worth=0.0), loaded(C, 40, worth=9.0)], [wants(A, 50)]
+        ),
+    ),
+    "what is worth least makes room": (
+        Plan(stop=(Step(C, MEMORY, A),), wake_at=NOW + 290),
+        weigh([loaded(B, 40, worth=2.0), loaded(C, 40, worth=1.0)], [wants(A, 50)]),
+    ),
+    "nobody makes room in vain": (
+        Plan(stop=(Step(B, MEMORY, A),), wake_at=NOW + 290),
+        weigh([loaded(C, 10, worth=1.0), loaded(B, 80, worth=2.0)], [wants(A, 80)]),
+    ),
+    "nobody makes room while that would not be enough": (
+        Plan(wake_at=NOW + PATIENCE),
+        weigh([loaded(B, 30), loaded(C, 60, **IN_USE)], [wants(A, 80)]),
+    ),
+    "several make room one after another": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        weigh([loaded(B, 40, worth=1.0), loaded(C, 40, worth=2.0)], [wants(A, 90)]),
+    ),
+    "the second is not stopped before the first is gone": (
+        Plan(wake_at=NOW + 290),
+        weigh([loaded(B, 40, worth=1.0)._replace(state=State.STOPPING), loaded(C, 40)], [wants(A, 90)]),
+    ),
+    "what has come back lately makes room last": (
+        Plan(stop=(Step(C, MEMORY, A),), wake_at=NOW + 290),
+        weigh([loaded(B, 40, stays_until=NOW + 1), loaded(C, 40, worth=9.0)], [wants(A, 50)]),
+    ),
+    "what has come back lately stays for a while": (
+        Plan(wake_at=NOW + 1),
+        weigh([loaded(B, 80, stays_until=NOW + 1)], [wants(A, 50)]),
+    ),
+    "memory is free only when it is seen to be": (
+        Plan(wake_at=NOW + 0.05),
+        weigh([], [wants(A, 50)], free=40, freed_at=NOW - 0.5),
+    ),
+    "what is being loaded has not taken its memory yet": (
+        Plan(),
+        weigh([Resident(B, State.STARTING, needing(40))], [wants(A, 50)], free=80),
+    ),
+    "when others hold the memory, idle models make room for it": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        weigh([loaded(B, 30)], [wants(A, 50)], free=40),
+    ),
+    "nobody waits for ever for memory that others hold": (
+        Plan(refuse=(Refusal(A, Why.MEMORY_TAKEN, needing(50), {RAM: 40}),)),
+        weigh([], [wants(A, 50, waited=25)], free=40),
+    ),
+    "somebody waits for a while for memory that others hold": (
+        Plan(wake_at=NOW + 0.5),
+        weigh([], [wants(A, 50, waited=15)], free=40),
+    ),
+    "who stands behind does not take what one in front waits for": (
+        Plan(wake_at=NOW + PATIENCE),
+        weigh([loaded(C, 60, **IN_USE)], [wants(A, 50), wants(B, 10)]),
+    ),
+    "who failed lately is not started yet, and holds up nobody": (
+        Plan(start=(Step(B, STARTED),), wake_at=NOW + 5),
+        weigh([], [wants(A, 90, not_before=NOW + 5), wants(B, 90)]),
+    ),
+    "what is never idle makes room in the end, together with what is idle": (
+        Plan(drain=frozenset({B})),
+        weigh([loaded(B, 50, **IN_USE), loaded(C, 30)], [wants(A, 100, waited=PATIENCE)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY_CASES)
+def test_memory(name: str) -> None:
+    """Each case says in its name what is decided."""
+    expected, actual = MEMORY_CASES[name]
+
+    assert expected == actual
+
+
+WAITS: dict[str, tuple[Wait, Plan]] = {
+    "its need is being found out": (Wait(Why.ESTIMATING), weigh([], [wants(A, None)])),
+    "it is loading": (
+        Wait(Why.LOADING),
+        weigh([Resident(A, State.STARTING, needing(1))], [wants(A, 1)]),
+    ),
+    "its slots are in use": (Wait(Why.SLOTS), weigh([loaded(A, 1, **IN_USE)], [wants(A, 1)])),
+    "another one makes room": (Wait(Why.STOPPING, (B,)), weigh([loaded(B, 60)], [wants(A, 50)])),
+    "others are in use": (
+        Wait(Why.BUSY, (B,), NOW + PATIENCE),
+        weigh([loaded(B, 60, **IN_USE)], [wants(A, 50)]),
+    ),
+    "another one has only just come back": (
+        Wait(Why.RESIDENCY, (B,), NOW + 1),
+        weigh([loaded(B, 60, stays_until=NOW + 1)], [wants(A, 50)]),
+    ),
+    "the memory is not free yet": (
+        Wait(Why.MEMORY, (), NOW + 0.05),
+        weigh([], [wants(A, 50)], free=0, freed_at=NOW),
+    ),
+    "it failed lately": (Wait(Why.BACKOFF, (), NOW + 5), weigh([], [wants(A, 1, not_before=NOW + 5)])),
+    "it makes room for another": (
+        Wait(Why.DRAINING),
+        weigh([loaded(A, 60, **IN_USE)], [wants(B, 50, waited=PATIENCE), wants(A, 60)]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_everybody_who_waits_is_told_why(name: str) -> None:
+    """And for whom, and until when, as far as that is known."""
+    expected, actual = WAITS[name]
+
+    assert expected == actual.waits[A]
+
+
+def test_memory_is_looked_at_only_when_somebody_needs_some() -> None:
+    """Looking costs something, and most decisions are about models that are there."""
+
+    def look() -> Seen:
+        raise AssertionError
+
+    limits = Limits({PLACE: 1, RAM: 100}, PATIENCE)
+
+    assert Plan(wake_at=NOW + 290) == plan([loaded(A, 50)], [], limits, NOW, look)

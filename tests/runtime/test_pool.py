@@ -8,12 +8,22 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from modelrunner.errors import Busy, EngineFailed, RunnerError, ShuttingDown
+from modelrunner.errors import (
+    Busy,
+    EngineFailed,
+    EngineFailing,
+    InsufficientMemory,
+    RunnerError,
+    ShuttingDown,
+    UnsupportedModel,
+)
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Kind
-from modelrunner.runtime.policy import Key, Reason, State
-from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.lease import Stay
+from modelrunner.runtime.line import Caller, Terms
+from modelrunner.runtime.plan import Key, Reason, State, Why
+from modelrunner.runtime.pool import Pool, Weight
 
 A, B, C = (Key("llama.cpp", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c"))
 
@@ -27,6 +37,7 @@ class FakeInstance:
         self.may_stop = asyncio.Event()
         self.may_stop.set()
         self.stops = 0
+        self.slots: int | None = None
 
     @property
     def alive(self) -> bool:
@@ -40,6 +51,25 @@ class FakeInstance:
         await self.may_stop.wait()
         if self.alive:
             self.exited.set_result(0)
+
+
+class FixedWishes:
+    """What users want, as a test says."""
+
+    def __init__(self, keep_alive: float | None, kept: dict[Key, float | None] | None = None) -> None:
+        self.usual = keep_alive
+        self.kept = kept or {}
+        self.pins: set[Key] = set()
+        self.unchecked: set[Key] = set()
+
+    def keep_alive(self, key: Key) -> float | None:
+        return self.kept.get(key, self.usual)
+
+    def pinned(self, key: Key) -> bool:
+        return key in self.pins
+
+    def memory_check(self, key: Key) -> bool:
+        return key not in self.unchecked
 
 
 class Clock:
@@ -76,9 +106,19 @@ class Handle:
 class Fixture:
     """A pool on fakes. `starts[key]` is the outcome that a test gives to a start."""
 
-    def __init__(self, *, places: int = 1, queue: int = 8, keep_alive: float | None = 300.0) -> None:
+    def __init__(
+        self,
+        *,
+        places: int = 1,
+        queue: int = 8,
+        keep_alive: float | None = 300.0,
+        memory: dict[str, int] | None = None,
+        needs: dict[Key, int] | None = None,
+    ) -> None:
         self.clock = Clock()
-        self.keep_alive: dict[Key, float | None] = {}
+        self.wishes = FixedWishes(keep_alive)
+        self.needs = needs or {}
+        self.free = dict(memory or {})
         self.starts: list[tuple[Key, asyncio.Future[FakeInstance]]] = []
         self.cancelled: list[Key] = []
         self.pool: Pool[FakeInstance] = Pool(
@@ -86,11 +126,17 @@ class Fixture:
             places=places,
             queue=queue,
             patience=30.0,
-            keep_alive=lambda key: self.keep_alive.get(key, keep_alive),
+            wishes=self.wishes,
+            weigh=self._weigh,
+            memory=memory,
+            look=lambda: self.free,
             clock=self.clock,
             wall=lambda: 1_000_000 + self.clock(),
             later=self.clock.later,
         )
+
+    async def _weigh(self, key: Key) -> Weight:
+        return Weight({"ram": self.needs[key]} if key in self.needs else {})
 
     async def _start(self, key: Key) -> FakeInstance:
         outcome: asyncio.Future[FakeInstance] = asyncio.get_running_loop().create_future()
@@ -124,7 +170,7 @@ class Fixture:
     def states(self) -> dict[Key, State]:
         return {view.key: view.state for view in self.pool.residents()}
 
-    def history(self) -> list[tuple[Kind, Reason]]:
+    def history(self) -> list[tuple[Kind, Reason | Why]]:
         return [(event.kind, event.reason) for event in self.pool.events.recent()]
 
 
@@ -145,14 +191,14 @@ def step(coroutine: Coroutine[object, object, object]) -> bool:
 
 
 async def use(pool: Pool[FakeInstance], key: Key, until: asyncio.Event) -> FakeInstance:
-    async with pool.lease(key) as instance:
+    async with pool.lease(key) as lease:
         await until.wait()
-    return instance
+        return lease.running
 
 
 async def take(pool: Pool[FakeInstance], key: Key) -> FakeInstance:
-    async with pool.lease(key) as instance:
-        return instance
+    async with pool.lease(key) as lease:
+        return lease.running
 
 
 async def test_a_request_for_a_loaded_model_does_not_wait() -> None:
@@ -431,7 +477,7 @@ async def test_a_changed_keep_alive_counts_after_settling() -> None:
     fixture = Fixture(keep_alive=None)
     await fixture.load(A)
     assert fixture.clock.due == {}
-    fixture.keep_alive[A] = 5.0
+    fixture.wishes.kept[A] = 5.0
     fixture.pool.settle()
 
     fixture.clock.advance(5)
@@ -613,6 +659,7 @@ async def test_events_tell_what_happened_and_why() -> None:
         (Kind.STARTING, Reason.REQUESTED),
         (Kind.READY, Reason.REQUESTED),
         (Kind.STOPPING, Reason.PLACE_NEEDED),
+        (Kind.WAITING, Why.STOPPING),
         (Kind.GONE, Reason.PLACE_NEEDED),
         (Kind.STARTING, Reason.REQUESTED),
         (Kind.READY, Reason.REQUESTED),
@@ -626,6 +673,7 @@ async def test_errors_keep_their_kind() -> None:
     fixture = Fixture()
     classes: list[type[RunnerError]] = [RunnerError, *RunnerError.__subclasses__()]
     for cls in classes:
+        fixture.clock.advance(3600)  # what failed long ago is forgotten
         request = asyncio.create_task(take(fixture.pool, A))
         await fixture.fail(cls("why"))
         with pytest.raises(cls, match="why"):
@@ -641,7 +689,7 @@ class Chaos:
         self.here: set[Key] = set()
         self.instances: list[FakeInstance] = []
         self.pool: Pool[FakeInstance] = Pool(
-            self.start, places=self.places, keep_alive=lambda key: None if key is A else 0.001, patience=0.001
+            self.start, places=self.places, wishes=FixedWishes(0.001, {A: None}), patience=0.001
         )
 
     async def pause(self) -> None:
@@ -667,7 +715,8 @@ class Chaos:
     async def request(self) -> None:
         await self.pause()
         try:
-            async with self.pool.lease(self.random.choice((A, B, C))) as instance:
+            async with self.pool.lease(self.random.choice((A, B, C))) as lease:
+                instance = lease.running
                 await self.pause()
                 if instance.alive and self.random.random() < 0.05:
                     instance.crash()
@@ -697,3 +746,230 @@ async def test_nothing_is_lost_in_chaos(seed: int) -> None:
     assert not any(leases)
     assert chaos.pool.waiting == 0
     assert not any(instance.alive for instance in chaos.instances)
+
+
+async def test_a_model_that_fails_again_and_again_is_not_tried_for_a_while() -> None:
+    """Whoever asks then is told at once, in the engine's own words, and when to come back."""
+    fixture = Fixture()
+    for _ in range(3):
+        request = asyncio.create_task(take(fixture.pool, A))
+        await turns()
+        fixture.clock.advance(1)
+        await fixture.fail(EngineFailed("no such tensor"))
+        with pytest.raises(EngineFailed, match="no such tensor"):
+            await request
+
+    with pytest.raises(EngineFailing, match=r"3 times in a row.*no such tensor") as refused:
+        await take(fixture.pool, A)
+    assert 10 == refused.value.retry_after
+    assert (Kind.REFUSED, Why.FAILING) == fixture.history()[-1]
+
+    fixture.clock.advance(10)
+    assert await fixture.load(A)
+    await fixture.pool.close(0)
+
+
+async def test_unloading_a_model_that_fails_lets_it_be_tried_at_once() -> None:
+    """Somebody may have mended something."""
+    fixture = Fixture()
+    for _ in range(3):
+        request = asyncio.create_task(take(fixture.pool, A))
+        await turns()
+        fixture.clock.advance(1)
+        await fixture.fail(EngineFailed("no luck"))
+        await asyncio.gather(request, return_exceptions=True)
+
+    await fixture.pool.unload(lambda key: key == A)
+
+    assert await fixture.load(A)
+    await fixture.pool.close(0)
+
+
+async def test_no_more_requests_than_slots_are_served_at_a_time() -> None:
+    """The next in line gets the slot that becomes free."""
+    fixture = Fixture()
+    instance = await fixture.load(A)
+    instance.slots = 1
+    first = await fixture.pool.acquire(A)
+    second = asyncio.create_task(fixture.pool.acquire(A))
+    await turns()
+    (waiter,) = fixture.pool.line()
+    assert ("slots", 1) == (waiter.why, waiter.position)
+
+    first.release()
+
+    (await second).release()
+    await fixture.pool.close(0)
+
+
+async def test_callers_take_turns() -> None:
+    """A caller with many requests does not keep another from its turn; a heavier one has more turns."""
+    fixture = Fixture(queue=100)
+    instance = await fixture.load(A)
+    instance.slots = 1
+    first = await fixture.pool.acquire(A)
+    order: list[str] = []
+
+    async def one(name: str, weight: float) -> None:
+        async with fixture.pool.lease(A, Terms(Caller(name, weight))):
+            order.append(name)
+            await asyncio.sleep(0)
+
+    requests = [asyncio.create_task(one("greedy", 1.0)) for _ in range(8)]
+    await turns()
+    requests += [asyncio.create_task(one("modest", 1.0)) for _ in range(2)]
+    requests += [asyncio.create_task(one("urgent", 8.0)) for _ in range(2)]
+    await turns()
+    first.release()
+    await asyncio.gather(*requests)
+
+    assert ["urgent", "urgent", "greedy", "modest", "greedy", "modest"] == order[:6]
+    await fixture.pool.close(0)
+
+
+async def test_the_keep_alive_of_a_request_counts_until_the_next_one() -> None:
+    """Without one, that of the configuration counts."""
+    fixture = Fixture(keep_alive=300)
+    await fixture.load(A)
+    async with fixture.pool.lease(A, Terms(stay=Stay(5.0))):
+        pass
+    assert [5.0] == [view.keep_alive for view in fixture.pool.residents()]
+    await take(fixture.pool, A)
+    assert [300] == [view.keep_alive for view in fixture.pool.residents()]
+    async with fixture.pool.lease(A, Terms(stay=Stay(5.0))):
+        pass
+
+    fixture.clock.advance(5)
+    await turns()
+
+    assert fixture.states() == {}
+    await fixture.pool.close(0)
+
+
+async def test_a_model_that_is_too_large_is_refused_at_once() -> None:
+    """With the figures, and the request never waits."""
+    fixture = Fixture(memory={"ram": 4_000_000_000}, needs={A: 5_000_000_000})
+
+    with pytest.raises(InsufficientMemory, match=r"5\.00GB of `ram`, and 4\.00GB can be had"):
+        await take(fixture.pool, A)
+    assert fixture.starts == []
+    assert (Kind.REFUSED, Why.TOO_LARGE) == fixture.history()[-1]
+
+
+async def test_a_request_can_do_without_the_check_of_memory() -> None:
+    """Somebody may know better."""
+    fixture = Fixture(memory={"ram": 4}, needs={A: 5})
+    request = asyncio.create_task(fixture.pool.acquire(A, Terms(checked=False)))
+    await fixture.become_ready(A)
+
+    (await request).release()
+    await fixture.pool.close(0)
+
+
+async def test_a_model_is_loaded_when_the_memory_of_the_last_one_is_seen_to_be_free() -> None:
+    """The end of its process alone does not count."""
+    fixture = Fixture(places=4, memory={"ram": 100}, needs={A: 60, B: 60})
+    await fixture.load(A)
+    fixture.free["ram"] = 40
+    request = asyncio.create_task(take(fixture.pool, B))
+    await turns()
+    assert fixture.states() == {}
+    (waiter,) = fixture.pool.line()
+    assert "memory" == waiter.why
+
+    fixture.free["ram"] = 100
+    fixture.clock.advance(0.1)
+    await fixture.become_ready(B)
+
+    await request
+    await fixture.pool.close(0)
+
+
+async def test_a_model_whose_need_cannot_be_found_out_is_not_loaded() -> None:
+    """Everybody who waits for it is told why."""
+    fixture = Fixture()
+
+    async def weigh(_: Key) -> Weight:
+        raise UnsupportedModel("no header")
+
+    fixture.pool._weigh = weigh
+    with pytest.raises(UnsupportedModel, match="no header"):
+        await take(fixture.pool, A)
+    assert 0 == fixture.pool.waiting
+    await fixture.pool.close(0)
+
+
+async def test_the_line_shows_who_waits_and_why() -> None:
+    """In turn, by the name of the request, and for whom."""
+    fixture = Fixture()
+    await fixture.load(A)
+    lease = fixture.pool.try_lease(A)
+    request = asyncio.create_task(fixture.pool.acquire(B, Terms(name="r-1")))
+    await turns()
+    fixture.clock.advance(3)
+    (waiter,) = fixture.pool.line()
+
+    assert ("r-1", B, 1, 3.0, "busy", (A,)) == (
+        waiter.name,
+        waiter.key,
+        waiter.position,
+        waiter.waited,
+        waiter.why,
+        waiter.others,
+    )
+    assert lease is not None
+    lease.release()
+    await fixture.become_ready(B)
+    (await request).release()
+    await fixture.pool.close(0)
+
+
+async def test_a_lease_tells_how_long_it_took_to_get() -> None:
+    """In line, and of that while the model was being loaded."""
+    fixture = Fixture()
+    old = await fixture.load(A)
+    old.may_stop.clear()
+    request = asyncio.create_task(fixture.pool.acquire(B))
+    await turns()
+    fixture.clock.advance(2)
+    old.may_stop.set()
+    await turns()
+    fixture.clock.advance(3)
+    await fixture.become_ready(B)
+    lease = await request
+
+    assert (2.0, 3.0) == (lease.queued, lease.loading)
+    lease.release()
+    await fixture.pool.close(0)
+
+
+async def test_the_outlook_says_what_would_happen() -> None:
+    """Nothing does."""
+    fixture = Fixture(places=4, memory={"ram": 100}, needs={A: 60, B: 50, C: 200})
+    _, alone = await fixture.pool.outlook(A)
+    await fixture.load(A)
+    _, beside = await fixture.pool.outlook(B)
+    _, never = await fixture.pool.outlook(C)
+
+    assert alone.starts
+    assert (A,) == beside.stops
+    assert never.refusal is not None
+    assert Why.TOO_LARGE is never.refusal.why
+    assert {A: State.READY} == fixture.states()
+    await fixture.pool.close(0)
+
+
+async def test_a_line_that_does_not_move_without_reason_is_noticed() -> None:
+    """What is in use explains itself."""
+    fixture = Fixture(keep_alive=None)
+    fixture.wishes.pins.clear()
+    assert 0.0 == fixture.pool.stalled()
+    request = asyncio.create_task(take(fixture.pool, A))
+    await turns()
+    fixture.clock.advance(90)
+
+    assert 90.0 == fixture.pool.stalled()
+    await fixture.become_ready(A)
+    await request
+    assert 0.0 == fixture.pool.stalled()
+    await fixture.pool.close(0)

@@ -6,7 +6,7 @@ from modelrunner.engines.base import Options
 from modelrunner.errors import InvalidRequest, UnknownFlag
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.policy import Key
+from modelrunner.runtime.plan import Key
 from modelrunner.server.configurations import (
     Configuration,
     Configurations,

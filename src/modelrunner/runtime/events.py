@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from modelrunner.runtime.policy import Key, Reason
+from modelrunner.runtime.plan import Key, Reason, Why
 
 
 class Kind(StrEnum):
-    """What happened to a resident."""
+    """What happened to a model, or to those who wait for it."""
 
+    WAITING = "waiting"
+    REFUSED = "refused"
     STARTING = "starting"
     READY = "ready"
     STOPPING = "stopping"
@@ -24,13 +26,18 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened. `at` is in seconds since the epoch; `detail` is for people: an error, say."""
+    """One thing that happened, and why.
+
+    `at` is in seconds since the epoch. `detail` is for people: an error, say. `others` are the models that it
+    has to do with: for whom one makes room, or for which somebody waits.
+    """
 
     kind: Kind
     key: Key
-    reason: Reason
+    reason: Reason | Why
     at: float
     detail: str = ""
+    others: tuple[Key, ...] = ()
 
 
 class Subscription:

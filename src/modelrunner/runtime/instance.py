@@ -32,6 +32,7 @@ class Instance:
         self._child = child
         self._diagnose = diagnose
         self._stopped = False
+        self.slots: int | None = None
         self.connections = Connections(address)
 
     @classmethod

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from modelrunner.runtime.policy import Key, Reason, State
+from modelrunner.runtime.ledger import Amounts
+from modelrunner.runtime.plan import Key, Reason, State
 
 
-class Running(Protocol):
-    """What the pool needs of an instance."""
+class Served(Protocol):
+    """What the scheduler needs of something that runs."""
 
     @property
     def alive(self) -> bool:
@@ -16,13 +17,22 @@ class Running(Protocol):
         ...
 
     @property
-    def exited(self) -> asyncio.Future[int]:
-        """Done, with the exit status, as soon as the process is gone. Not to be cancelled."""
+    def tail(self) -> str:
+        """The last lines that the process wrote."""
         ...
 
     @property
-    def tail(self) -> str:
-        """The last lines that the process wrote."""
+    def slots(self) -> int | None:
+        """How many requests it serves at a time; None when that is its own affair."""
+        ...
+
+
+class Running(Served, Protocol):
+    """What the pool needs of an instance."""
+
+    @property
+    def exited(self) -> asyncio.Future[int]:
+        """Done, with the exit status, as soon as the process is gone. Not to be cancelled."""
         ...
 
     async def stop(self) -> None:
@@ -30,54 +40,77 @@ class Running(Protocol):
         ...
 
 
+S = TypeVar("S", bound=Served)
 R = TypeVar("R", bound=Running)
 
 
-class Loaded(Generic[R]):
-    """The only record of a model that is in memory, or on its way in or out. Changed by the pool alone."""
+class Stay(NamedTuple):
+    """How long an idle model stays: `seconds`, None for ever."""
+
+    seconds: float | None
+
+
+class Loaded(Generic[S]):
+    """The only record of a model in memory, or on its way in or out. The scheduler alone changes it."""
 
     __slots__ = (
+        "cause",
         "detail",
-        "dismissed",
         "draining",
         "idle_since",
         "key",
         "leases",
+        "need",
         "ready_since",
         "reason",
         "running",
+        "served",
         "since",
         "state",
-        "task",
+        "stay",
+        "stays_until",
     )
 
-    def __init__(self, key: Key, since: float) -> None:
+    def __init__(self, key: Key, since: float, need: Amounts) -> None:
         self.key = key
         self.state = State.STARTING
+        self.need = need
         self.leases = 0
+        self.served = 0  # leases since that was last looked at
         self.since = since
         self.ready_since = 0.0
         self.idle_since = 0.0
+        self.stays_until = 0.0
+        self.stay: Stay | None = None  # what the last request wanted, if it wanted something
         self.draining = False
         self.reason = Reason.SHUTDOWN  # why it is gone; nothing but shutdown ends a start
+        self.cause: Key | None = None  # for whom it makes room
         self.detail = ""
-        self.running: R | None = None
-        self.dismissed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.task: asyncio.Task[None] | None = None
+        self.running: S | None = None
 
 
-class Lease(Generic[R]):
+class Lease(Generic[S]):
     """The right to use one instance until it is given back.
 
-    It keeps its resident: a key that has been loaded anew in the meantime is another resident.
+    It keeps its resident: a key that has been loaded anew in the meantime is another resident. `queued` and
+    `loading` are for how long (in seconds) its request waited, and for how long of that the model was loaded.
     """
 
-    __slots__ = ("_give_back", "_resident", "running")
+    __slots__ = ("_give_back", "_resident", "loading", "queued", "running")
 
-    def __init__(self, resident: Loaded[R], running: R, give_back: Callable[[Loaded[R]], None]) -> None:
-        self._resident: Loaded[R] | None = resident
+    def __init__(
+        self,
+        resident: Loaded[S],
+        running: S,
+        give_back: Callable[[Loaded[S]], None],
+        queued: float = 0.0,
+        loading: float = 0.0,
+    ) -> None:
+        self._resident: Loaded[S] | None = resident
         self._give_back = give_back
         self.running = running
+        self.queued = queued
+        self.loading = loading
 
     def release(self) -> None:
         """Give it back; once is enough, and twice is harmless."""

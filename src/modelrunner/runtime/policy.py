@@ -1,206 +1,314 @@
-"""Who may be in memory: the decisions of the pool as a pure function, without a clock and without effects.
+"""Who may be in memory: the decisions of the scheduler as a pure function, without clock or effects.
 
-A place is held from the start of a process until the process is gone, so STARTING and STOPPING count. A key
-has one resident at a time. Waiting keys are served in the order in which their oldest waiter came; who came
-later never takes what an earlier one is waiting for.
+What a model needs is held from the start of its process until the process is gone, so STARTING and STOPPING
+count. A key has one resident at a time. Waiting keys are served in the order of the line; who stands behind
+never takes what one in front is waiting for.
 
 The rules were written against the ways in which schedulers of this kind have failed in the field: an eviction
-that races a request, a victim that is generating or still loading, everything evicted for one place, and a
-queue whose head never moves because the loaded model is never idle.
+that races a request, a victim that is generating or still loading, everything evicted for one place, a load
+into memory that the last process has not given back yet, two models that swap for ever, and a queue whose
+head never moves because the loaded model is never idle.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Sequence
 
-from modelrunner.models.kinds import Mode
-from modelrunner.oci.digest import Digest
+from modelrunner.runtime.ledger import PLACE, Amounts, Room, cover, total
+from modelrunner.runtime.plan import (
+    Key,
+    Limits,
+    Plan,
+    Reason,
+    Refusal,
+    Resident,
+    Seen,
+    State,
+    Step,
+    Wait,
+    Waiting,
+    Why,
+)
 
-DEFAULT_PATIENCE = 30.0  # seconds; longer than most loads, so that two busy models do not swap all the time
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """What is loaded: a model, by its id, in an engine, for a mode."""
-
-    engine: str
-    model: Digest
-    mode: Mode
-
-    def __str__(self) -> str:
-        return f"{self.engine}/{self.model.short}/{self.mode}"
-
-
-class State(StrEnum):
-    """Where a resident is in its life. Gone is no state: what is gone is no resident."""
-
-    STARTING = "starting"
-    READY = "ready"
-    STOPPING = "stopping"
+MEMORY_PATIENCE = 20.0  # seconds for memory to become free that other programs hold
+MEMORY_SETTLES = 1.0  # seconds in which a process that is gone may still give memory back
+_POLL = 0.05  # seconds between two looks at the memory, while somebody waits for it
+_SLOW_POLL = 0.5  # the same, when nothing of ours is about to be freed
+_NOTHING_SEEN = Seen({})
 
 
-class Reason(StrEnum):
-    """Why a resident was started, stopped, or is gone; the values are read by people."""
-
-    REQUESTED = "a request asked for it"
-    PLACE_NEEDED = "another model needs its place"
-    IDLE = "idle for longer than its keep-alive"
-    UNLOADED = "unloaded on command"
-    RECONFIGURED = "its configuration changed"
-    SHUTDOWN = "the daemon is shutting down"
-    CRASHED = "its process ended by itself"
-    FAILED = "it could not be started"
-
-
-@dataclass(frozen=True, slots=True)
-class Resident:
-    """What the policy knows of a loaded model. Times are seconds of one clock, the one `now` comes from.
-
-    `idle_since` counts when there are no leases, `ready_since` once it is READY; `keep_alive` is in seconds,
-    None for ever, 0 at once. `alive` is whether its process still runs.
-    """
-
-    key: Key
-    state: State
-    leases: int = 0
-    idle_since: float = 0.0
-    ready_since: float = 0.0
-    keep_alive: float | None = None
-    alive: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A key that somebody waits for, and since when the first of them does."""
-
-    key: Key
-    since: float
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How many may be here, and how long (in seconds) a waiting key bears models that are never idle."""
-
-    places: int
-    patience: float = DEFAULT_PATIENCE
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to do, and why."""
-
-    key: Key
-    reason: Reason
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to do now, in this order: drop `gone`, `stop`, `start`.
-
-    `drain` are the residents that take no new leases, because somebody has waited for a place for too long;
-    those not in it take leases (again). `wake_at` is when to plan again although nothing has happened.
-    """
-
-    gone: tuple[Key, ...] = ()
-    stop: tuple[Step, ...] = ()
-    start: tuple[Step, ...] = ()
-    drain: frozenset[Key] = frozenset()
-    wake_at: float | None = None
-
-
-def plan(residents: Iterable[Resident], waiting: Sequence[Waiting], limits: Limits, now: float) -> Plan:
+def plan(
+    residents: Iterable[Resident],
+    waiting: Sequence[Waiting],
+    limits: Limits,
+    now: float,
+    look: Callable[[], Seen] = lambda: _NOTHING_SEEN,
+) -> Plan:
     """Decide what to start and what to stop.
 
-    `waiting` has each key once, the longest waiting first, and includes keys whose resident is still STARTING
-    or has just become READY: it is about to serve them, and is not stopped for one who came later.
+    `waiting` has each key once, in the order of the line, and includes keys whose resident is still STARTING
+    or has just become READY: it is about to serve them, and is not stopped for one who came later. `look` is
+    asked only when somebody needs memory, for looking costs something.
     """
-    decision = _Decision(residents, waiting, now)
+    decision = _Decision(residents, waiting, limits, now, look)
     decision.expire()
-    decision.seat(waiting, limits)
+    for entry in waiting:
+        decision.seat(entry)
     return decision.plan()
 
 
-def _expiry(resident: Resident) -> float | None:
-    return None if resident.keep_alive is None else resident.idle_since + resident.keep_alive
+def expiry(resident: Resident) -> float | None:
+    """When an idle resident's time is up; None for never."""
+    if resident.pinned or resident.keep_alive is None:
+        return None
+    return resident.idle_since + resident.keep_alive
 
 
 class _Decision:
     """The working state of one call of `plan`."""
 
-    def __init__(self, residents: Iterable[Resident], waiting: Sequence[Waiting], now: float) -> None:
+    def __init__(
+        self,
+        residents: Iterable[Resident],
+        waiting: Sequence[Waiting],
+        limits: Limits,
+        now: float,
+        look: Callable[[], Seen],
+    ) -> None:
         everyone = tuple(residents)
         self._now = now
+        self._patience = limits.patience
+        self._look = look
         self._gone = tuple(r.key for r in everyone if r.state is State.READY and not r.alive)
         self._here = {r.key: r for r in everyone if r.key not in self._gone}
+        here = self._here.values()
         asked = {entry.key for entry in waiting}
-        idle = (
-            r for r in self._here.values() if r.state is State.READY and not r.leases and r.key not in asked
+        self._idle = sorted(
+            (r for r in here if _is_free(r) and r.key not in asked),
+            key=lambda r: (r.stays_until > now, r.keep_alive is None, r.worth, r.idle_since),
         )
-        self._idle = sorted(idle, key=lambda r: (r.keep_alive is None, r.idle_since))
+        stopping = [r for r in here if r.state is State.STOPPING]
+        self._leaving = len(stopping)  # how many more of those that stop somebody may wait for
+        self._most = Room(limits.capacity)
+        self._beside_pinned = Room(limits.capacity)
+        self._beside_pinned.take(total(r.need for r in here if r.pinned and r.state is not State.STOPPING))
+        # Free now; free once what is stopping is gone; seen to be free, once somebody asks.
+        self._free = Room(limits.capacity)
+        self._free.take(total(r.need for r in here))
+        self._room = Room(self._free.left)
+        self._room.give(total(r.need for r in stopping))
+        self._seen: Room | None = None
+        self._freed_at = float("-inf")
+        self._claims: list[Amounts] = []
+        self._earlier: set[Key] = set()  # residents that those in front wait for
+        self._taken: set[Key] = set()  # residents that make room already
         self._stop: list[Step] = []
         self._start: list[Step] = []
+        self._refuse: list[Refusal] = []
         self._drain: set[Key] = set()
+        self._waits: dict[Key, Wait] = {}
         self._wakes: list[float] = []
 
     def expire(self) -> None:
         """Stop those whose time is up."""
         for resident in tuple(self._idle):
-            expiry = _expiry(resident)
-            if expiry is not None and expiry <= self._now:
+            due = expiry(resident)
+            if due is not None and due <= self._now:
                 self._idle.remove(resident)
-                self._stop.append(Step(resident.key, Reason.IDLE))
+                self._dismiss(resident, Reason.IDLE)
+                self._room.give(resident.need)
+                self._leaving += 1
 
-    def seat(self, waiting: Sequence[Waiting], limits: Limits) -> None:
-        """Find a place for each waiting key in turn: one that is free, or will be, or is made free."""
-        free = limits.places - len(self._here)
-        coming = len(self._stop) + sum(r.state is State.STOPPING for r in self._here.values())
-        earlier: set[Key] = set()
-        for entry in waiting:
-            resident = self._here.get(entry.key)
-            if resident is not None and resident.state is not State.STOPPING:
-                earlier.add(entry.key)  # it has its place already
-            elif resident is None and free > 0:
-                free -= 1
+    def seat(self, entry: Waiting) -> None:
+        """Find room for one waiting key: what is free, or will be, or is made free."""
+        resident = self._here.get(entry.key)
+        if resident is not None and resident.state is not State.STOPPING:
+            self._earlier.add(entry.key)  # it has its place already
+            self._wait(entry, Why.LOADING if resident.state is State.STARTING else Why.SLOTS)
+        elif entry.need is None:
+            self._wait(entry, Why.ESTIMATING)
+        elif entry.not_before > self._now:
+            self._wait(entry, Why.BACKOFF, until=entry.not_before)
+        elif resident is not None:
+            self._come_back(entry, entry.need, resident)
+        else:
+            self._seat(entry, entry.need)
+
+    def _come_back(self, entry: Waiting, need: Amounts, stopping: Resident) -> None:
+        """Let a key whose last instance is being stopped have what that one leaves behind."""
+        self._leaving -= 1
+        self._free.give(stopping.need)
+        self._wait(entry, Why.STOPPING, (entry.key,))
+        self._claim(need)
+
+    def _seat(self, entry: Waiting, need: Amounts) -> None:
+        wanted = need if entry.checked else {PLACE: need.get(PLACE, 0)}
+        for most, why in ((self._most, Why.TOO_LARGE), (self._beside_pinned, Why.PINNED)):
+            if not most.has(wanted):
+                self._refuse.append(Refusal(entry.key, why, need, most.left))
+                return
+        lack, unseen = self._room.lack(wanted), self._unseen(wanted)
+        if not lack and not unseen:
+            if self._free.has(wanted):
                 self._start.append(Step(entry.key, Reason.REQUESTED))
-            elif coming > 0:
-                coming -= 1
-            elif self._idle:
-                self._stop.append(Step(self._idle.pop(0).key, Reason.PLACE_NEEDED))
+                if entry.pinned:
+                    self._beside_pinned.take(need)
             else:
-                self._call_in(entry, earlier, limits.patience)
+                self._leaving -= 1
+                self._wait(entry, Why.STOPPING, self._ending())
+        elif self._leaving > 0:
+            self._leaving -= 1  # one at a time: perhaps that one is enough
+            self._wait(entry, Why.STOPPING, self._ending())
+        elif lack:
+            self._make_room(entry, lack)
+        elif self._is_hopeless(entry, unseen):
+            assert self._seen is not None
+            self._refuse.append(Refusal(entry.key, Why.MEMORY_TAKEN, need, self._seen.left))
+            return
+        else:
+            self._find_memory(entry, unseen)
+        self._claim(need)
 
-    def _call_in(self, entry: Waiting, earlier: set[Key], patience: float) -> None:
-        """Take the place of a model that is never idle, once both have had their time.
+    def _claim(self, need: Amounts) -> None:
+        """Keep what somebody has, or waits for, from those behind."""
+        self._claims.append(need)
+        self._free.take(need)
+        self._room.take(need)
+        if self._seen is not None:
+            self._seen.take(need)
+
+    def _unseen(self, wanted: Amounts) -> Amounts:
+        """What of it is not seen to be free, although it may have been promised."""
+        if all(name == PLACE for name in wanted):
+            return {}
+        if self._seen is None:
+            seen = self._look()
+            self._freed_at = self._now if self._gone else seen.freed_at
+            self._seen = Room(seen.free)
+            # What is loading has not taken yet all that it will take.
+            self._seen.take(total(r.need for r in self._here.values() if r.state is State.STARTING))
+            self._seen.take(total(self._claims))
+        return self._seen.lack(wanted)
+
+    def _is_hopeless(self, entry: Waiting, unseen: Amounts) -> bool:
+        """Whether the memory that is promised, but not seen to be free, is not ours to free."""
+        if self._now < max(entry.since + MEMORY_PATIENCE, self._freed_at + MEMORY_SETTLES):
+            return False
+        ours = (r for r in self._here.values() if r.leases or r.state is not State.READY)
+        if any(ours) or self._start or self._stop:
+            return False
+        return cover([r.need for r in self._idle], unseen) is None
+
+    def _find_memory(self, entry: Waiting, unseen: Amounts) -> None:
+        """Wait for memory that should be free; when it does not come, have idle models make room."""
+        loading = (*(r.key for r in self._here.values() if r.state is State.STARTING), *self._starting())
+        if ending := self._ending():
+            self._wait(entry, Why.STOPPING, ending)
+        elif loading:
+            self._wait(entry, Why.MEMORY, loading)
+        elif self._now < self._freed_at + MEMORY_SETTLES:
+            self._wait(entry, Why.MEMORY, until=self._now + _POLL)
+        elif cover([r.need for r in self._idle], unseen) is not None:
+            self._make_room(entry, unseen)
+        else:
+            self._wait(entry, Why.MEMORY, until=self._now + _SLOW_POLL)
+
+    def _make_room(self, entry: Waiting, lack: Amounts) -> None:
+        """Have idle models make room: what is worth least, one at a time, no more than needed."""
+        chosen = cover([r.need for r in self._idle], lack)
+        if chosen is None:
+            self._call_in(entry, lack)
+            return
+        victims = tuple(self._idle[index] for index in chosen)
+        self._give_up(victims)
+        names = tuple(victim.key for victim in victims)
+        first = victims[0]
+        if first.stays_until > self._now:
+            self._wait(entry, Why.RESIDENCY, names, until=first.stays_until)
+            return
+        self._dismiss(first, _reason(lack), entry.key)
+        self._wait(entry, Why.STOPPING, names)
+
+    def _call_in(self, entry: Waiting, lack: Amounts) -> None:
+        """Take the room of models that are never idle, once all have had their time.
 
         Never for the sake of one who came later than those waiting for the victim itself.
         """
-        candidates = [
-            r
-            for r in self._here.values()
-            if r.state is State.READY and r.key not in earlier and not self._is_taken(r)
-        ]
-        if not candidates:
+        candidates = self._candidates(lack)
+        chosen = cover([r.need for r in candidates], lack)
+        if chosen is None:
+            self._wait(entry, Why.BUSY)
             return
-        victim = min(candidates, key=lambda r: (r.leases > 0, r.ready_since))
-        due = max(entry.since, victim.ready_since) + patience
+        victims = tuple(candidates[index] for index in chosen)
+        names = tuple(victim.key for victim in victims)
+        due = max(entry.since, *(victim.ready_since for victim in victims)) + self._patience
         if due > self._now:
-            self._wakes.append(due)
-        elif victim.leases:
-            self._drain.add(victim.key)
-        else:
-            self._stop.append(Step(victim.key, Reason.PLACE_NEEDED))
+            self._wait(entry, Why.BUSY, names, until=due)
+            return
+        self._give_up(victims)
+        busy = [victim for victim in victims if victim.leases]
+        if busy:
+            self._drain.update(victim.key for victim in busy)
+            self._wait(entry, Why.BUSY, names)
+            return
+        self._dismiss(victims[0], _reason(lack), entry.key)
+        self._wait(entry, Why.STOPPING, names)
 
-    def _is_taken(self, resident: Resident) -> bool:
-        return resident.key in self._drain or any(step.key == resident.key for step in self._stop)
+    def _candidates(self, lack: Amounts) -> list[Resident]:
+        """Who could be asked to give way, the idle and the longest here first; nobody if all are too few."""
+        ready = [r for r in self._here.values() if r.state is State.READY and not r.pinned]
+        if Room(total(r.need for r in ready)).lack(lack):
+            return []
+        spared = self._earlier | self._taken
+        return sorted((r for r in ready if r.key not in spared), key=lambda r: (r.leases > 0, r.ready_since))
+
+    def _give_up(self, victims: Sequence[Resident]) -> None:
+        """Count on the room of some residents, so that nobody else does."""
+        self._taken.update(victim.key for victim in victims)
+        self._idle = [r for r in self._idle if r.key not in self._taken]
+        freed = total(victim.need for victim in victims)
+        self._room.give(freed)
+        if self._seen is not None:
+            self._seen.give(freed)
+
+    def _dismiss(self, resident: Resident, reason: Reason, cause: Key | None = None) -> None:
+        self._taken.add(resident.key)
+        self._stop.append(Step(resident.key, reason, cause))
+
+    def _wait(
+        self, entry: Waiting, why: Why, others: tuple[Key, ...] = (), *, until: float | None = None
+    ) -> None:
+        self._waits[entry.key] = Wait(why, others, until)
+        if until is not None:
+            self._wakes.append(until)
+
+    def _starting(self) -> tuple[Key, ...]:
+        return tuple(step.key for step in self._start)
+
+    def _ending(self) -> tuple[Key, ...]:
+        """Who is about to be gone."""
+        stopping = (r.key for r in self._here.values() if r.state is State.STOPPING)
+        return (*stopping, *(step.key for step in self._stop))
 
     def plan(self) -> Plan:
         """Put the result together; what stays idle expires by itself later."""
-        expiries = (_expiry(resident) for resident in self._idle)
-        self._wakes.extend(expiry for expiry in expiries if expiry is not None)
+        self._wakes.extend(due for due in map(expiry, self._idle) if due is not None)
+        for key in self._drain & self._waits.keys():
+            self._waits[key] = Wait(Why.DRAINING)
+        for key in {step.key for step in self._stop} & self._waits.keys():
+            self._waits[key] = Wait(Why.STOPPING, (key,))
         return Plan(
             gone=self._gone,
             stop=tuple(self._stop),
             start=tuple(self._start),
+            refuse=tuple(self._refuse),
             drain=frozenset(self._drain),
             wake_at=min(self._wakes, default=None),
+            waits=self._waits,
         )
+
+
+def _is_free(resident: Resident) -> bool:
+    return resident.state is State.READY and not resident.leases and not resident.pinned
+
+
+def _reason(lack: Amounts) -> Reason:
+    return Reason.PLACE_NEEDED if lack.get(PLACE, 0) > 0 else Reason.MEMORY_NEEDED

@@ -1,4 +1,4 @@
-"""The models in memory, for requests to use: a thin shell around `policy.plan`.
+"""The models in memory, for requests to use: a shell of tasks and futures around the scheduler.
 
 State changes only between awaits, in methods that are no coroutines, which is why there is no lock. One task
 per resident owns its whole life: start, ready, gone. No request owns a load, so a client that leaves takes
@@ -15,12 +15,14 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol
 
-from modelrunner.errors import Busy, EngineFailed, RunnerError, ShuttingDown
-from modelrunner.runtime import policy
+from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError, ShuttingDown
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
-from modelrunner.runtime.line import Line
-from modelrunner.runtime.policy import Key, Reason, State
+from modelrunner.runtime.ledger import ONE_PLACE, PLACE, Amounts
+from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
+from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
+from modelrunner.runtime.refusal import refused
+from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +43,27 @@ def _later(delay: float, call: Callable[[], None]) -> Timer:
 
 
 @dataclass(frozen=True, slots=True)
+class Weight:
+    """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough."""
+
+    amounts: Amounts
+    advice: str | None = None
+
+
+_WEIGHTLESS = Weight({})
+_SAID_OTHERWISE = frozenset({Why.LOADING, Why.ESTIMATING})  # waits that every load has
+
+
+async def _weightless(_key: Key) -> Weight:
+    return _WEIGHTLESS
+
+
+@dataclass(frozen=True, slots=True)
 class ResidentView:
     """A resident as others see it.
 
     `last_used` is in seconds since the epoch, None while it loads or is in use; `keep_alive` in seconds, None
-    for ever.
+    for ever. `memory` is what is set aside for it, in bytes by device.
     """
 
     key: Key
@@ -53,6 +71,8 @@ class ResidentView:
     leases: int
     last_used: float | None
     keep_alive: float | None
+    memory: Amounts
+    pinned: bool
 
     @property
     def loading(self) -> bool:
@@ -60,19 +80,34 @@ class ResidentView:
         return self.state is State.STARTING
 
 
+@dataclass(frozen=True, slots=True)
+class WaiterView:
+    """A request in line as others see it: its place, from 1, how long it waits (in seconds), and why."""
+
+    name: str
+    key: Key
+    position: int
+    waited: float
+    why: str
+    text: str
+    others: tuple[Key, ...]
+
+
 class _Claim(Generic[R]):
     """`async with` around a lease; a class, because a generator costs more on every request."""
 
-    __slots__ = ("_key", "_lease", "_pool")
+    __slots__ = ("_key", "_lease", "_pool", "_terms")
 
-    def __init__(self, pool: "Pool[R]", key: Key) -> None:
+    def __init__(self, pool: "Pool[R]", key: Key, terms: Terms) -> None:
         self._pool = pool
         self._key = key
+        self._terms = terms
         self._lease: Lease[R] | None = None
 
-    async def __aenter__(self) -> R:
-        self._lease = lease = self._pool.try_lease(self._key) or await self._pool.acquire(self._key)
-        return lease.running
+    async def __aenter__(self) -> Lease[R]:
+        pool, key, terms = self._pool, self._key, self._terms
+        self._lease = lease = pool.try_lease(key, terms) or await pool.acquire(key, terms)
+        return lease
 
     async def __aexit__(
         self,
@@ -84,13 +119,23 @@ class _Claim(Generic[R]):
             self._lease.release()
 
 
+@dataclass(slots=True)
+class _Life:
+    """The task that owns a resident, and how it is told to end."""
+
+    dismissed: asyncio.Future[None]
+    task: asyncio.Task[None] | None = None
+
+
 class Pool(Generic[R]):
     """Leases on running instances.
 
-    `start` returns a ready instance, or raises when nothing of it is left running. `places` is how many may
-    be in memory and `queue` how many requests may wait. `keep_alive` is asked anew at each decision; call
-    `settle` when its answers changed. `patience` is explained in `policy.Limits`. `clock` (seconds, of which
-    only differences count), `wall` (seconds since the epoch) and `later` are time, for tests to move by hand.
+    `start` returns a ready instance, or raises when nothing of it is left running. `weigh` says what a model
+    needs. `places` is how many models may be in memory, `memory` how much they may take in all, in bytes by
+    device, and `queue` how many requests may wait. `wishes` are asked anew at each decision; call `settle`
+    when their answers changed. `patience` is explained in `policy.Limits`. `look` says how much memory is
+    free. `clock` (seconds, of which only differences count), `wall` (seconds since the epoch) and `later` are
+    time, for tests to move by hand.
     """
 
     def __init__(
@@ -98,9 +143,12 @@ class Pool(Generic[R]):
         start: Callable[[Key], Awaitable[R]],
         *,
         places: int,
-        keep_alive: Callable[[Key], float | None],
+        wishes: Wishes,
+        weigh: Callable[[Key], Awaitable[Weight]] = _weightless,
+        memory: Amounts | None = None,
+        look: Callable[[], Amounts] = dict,
         queue: int = 512,
-        patience: float = policy.DEFAULT_PATIENCE,
+        patience: float = DEFAULT_PATIENCE,
         events: Events | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
@@ -108,73 +156,76 @@ class Pool(Generic[R]):
     ) -> None:
         self.events = events if events is not None else Events()
         self._start = start
-        self._limits = policy.Limits(places, patience)
-        self._keep_alive = keep_alive
+        self._weigh = weigh
+        self._look = look
         self._queue = queue
         self._clock = clock
         self._wall = wall
         self._later = later
-        self._residents: dict[Key, Loaded[R]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._line: Line[R] = Line()
+        self._wishes = wishes
+        self._scheduler: Scheduler[R] = Scheduler(Limits({**(memory or {}), PLACE: places}, patience), wishes)
+        self._lives: dict[Loaded[R], _Life] = {}
+        self._futures: dict[Ticket, asyncio.Future[Lease[R]]] = {}
+        self._weighing: dict[Key, asyncio.Task[None]] = {}
+        self._weights: dict[Key, Weight] = {}
+        self._told: dict[Key, Wait] = {}
         self._timer: Timer | None = None
         self._wake_at: float | None = None
-        self._closing = False
 
     # What requests use
 
-    def lease(self, key: Key) -> AbstractAsyncContextManager[R]:
+    def lease(self, key: Key, terms: Terms = ANY_TERMS) -> AbstractAsyncContextManager[Lease[R]]:
         """Use the instance for `key` within the block; it is loaded first when it is not here.
 
         Raises:
             Busy: too many requests wait already.
+            InsufficientMemory: there is not enough for this model, now or ever.
             ShuttingDown: the pool is being closed.
             RunnerError: what went wrong when it was loaded.
         """
-        return _Claim(self, key)
+        return _Claim(self, key, terms)
 
-    def try_lease(self, key: Key) -> Lease[R] | None:
+    def try_lease(self, key: Key, terms: Terms = ANY_TERMS) -> Lease[R] | None:
         """Take a lease if the instance is ready now; the path of nearly every request, so it never waits."""
-        resident = self._residents.get(key)
-        if resident is None or resident.state is not State.READY or resident.draining or self._closing:
+        loaded = self._scheduler.take(key, terms)
+        if loaded is None or loaded.running is None:
             return None
-        running = resident.running
-        if running is None or not running.alive:
-            return None
-        resident.leases += 1
-        return Lease(resident, running, self._give_back)
+        return Lease(loaded, loaded.running, self._give_back)
 
-    async def acquire(self, key: Key) -> Lease[R]:
+    async def acquire(self, key: Key, terms: Terms = ANY_TERMS) -> Lease[R]:
         """Take a lease, waiting in line when the instance is not ready. The caller releases it.
 
         Raises:
-            Busy, ShuttingDown, RunnerError: as for `lease`.
+            Busy, InsufficientMemory, ShuttingDown, RunnerError: as for `lease`.
         """
-        lease = self.try_lease(key)
+        lease = self.try_lease(key, terms)
         if lease is not None:
             return lease
-        if self._closing:
+        if self._scheduler.closing:
             raise _shutting_down()
-        if len(self._line) >= self._queue:
+        if len(self._scheduler.line) >= self._queue:
             raise Busy(
                 f"too many requests are waiting for a model: `{self._queue}`", hint="try again in a moment"
             )
-        waiter = self._line.join(key, self._clock())
+        ticket = self._scheduler.join(key, self._clock(), terms)
+        future: asyncio.Future[Lease[R]] = asyncio.get_running_loop().create_future()
+        self._futures[ticket] = future
         self.settle()
         try:
-            return await waiter.future
+            return await future
         except asyncio.CancelledError:
-            self._line.leave(waiter)
-            self.settle()
+            self._withdraw(ticket, future)
             raise
+        finally:
+            self._futures.pop(ticket, None)
 
-    async def preload(self, key: Key) -> None:
+    async def preload(self, key: Key, terms: Terms = ANY_TERMS) -> None:
         """Load an instance without using it; its idle time starts as soon as it is ready.
 
         Raises:
-            Busy, ShuttingDown, RunnerError: as for `lease`.
+            Busy, InsufficientMemory, ShuttingDown, RunnerError: as for `lease`.
         """
-        (await self.acquire(key)).release()
+        (await self.acquire(key, terms)).release()
 
     # What administration uses
 
@@ -183,25 +234,75 @@ class Pool(Generic[R]):
         epoch = self._wall() - self._clock()
         return tuple(
             ResidentView(
-                key=r.key,
-                state=r.state,
-                leases=r.leases,
-                last_used=None if r.leases or r.state is State.STARTING else epoch + r.idle_since,
-                keep_alive=self._keep_alive(r.key),
+                key=each.key,
+                state=each.state,
+                leases=each.leases,
+                last_used=None if each.leases or each.state is State.STARTING else epoch + each.idle_since,
+                keep_alive=self._scheduler.keep_alive(each),
+                memory={name: amount for name, amount in each.need.items() if name != PLACE},
+                pinned=self._wishes.pinned(each.key),
             )
-            for r in self._residents.values()
+            for each in self._scheduler.residents.values()
         )
+
+    def running(self) -> tuple[tuple[Key, R], ...]:
+        """Give the instances that are ready."""
+        here = self._scheduler.residents.values()
+        return tuple((each.key, each.running) for each in here if each.running is not None)
+
+    def line(self) -> tuple[WaiterView, ...]:
+        """Show who waits, in turn, and why."""
+        now = self._clock()
+        views = []
+        for position, ticket in enumerate(self._scheduler.line, 1):
+            wait = self._scheduler.waits[ticket.key]
+            views.append(
+                WaiterView(
+                    name=ticket.terms.name,
+                    key=ticket.key,
+                    position=position,
+                    waited=now - ticket.since,
+                    why=wait.why.value,
+                    text=wait.why.text,
+                    others=wait.others,
+                )
+            )
+        return tuple(views)
 
     @property
     def waiting(self) -> int:
         """How many requests wait in line."""
-        return len(self._line)
+        return len(self._scheduler.line)
+
+    @property
+    def capacity(self) -> Amounts:
+        """What there is in all: places, and memory in bytes by device."""
+        return self._scheduler.limits.capacity
+
+    def stalled(self) -> float:
+        """For how long (in seconds) the line has not moved although nothing that is in use explains it."""
+        scheduler = self._scheduler
+        if not scheduler.line or any(each.leases for each in scheduler.residents.values()):
+            return 0.0
+        return self._clock() - scheduler.moved_at
+
+    async def outlook(self, key: Key) -> tuple[Weight, Outlook]:
+        """Say what a model needs, and what would happen if it were asked for now.
+
+        Raises:
+            RunnerError: its need cannot be found out.
+        """
+        weight = await self._weigh(key)
+        need = {**weight.amounts, **ONE_PLACE}
+        return weight, self._scheduler.outlook(key, need, self._clock(), self._look)
 
     async def unload(self, match: Callable[[Key], bool]) -> int:
         """Stop those that match and are idle; wait until their processes are gone; say how many they were.
 
         What is in use or still loading is left alone.
         """
+        for key in filter(match, self._scheduler.histories.keys()):
+            self._scheduler.forgive(key)
         return await self._stop_idle(match, Reason.UNLOADED)
 
     async def reload(self, key: Key) -> bool:
@@ -210,54 +311,72 @@ class Pool(Generic[R]):
         A load that nobody waits for is broken off. Returns False, and changes nothing, while it is in use, or
         loads for somebody.
         """
-        resident = self._residents.get(key)
-        if resident is not None and resident.state is State.STARTING and key not in self._line:
-            await self._break_off(resident)
-            resident = self._residents.get(key)
-        if resident is not None and resident.state is not State.STOPPING and not self._is_idle(resident):
+        loaded = self._scheduler.residents.get(key)
+        if loaded is not None and loaded.state is State.STARTING and key not in self._scheduler.line:
+            await self._break_off(loaded)
+            loaded = self._scheduler.residents.get(key)
+        if loaded is not None and loaded.state is not State.STOPPING and not self._scheduler.is_idle(loaded):
             return False
+        self._forgive(key)
         await self._stop_idle(lambda other: other == key, Reason.RECONFIGURED)
         return True
 
-    async def _break_off(self, resident: Loaded[R]) -> None:
-        resident.reason = Reason.RECONFIGURED
-        if resident.task is not None:
-            resident.task.cancel()
-            await asyncio.wait((resident.task,))
+    async def _break_off(self, loaded: Loaded[R]) -> None:
+        loaded.reason = Reason.RECONFIGURED
+        task = self._lives[loaded].task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    def _forgive(self, key: Key) -> None:
+        self._scheduler.forgive(key)
+        weighing = self._weighing.pop(key, None)
+        if weighing is not None:
+            weighing.cancel()
 
     async def close(self, deadline: float) -> None:
         """Turn new and waiting requests away, give running ones `deadline` seconds, then stop everything."""
-        if not self._closing:
-            self._closing = True
+        if not self._scheduler.closing:
+            self._scheduler.closing = True
             self._turn_away()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=deadline)
-        for resident in self._residents.values():
-            if resident.state is State.READY:
-                self._dismiss(resident, Reason.SHUTDOWN)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._until_empty(deadline)
+        for loaded in self._scheduler.residents.values():
+            if loaded.state is State.READY:
+                self._scheduler.dismiss(loaded, Reason.SHUTDOWN, self._clock())
+                self._dismissed(loaded)
+        await self._until_empty(None)
         self._arm(None)
 
+    async def _until_empty(self, deadline: float | None) -> None:
+        tasks = [life.task for life in self._lives.values() if life.task is not None]
+        tasks += self._weighing.values()
+        if tasks:
+            await asyncio.wait(tasks, timeout=deadline)
+
     def _turn_away(self) -> None:
-        for waiter in self._line.take_all():
-            waiter.future.set_exception(_shutting_down())
-        for resident in self._residents.values():
-            if resident.state is State.STARTING and resident.task is not None:
-                resident.task.cancel()
+        for ticket in tuple(self._scheduler.line):
+            self._scheduler.leave(ticket)
+            self._disappoint(ticket, _shutting_down())
+        for task in self._weighing.values():
+            task.cancel()
+        for loaded, life in self._lives.items():
+            if loaded.state is State.STARTING and life.task is not None:
+                life.task.cancel()
         self.settle()
 
     async def _stop_idle(self, match: Callable[[Key], bool], reason: Reason) -> int:
         stopped = 0
         leaving: list[asyncio.Task[None]] = []
-        for resident in self._residents.values():
-            if not match(resident.key):
+        for loaded in self._scheduler.residents.values():
+            if not match(loaded.key):
                 continue
-            if self._is_idle(resident):
-                self._dismiss(resident, reason)
+            if self._scheduler.is_idle(loaded):
+                self._scheduler.dismiss(loaded, reason, self._clock())
+                self._dismissed(loaded)
                 stopped += 1
-            if resident.state is State.STOPPING and resident.task is not None:
-                leaving.append(resident.task)
+            task = self._lives[loaded].task
+            if loaded.state is State.STOPPING and task is not None:
+                leaving.append(task)
         if leaving:
             await asyncio.wait(leaving)
         return stopped
@@ -265,57 +384,74 @@ class Pool(Generic[R]):
     # Decide, then act; nothing here awaits
 
     def settle(self) -> None:
-        """Bring what is here into line with what the policy wants now."""
-        if self._closing:
-            for resident in self._residents.values():
-                if self._is_idle(resident):
-                    self._dismiss(resident, Reason.SHUTDOWN)
-        views = [self._view(resident) for resident in self._residents.values()]
-        plan = policy.plan(views, self._line.order(), self._limits, self._clock())
-        for key in plan.gone:
-            self._drop_crashed(self._residents[key])
-        for step in plan.stop:
-            self._dismiss(self._residents[step.key], step.reason)
-        for step in plan.start:
-            self._load(step.key, step.reason)
-        for resident in self._residents.values():
-            resident.draining = resident.key in plan.drain
-            self._serve_line(resident)
-        self._arm(plan.wake_at)
+        """Bring what is here into line with what the scheduler wants now."""
+        effects = self._scheduler.settle(self._clock(), self._look)
+        for loaded in effects.gone:
+            _log.warning("model crashed key=%s last_line=%s", loaded.key, loaded.detail.rpartition("\n")[2])
+            self._emit(Kind.GONE, loaded, Reason.CRASHED, loaded.detail)
+        for loaded in effects.stop:
+            self._dismissed(loaded)
+        for loaded in effects.start:
+            self._load(loaded)
+        for ticket, refusal in effects.refuse:
+            failed = self._scheduler.histories.of(ticket.key).failures
+            advice = self._weights.get(ticket.key, _WEIGHTLESS).advice
+            error = refused(refusal, advice=advice, failed=failed, now=self._clock())
+            self._disappoint(ticket, error)
+            self.events.emit(Event(Kind.REFUSED, ticket.key, refusal.why, self._wall(), error.message))
+        for ticket, loaded in effects.grant:
+            self._grant(ticket, loaded)
+        for key in effects.estimate:
+            self._weighing[key] = asyncio.create_task(self._find_weight(key), name=f"weigh {key}")
+        self._tell_who_waits()
+        self._arm(effects.wake_at)
 
-    def _view(self, resident: Loaded[R]) -> policy.Resident:
-        return policy.Resident(
-            key=resident.key,
-            state=resident.state,
-            leases=resident.leases,
-            idle_since=resident.idle_since,
-            ready_since=resident.ready_since,
-            keep_alive=self._keep_alive(resident.key),
-            alive=resident.running is None or resident.running.alive,
-        )
+    def _tell_who_waits(self) -> None:
+        """Say why somebody waits, when that is another reason than before."""
+        waits = self._scheduler.waits
+        for key, wait in waits.items():
+            told = self._told.get(key)
+            if wait.why not in _SAID_OTHERWISE and (told is None or told.why is not wait.why):
+                self.events.emit(Event(Kind.WAITING, key, wait.why, self._wall(), others=wait.others))
+        self._told = waits
 
-    def _is_idle(self, resident: Loaded[R]) -> bool:
-        return resident.state is State.READY and resident.leases == 0 and resident.key not in self._line
+    def _grant(self, ticket: Ticket, loaded: Loaded[R]) -> None:
+        assert loaded.running is not None
+        now = self._clock()
+        queued = now - ticket.since
+        loading = max(0.0, loaded.ready_since - max(loaded.since, ticket.since))
+        lease = Lease(loaded, loaded.running, self._give_back, queued - loading, loading)
+        future = self._futures.get(ticket)
+        if future is None or future.done():  # it left just now
+            lease.release()
+        else:
+            future.set_result(lease)
 
-    def _serve_line(self, resident: Loaded[R]) -> None:
-        running = resident.running
-        if resident.state is not State.READY or resident.draining or running is None:
-            return
-        for waiter in self._line.take(resident.key):
-            resident.leases += 1
-            waiter.future.set_result(Lease(resident, running, self._give_back))
+    def _withdraw(self, ticket: Ticket, future: asyncio.Future[Lease[R]]) -> None:
+        """Leave the line, and give back a lease that came too late."""
+        # Asking for the exception also tells the loop that somebody has seen it.
+        if future.done() and not future.cancelled() and future.exception() is None:
+            future.result().release()
+        self._scheduler.leave(ticket)
+        self.settle()
 
-    def _give_back(self, resident: Loaded[R]) -> None:
-        resident.leases -= 1
-        if resident.leases:
-            return
-        now = resident.idle_since = self._clock()
-        if len(self._line) or self._closing or not self._wakes_in_time(resident.key, now):
+    def _disappoint(self, ticket: Ticket, error: RunnerError) -> None:
+        future = self._futures.get(ticket)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def _give_back(self, loaded: Loaded[R]) -> None:
+        now = self._clock()
+        scheduler = self._scheduler
+        scheduler.release(loaded, now)
+        if scheduler.line or (not loaded.leases and not self._wakes_in_time(loaded, now)):
             self.settle()
 
-    def _wakes_in_time(self, key: Key, now: float) -> bool:
+    def _wakes_in_time(self, loaded: Loaded[R], now: float) -> bool:
         """Whether the timer is early enough for a resident that is idle from now on; spares most settling."""
-        keep_alive = self._keep_alive(key)
+        if self._scheduler.closing:
+            return False
+        keep_alive = self._scheduler.keep_alive(loaded)
         return keep_alive is None or (self._wake_at is not None and self._wake_at <= now + keep_alive)
 
     def _arm(self, wake_at: float | None) -> None:
@@ -332,79 +468,89 @@ class Pool(Generic[R]):
         self._timer = self._wake_at = None
         self.settle()
 
+    # What a model needs
+
+    async def _find_weight(self, key: Key) -> None:
+        weight: Weight | None = None
+        try:
+            weight = await self._weigh(key)
+        except Exception as exc:  # noqa: BLE001 - the top of a task; everyone who waits is told
+            failure = exc
+        if self._weighing.get(key) is not asyncio.current_task():
+            return  # another one is on its way
+        del self._weighing[key]
+        if weight is not None:
+            self._weights[key] = weight
+            self._scheduler.estimated(key, {**weight.amounts, **ONE_PLACE})
+        else:
+            _log_failure(key, failure)
+            for ticket in self._scheduler.not_estimated(key):
+                self._disappoint(ticket, _copy(failure))
+        self.settle()
+
     # The life of a resident
 
-    def _load(self, key: Key, reason: Reason) -> None:
-        resident: Loaded[R] = Loaded(key, self._clock())
-        self._residents[key] = resident
-        self._emit(Kind.STARTING, resident, reason)
-        resident.task = task = asyncio.create_task(self._live(resident), name=f"resident {key}")
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, resident))
+    def _load(self, loaded: Loaded[R]) -> None:
+        self._emit(Kind.STARTING, loaded, Reason.REQUESTED)
+        self._lives[loaded] = life = _Life(asyncio.get_running_loop().create_future())
+        life.task = task = asyncio.create_task(self._live(loaded, life), name=f"resident {loaded.key}")
+        task.add_done_callback(partial(self._ended, loaded))
 
-    async def _live(self, resident: Loaded[R]) -> None:
+    async def _live(self, loaded: Loaded[R], life: _Life) -> None:
         try:
-            running = await self._start(resident.key)
+            running = await self._start(loaded.key)
         except Exception as exc:  # noqa: BLE001 - the top of a task; everyone who waits is told
-            self._fail(resident, exc)
+            self._fail(loaded, exc)
             return
         try:
-            self._ready(resident, running)
-            await asyncio.wait((running.exited, resident.dismissed), return_when=asyncio.FIRST_COMPLETED)
+            self._ready(loaded, running)
+            await asyncio.wait((running.exited, life.dismissed), return_when=asyncio.FIRST_COMPLETED)
             self.settle()
         finally:
             await running.stop()
 
-    def _ready(self, resident: Loaded[R], running: R) -> None:
-        resident.running = running
-        resident.state = State.READY
-        resident.ready_since = resident.idle_since = self._clock()
-        seconds = resident.ready_since - resident.since
-        _log.info("model ready key=%s seconds=%.2f", resident.key, seconds)
-        self._emit(Kind.READY, resident, Reason.REQUESTED, f"{seconds:.2f} s")
+    def _ready(self, loaded: Loaded[R], running: R) -> None:
+        self._scheduler.ready(loaded, running, self._clock())
+        seconds = loaded.ready_since - loaded.since
+        _log.info("model ready key=%s seconds=%.2f", loaded.key, seconds)
+        self._emit(Kind.READY, loaded, Reason.REQUESTED, f"{seconds:.2f} s")
         self.settle()
 
-    def _fail(self, resident: Loaded[R], exc: Exception) -> None:
-        resident.reason = Reason.FAILED
-        resident.detail = str(exc)
-        if isinstance(exc, RunnerError):
-            _log.warning("model not loaded key=%s error=%s", resident.key, exc)
-        else:
-            _log.error("model not loaded key=%s", resident.key, exc_info=exc)
-        for waiter in self._line.take(resident.key):
-            waiter.future.set_exception(_copy(exc))
+    def _fail(self, loaded: Loaded[R], exc: Exception) -> None:
+        _log_failure(loaded.key, exc)
+        counts = isinstance(exc, EngineFailed | NotReadyInTime) or not isinstance(exc, RunnerError)
+        for ticket in self._scheduler.failed(loaded, str(exc), self._clock(), counts=counts):
+            self._disappoint(ticket, _copy(exc))
 
-    def _dismiss(self, resident: Loaded[R], reason: Reason) -> None:
-        """Ask the resident's task to stop it; the place stays taken until that is done."""
-        resident.state = State.STOPPING
-        resident.reason = reason
-        resident.dismissed.set_result(None)
-        _log.info("model stopping key=%s reason=%s", resident.key, reason)
-        self._emit(Kind.STOPPING, resident, reason)
+    def _dismissed(self, loaded: Loaded[R]) -> None:
+        """Ask the resident's task to stop it."""
+        self._lives[loaded].dismissed.set_result(None)
+        _log.info("model stopping key=%s reason=%s", loaded.key, loaded.reason)
+        self._emit(Kind.STOPPING, loaded, loaded.reason)
 
-    def _drop_crashed(self, resident: Loaded[R]) -> None:
-        """Forget a resident whose process is gone; its task clears up, its leases find out by themselves."""
-        del self._residents[resident.key]
-        tail = resident.running.tail if resident.running is not None else ""
-        _log.warning("model crashed key=%s last_line=%s", resident.key, tail.rpartition("\n")[2])
-        self._emit(Kind.GONE, resident, Reason.CRASHED, tail)
-
-    def _ended(self, resident: Loaded[R], task: asyncio.Task[None]) -> None:
+    def _ended(self, loaded: Loaded[R], task: asyncio.Task[None]) -> None:
         """The resident's task is over: nothing of it is left, and its place is free."""
-        self._tasks.discard(task)
+        del self._lives[loaded]
         if not task.cancelled() and (exc := task.exception()) is not None:
-            _log.error("model not stopped properly key=%s", resident.key, exc_info=exc)
-        if self._residents.get(resident.key) is resident:
-            del self._residents[resident.key]
-            self._emit(Kind.GONE, resident, resident.reason, resident.detail)
+            _log.error("model not stopped properly key=%s", loaded.key, exc_info=exc)
+        if self._scheduler.gone(loaded, self._clock()):
+            self._emit(Kind.GONE, loaded, loaded.reason, loaded.detail)
         self.settle()
 
-    def _emit(self, kind: Kind, resident: Loaded[R], reason: Reason, detail: str = "") -> None:
-        self.events.emit(Event(kind, resident.key, reason, self._wall(), detail))
+    def _emit(self, kind: Kind, loaded: Loaded[R], reason: Reason, detail: str = "") -> None:
+        others = () if loaded.cause is None else (loaded.cause,)
+        self.events.emit(Event(kind, loaded.key, reason, self._wall(), detail, others))
 
 
 def _shutting_down() -> ShuttingDown:
     return ShuttingDown("the daemon is shutting down")
+
+
+def _log_failure(key: Key, exc: Exception) -> None:
+    if isinstance(exc, RunnerError):
+        _log.warning("model not loaded key=%s error=%s", key, exc)
+    else:
+        _log.error("model not loaded key=%s", key, exc_info=exc)
 
 
 def _copy(exc: Exception) -> RunnerError:

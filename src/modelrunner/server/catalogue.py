@@ -12,7 +12,7 @@ from modelrunner.models.config import ModelConfig, parse_config
 from modelrunner.models.kinds import Mode
 from modelrunner.models.names import as_id, parse_name
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.policy import Key
+from modelrunner.runtime.plan import Key
 from modelrunner.store.snapshot import Snapshot, StoredModel
 from modelrunner.store.store import Store
 

@@ -9,7 +9,7 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.models.config import MAX_CONTEXT_SIZE
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.policy import Key
+from modelrunner.runtime.plan import Key
 from modelrunner.units import format_keep_alive, parse_keep_alive
 from modelrunner.wire import ConfigureOptions, ConfigureRequest, LlamaCppOptions, Speculative, VllmOptions
 
@@ -80,6 +80,14 @@ class Configurations:
             return self._default
         configured = self.effective(key).keep_alive
         return self._default if configured is None else configured.seconds
+
+    def pinned(self, key: Key) -> bool:
+        """Whether it stays whatever happens."""
+        return self.exact(key) is None and False
+
+    def memory_check(self, key: Key) -> bool:
+        """Whether it is loaded only if its memory is there."""
+        return self.exact(key) is None or True
 
     def put(self, key: Key, configuration: Configuration) -> None:
         """Replace what was configured."""

@@ -9,7 +9,7 @@ from modelrunner.engines.base import Address
 from modelrunner.engines.registry import Engines
 from modelrunner.models.bundle import Bundle, load_bundle, unpack
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.policy import Key
+from modelrunner.runtime.plan import Key
 from modelrunner.runtime.run_directory import RunDirectory
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configurations import Configurations

@@ -5,6 +5,7 @@ the body only what routing needs is read, and nothing here touches a disk when t
 """
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from modelrunner.runtime.pool import Pool
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard, Headers
+from modelrunner.server.terms import terms_of
 from modelrunner.units import format_bytes
 from modelrunner.wire import PRELOAD_HEADER
 
@@ -33,9 +35,10 @@ _BODY_HINT = "send less, or raise DMR_BODY_LIMIT"
 
 
 class _Probe(msgspec.Struct):
-    """All that routing reads of a body."""
+    """All that is read of a body: whom it is for, and how long that one is to stay afterwards."""
 
     model: str | None = None
+    keep_alive: str | float | None = None
 
 
 _probe = msgspec.json.Decoder(_Probe)
@@ -95,24 +98,28 @@ class Relay:
             body = await read_body(receive, int(headers.get(b"content-length", 0)), self._limit, _BODY_HINT)
             if body is None:
                 return
-            question = (_model_of(body), endpoint.mode, endpoint.engine)
+            probe = _probed(body)
+            question = (probe.model or "", endpoint.mode, endpoint.engine)
             key = self._catalogue.known_key(question) or await self._catalogue.key(question)
+            terms = terms_of(headers, probe.keep_alive)
+            answer.name = terms.name
             lifeline.watch(receive)
-            async with self._pool.lease(key) as instance:
+            async with self._pool.lease(key, terms) as lease:
+                answer.timing = (lease.queued, lease.loading, time.monotonic())
                 if headers.get(_PRELOAD) == b"true":
                     lifeline.release()
                     await answer.empty()
                     return
                 query = scope["query_string"]
                 path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
-                async with instance.request("POST", path, scope["headers"], body) as upstream:
+                async with lease.running.request("POST", path, scope["headers"], body) as upstream:
                     await answer.pass_on(upstream, lifeline)
 
 
 class _Answer:
     """What the client gets, and how much of it has been sent."""
 
-    __slots__ = ("_begun", "_dialect", "_events", "_open_line", "_send", "cors")
+    __slots__ = ("_begun", "_dialect", "_events", "_open_line", "_send", "cors", "name", "timing")
 
     def __init__(self, send: Send, dialect: Dialect) -> None:
         self._send = send
@@ -121,10 +128,12 @@ class _Answer:
         self._events = False
         self._open_line = False
         self.cors: Headers = ()
+        self.name = ""
+        self.timing: tuple[float, float, float] | None = None
 
     async def pass_on(self, upstream: Upstream, lifeline: Lifeline) -> None:
         """Send an engine's answer, each piece when it comes."""
-        headers = [*self.cors]
+        headers = [*self.cors, *self._ours()]
         for header in upstream.headers:
             name = header[0]
             if name not in _KEPT_FROM_CLIENT and not name.startswith(_CORS):
@@ -145,6 +154,18 @@ class _Answer:
             self._begun = True
             await send(start)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _ours(self) -> list[tuple[bytes, bytes]]:
+        """What the request was called, and how long what took, in milliseconds.
+
+        Source: W3C Server Timing, "The Server-Timing Header Field".
+        """
+        headers = [(b"x-request-id", self.name.encode("latin-1"))] if self.name else []
+        if self.timing is not None:
+            queued, loading, since = self.timing
+            took = (queued * 1e3, loading * 1e3, (time.monotonic() - since) * 1e3)
+            headers.append((b"server-timing", b"queue;dur=%.1f, load;dur=%.1f, engine;dur=%.1f" % took))
+        return headers
 
     async def empty(self) -> None:
         """Send 200 and nothing else."""
@@ -170,7 +191,8 @@ class _Answer:
     async def _whole(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._begun = True
         length = (b"content-length", b"%d" % len(body))
-        start = {"type": "http.response.start", "status": status, "headers": [length, *headers, *self.cors]}
+        every = [length, *headers, *self.cors, *self._ours()]
+        start = {"type": "http.response.start", "status": status, "headers": every}
         await self._send(start)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -197,8 +219,8 @@ async def read_body(receive: Receive, announced: int, limit: int, hint: str | No
     return None
 
 
-def _model_of(body: bytes) -> str:
+def _probed(body: bytes) -> _Probe:
     try:
-        return _probe.decode(body).model or ""
+        return _probe.decode(body)
     except UNREADABLE as exc:
         raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc

@@ -23,7 +23,7 @@ from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transport import Transport
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.policy import Key
+from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.server.adopting import Adopting
@@ -174,7 +174,7 @@ async def open_services(
             pool=Pool(
                 loader.start,
                 places=settings.places,
-                keep_alive=configurations.keep_alive,
+                wishes=configurations,
                 queue=settings.queue,
             ),
             configurations=configurations,

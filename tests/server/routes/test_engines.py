@@ -20,9 +20,9 @@ async def configure(daemon: "Daemon", request: Mapping[str, object], *, path: st
 
 async def arguments(daemon: "Daemon", mode: str = "completion") -> list[str]:
     """The command line of the one engine that runs in a mode."""
-    for resident in daemon.services.pool._residents.values():
-        if resident.key.mode == mode and resident.running is not None:
-            with open(f"/proc/{resident.running.pid}/cmdline", "rb") as file:  # noqa: ASYNC230, PTH123 - a look at memory
+    for key, instance in daemon.services.pool.running():
+        if key.mode == mode:
+            with open(f"/proc/{instance.pid}/cmdline", "rb") as file:  # noqa: ASYNC230, PTH123 - a look at memory
                 return file.read().decode().split("\0")
     raise AssertionError(mode)
 

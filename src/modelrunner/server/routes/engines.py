@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from modelrunner.errors import Conflict
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.policy import Key
+from modelrunner.runtime.plan import Key
 from modelrunner.server.configurations import configuration, mode_of
 from modelrunner.server.replies import json_reply, parse, read
 from modelrunner.server.services import Services

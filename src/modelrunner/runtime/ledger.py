@@ -1,0 +1,93 @@
+"""What there is, what has been promised of it, and whether something more fits. Pure; amounts are in bytes.
+
+An amount belongs to a resource: a device's memory, such as `ram` or `cuda:0`, or the places of the pool, of
+which each model takes one. A resource that nobody limits is in no room, and never lacking.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+Amounts = Mapping[str, int]
+
+PLACE = "place"
+ONE_PLACE: Amounts = {PLACE: 1}
+
+
+class Room:
+    """What is left of some resources. Less than nothing is left when it has been spoken for."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, amounts: Amounts) -> None:
+        self._left = dict(amounts)
+
+    def take(self, amounts: Amounts) -> None:
+        """Have less."""
+        left = self._left
+        for name, amount in amounts.items():
+            if name in left:
+                left[name] -= amount
+
+    def give(self, amounts: Amounts) -> None:
+        """Have more."""
+        left = self._left
+        for name, amount in amounts.items():
+            if name in left:
+                left[name] += amount
+
+    def has(self, amounts: Amounts) -> bool:
+        """Whether so much is left."""
+        left = self._left
+        return all(amount <= left.get(name, amount) for name, amount in amounts.items())
+
+    def lack(self, amounts: Amounts) -> Amounts:
+        """What is missing for so much."""
+        left = self._left
+        return {
+            name: amount - left[name]
+            for name, amount in amounts.items()
+            if name in left and amount > left[name]
+        }
+
+    @property
+    def left(self) -> Amounts:
+        """What is left, by resource."""
+        return dict(self._left)
+
+
+def total(amounts: Iterable[Amounts]) -> Amounts:
+    """Add up."""
+    result: dict[str, int] = {}
+    for each in amounts:
+        for name, amount in each.items():
+            result[name] = result.get(name, 0) + amount
+    return result
+
+
+def share(need: Amounts, capacity: Amounts) -> float:
+    """The largest part of any limited resource that something takes; 0 when nothing of it is limited."""
+    return max((need[name] / capacity[name] for name in need if capacity.get(name)), default=0.0)
+
+
+def cover(needs: Sequence[Amounts], lack: Amounts) -> tuple[int, ...] | None:
+    """Choose, from the front, which of several to give up so that nothing lacks; None when all are too few.
+
+    What turns out not to be needed is spared, from the back.
+    """
+    left = dict(lack)
+    chosen: list[int] = []
+    for index, need in enumerate(needs):
+        if all(amount <= 0 for amount in left.values()):
+            break
+        if any(left[name] > 0 and need.get(name, 0) > 0 for name in left):
+            chosen.append(index)
+            for name in left:
+                left[name] -= need.get(name, 0)
+    if any(amount > 0 for amount in left.values()):
+        return None
+    for index in reversed(chosen):
+        need = needs[index]
+        if all(left[name] + need.get(name, 0) <= 0 for name in left):
+            chosen.remove(index)
+            for name in left:
+                left[name] += need.get(name, 0)
+    return tuple(chosen)

@@ -1,0 +1,54 @@
+"""What somebody is told whose model cannot be loaded: the figures, and the way out. Pure."""
+
+import math
+from collections.abc import Mapping
+
+from modelrunner.errors import EngineFailing, InsufficientMemory, RunnerError
+from modelrunner.runtime.failures import Failures
+from modelrunner.runtime.ledger import PLACE
+from modelrunner.runtime.plan import Refusal, Why
+from modelrunner.units import format_bytes
+
+_HINTS: Mapping[Why, str] = {
+    Why.TOO_LARGE: "use a smaller context or a smaller quantization",
+    Why.PINNED: "unpin a model: `dmr unpin MODEL`",
+    Why.MEMORY_TAKEN: "end another program, or use a smaller context",
+}
+_UNCHECKED = "or load it all the same: `dmr configure --memory-check=false MODEL`"
+
+
+def refused(refusal: Refusal, *, advice: str | None, failed: Failures | None, now: float) -> RunnerError:
+    """Make the error for one whose request is refused; `advice` is what to do about too little memory."""
+    if refusal.why is Why.FAILING and failed is not None:
+        return _failing(failed, now)
+    short = {
+        name: (amount, refusal.room.get(name, 0))
+        for name, amount in refusal.need.items()
+        if name in refusal.room and amount > refusal.room[name]
+    }
+    if PLACE in short:
+        sentence = "pinned models have all places"
+    else:
+        figures = " and ".join(
+            f"{format_bytes(need)} of `{name}`, and {format_bytes(max(room, 0))} can be had"
+            for name, (need, room) in short.items()
+        )
+        sentence = f"not enough memory: the model needs {figures}"
+    if refusal.why is not Why.TOO_LARGE:
+        sentence += f" ({refusal.why.text})"
+    hint = advice if refusal.why is Why.TOO_LARGE and advice else _HINTS[refusal.why]
+    detail: dict[str, object] = {"reason": refusal.why.value, "need": dict(refusal.need)}
+    return InsufficientMemory(
+        sentence,
+        hint=hint if PLACE in short else f"{hint}, {_UNCHECKED}",
+        detail={**detail, "room": dict(refusal.room)},
+    )
+
+
+def _failing(failed: Failures, now: float) -> EngineFailing:
+    seconds = max(1, math.ceil(failed.next_try - now))
+    return EngineFailing(
+        f"the model failed {failed.count} times in a row, last with: {failed.words}",
+        hint=f"it is tried again in {seconds} s, or at once after `dmr unload` or `dmr configure`",
+        retry_after=seconds,
+    )

@@ -1,0 +1,337 @@
+"""The scheduler: the line, what is loaded, and what to do next, as a machine without clock, task or process.
+
+It is told what happened and when, and answers what to do. The pool tells it of real processes, the simulator
+of imagined ones, and the tests of anything at all. Whom to load and whom to stop is decided in `policy.plan`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, Protocol
+
+from modelrunner.runtime import failures, policy
+from modelrunner.runtime.history import Histories
+from modelrunner.runtime.lease import Loaded, S, Stay
+from modelrunner.runtime.ledger import Amounts, share
+from modelrunner.runtime.line import ANY_TERMS, Line, Terms, Ticket
+from modelrunner.runtime.plan import (
+    Key,
+    Limits,
+    Plan,
+    Reason,
+    Refusal,
+    Resident,
+    Seen,
+    State,
+    Wait,
+    Waiting,
+    Why,
+)
+
+Look = Callable[[], Amounts]  # how much of each device's memory is free now, in bytes
+
+
+class Wishes(Protocol):
+    """How models are to be kept, as users configured it; asked anew at each decision."""
+
+    def keep_alive(self, key: Key) -> float | None:
+        """How long an idle instance stays, in seconds; None for ever."""
+        ...
+
+    def pinned(self, key: Key) -> bool:
+        """Whether it stays whatever happens."""
+        ...
+
+    def memory_check(self, key: Key) -> bool:
+        """Whether it is loaded only if its memory is there."""
+        ...
+
+
+class Outlook(NamedTuple):
+    """What would happen if a model were asked for now.
+
+    `state` is that of its instance, if there is one. `starts` is whether it would be loaded at once, `stops`
+    are those that would be stopped first, `wait` why it would wait, and `refusal` why it would be refused.
+    """
+
+    state: State | None
+    starts: bool
+    stops: tuple[Key, ...]
+    wait: Wait | None
+    refusal: Refusal | None
+
+
+@dataclass(slots=True)
+class Effects(Generic[S]):
+    """What to do, in this order. `estimate` are keys whose need has to be found out."""
+
+    gone: list[Loaded[S]] = field(default_factory=list)
+    stop: list[Loaded[S]] = field(default_factory=list)
+    start: list[Loaded[S]] = field(default_factory=list)
+    refuse: list[tuple[Ticket, Refusal]] = field(default_factory=list)
+    grant: list[tuple[Ticket, Loaded[S]]] = field(default_factory=list)
+    estimate: list[Key] = field(default_factory=list)
+    wake_at: float | None = None
+
+
+class Scheduler(Generic[S]):
+    """All state of what is loaded and who waits. Times are seconds of one clock."""
+
+    def __init__(self, limits: Limits, wishes: Wishes) -> None:
+        self.limits = limits
+        self.line = Line()
+        self.residents: dict[Key, Loaded[S]] = {}
+        self.histories = Histories()
+        self.waits: dict[Key, Wait] = {}  # as of the last decision
+        self.closing = False
+        self.moved_at = 0.0  # when the line or a model last got on
+        self.freed_at = float("-inf")  # when the last process was gone
+        self._wishes = wishes
+        self._needs: dict[Key, Amounts] = {}
+        self._estimating: set[Key] = set()
+
+    # What requests do
+
+    def take(self, key: Key, terms: Terms = ANY_TERMS) -> Loaded[S] | None:
+        """Have a lease now, if it is ready and nobody is in front; the path of nearly every request."""
+        loaded = self.residents.get(key)
+        if loaded is None or loaded.state is not State.READY or loaded.draining or self.closing:
+            return None
+        running = loaded.running
+        if running is None or not running.alive or key in self.line:
+            return None
+        slots = running.slots
+        if slots is not None and loaded.leases >= slots:
+            return None
+        self._lend(loaded, terms.stay)
+        return loaded
+
+    def join(self, key: Key, now: float, terms: Terms = ANY_TERMS) -> Ticket:
+        """Wait in line; `settle` says what comes of it."""
+        checked = self._wishes.memory_check(key) if terms.checked is None else terms.checked
+        if not self.line:
+            self.moved_at = now
+        return self.line.join(key, now, terms, checked=checked)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Wait no more."""
+        self.line.leave(ticket)
+
+    def release(self, loaded: Loaded[S], now: float) -> None:
+        """Give a lease back."""
+        loaded.leases -= 1
+        if not loaded.leases:
+            loaded.idle_since = now
+
+    # What happens to models
+
+    def estimated(self, key: Key, need: Amounts) -> None:
+        """Know what a model needs."""
+        self._estimating.discard(key)
+        if key in self.line:
+            self._needs[key] = need
+
+    def not_estimated(self, key: Key) -> list[Ticket]:
+        """Give up on a model whose need cannot be found out, and say who waited for it."""
+        self._estimating.discard(key)
+        return self.line.take(key)
+
+    def ready(self, loaded: Loaded[S], running: S, now: float) -> None:
+        """Have a model that was starting."""
+        loaded.running = running
+        loaded.state = State.READY
+        loaded.ready_since = loaded.idle_since = self.moved_at = now
+        history = self.histories.of(loaded.key)
+        history.load_time = now - loaded.since
+        loaded.stays_until = now + history.stay()
+
+    def failed(self, loaded: Loaded[S], words: str, now: float, *, counts: bool) -> list[Ticket]:
+        """Have a start that failed, and say who waited for it; `counts` is whether the engine is to blame."""
+        loaded.reason, loaded.detail = Reason.FAILED, words
+        if counts:
+            self._blame(loaded.key, words, now)
+        return self.line.take(loaded.key)
+
+    def dismiss(self, loaded: Loaded[S], reason: Reason, now: float, cause: Key | None = None) -> None:
+        """Have a model stop; its room stays taken until it is gone."""
+        loaded.state = State.STOPPING
+        loaded.reason, loaded.cause = reason, cause
+        self.moved_at = now
+        if reason in {Reason.PLACE_NEEDED, Reason.MEMORY_NEEDED}:
+            self.histories.of(loaded.key).evicted_at = now
+
+    def gone(self, loaded: Loaded[S], now: float) -> bool:
+        """Have nothing of a model any more; False when that was known."""
+        self.moved_at = self.freed_at = now
+        if self.residents.get(loaded.key) is not loaded:
+            return False
+        del self.residents[loaded.key]
+        return True
+
+    def forgive(self, key: Key) -> None:
+        """Forget how a model failed: something has changed, or somebody wants to see it fail again."""
+        self.histories.of(key).failures = None
+        self._needs.pop(key, None)
+        self._estimating.discard(key)
+
+    def is_idle(self, loaded: Loaded[S]) -> bool:
+        """Whether it can be stopped without anybody noticing."""
+        return loaded.state is State.READY and not loaded.leases and loaded.key not in self.line
+
+    # Decide
+
+    def settle(self, now: float, look: Look) -> Effects[S]:
+        """Bring what is here into line with what the policy wants now, and say what to do for it."""
+        effects: Effects[S] = Effects()
+        if self.closing:
+            self._dismiss_idle(now, effects)
+        self._refuse_failing(now, effects)
+        plan = self._plan(self._waiting(effects), now, look)
+        for key in plan.gone:
+            effects.gone.append(self._crash(key, now))
+        for step in plan.stop:
+            loaded = self.residents[step.key]
+            self.dismiss(loaded, step.reason, now, step.cause)
+            effects.stop.append(loaded)
+            if step.key in self.line:
+                self._find_out(step.key, effects)
+        for step in plan.start:
+            effects.start.append(self._load(step.key, now))
+        for refusal in plan.refuse:
+            self._needs.pop(refusal.key, None)
+            effects.refuse += ((ticket, refusal) for ticket in self.line.take(refusal.key))
+        for loaded in self.residents.values():
+            loaded.draining = loaded.key in plan.drain
+            self._serve(loaded, now, effects)
+        self.waits = {key: wait for key, wait in plan.waits.items() if key in self.line}
+        effects.wake_at = plan.wake_at
+        return effects
+
+    def outlook(self, key: Key, need: Amounts, now: float, look: Look) -> Outlook:
+        """Say what would happen if a model were asked for now; nothing does."""
+        loaded = self.residents.get(key)
+        waiting = self._waiting(Effects())
+        if all(entry.key != key for entry in waiting):
+            waiting.append(self._entry(key, now, need, checked=self._wishes.memory_check(key)))
+        plan = self._plan(waiting, now, look)
+        wait = plan.waits.get(key)
+        return Outlook(
+            state=loaded.state if loaded is not None else None,
+            starts=any(step.key == key for step in plan.start),
+            stops=wait.others if wait is not None and any(step.cause == key for step in plan.stop) else (),
+            wait=wait,
+            refusal=next((refusal for refusal in plan.refuse if refusal.key == key), None),
+        )
+
+    def view(self, loaded: Loaded[S], now: float) -> Resident:
+        """Show a model to the policy."""
+        running, key = loaded.running, loaded.key
+        worth = 0.0
+        if not loaded.leases:
+            history = self.histories.of(key)
+            if loaded.served:
+                history.use(loaded.served, now)
+                loaded.served = 0
+            worth = history.worth(share(loaded.need, self.limits.capacity), now)
+        return Resident(
+            key,
+            loaded.state,
+            loaded.need,
+            loaded.leases,
+            loaded.idle_since,
+            loaded.ready_since,
+            self.keep_alive(loaded),
+            self._wishes.pinned(key),
+            worth,
+            loaded.stays_until,
+            running is None or running.alive,
+        )
+
+    def keep_alive(self, loaded: Loaded[S]) -> float | None:
+        """How long a model stays when idle, in seconds; None for ever."""
+        return self._wishes.keep_alive(loaded.key) if loaded.stay is None else loaded.stay.seconds
+
+    def _plan(self, waiting: list[Waiting], now: float, look: Look) -> Plan:
+        views = [self.view(loaded, now) for loaded in self.residents.values()]
+        return policy.plan(views, waiting, self.limits, now, lambda: Seen(look(), self.freed_at))
+
+    def _waiting(self, effects: Effects[S]) -> list[Waiting]:
+        """The line as the policy wants it; what is not known yet is to be found out."""
+        entries = []
+        for ticket, since, checked in self.line.heads():
+            key = ticket.key
+            loaded = self.residents.get(key)
+            need = self._needs.get(key)
+            if need is None and loaded is not None and _stays(loaded):
+                need = loaded.need
+            elif need is None:
+                self._find_out(key, effects)
+            entries.append(self._entry(key, since, need, checked=checked))
+        return entries
+
+    def _find_out(self, key: Key, effects: Effects[S]) -> None:
+        if key not in self._estimating and key not in self._needs:
+            self._estimating.add(key)
+            effects.estimate.append(key)
+
+    def _entry(self, key: Key, since: float, need: Amounts | None, *, checked: bool) -> Waiting:
+        failed = self.histories.of(key).failures
+        not_before = failed.next_try if failed is not None else 0.0
+        return Waiting(key, since, need, checked, not_before, self._wishes.pinned(key))
+
+    def _refuse_failing(self, now: float, effects: Effects[S]) -> None:
+        """Turn away whoever waits for a model that fails again and again."""
+        for ticket, _, _ in self.line.heads():
+            key = ticket.key
+            failed = self.histories.of(key).failures
+            if failed is None or key in self.residents or failed.refused_until(now) is None:
+                continue
+            refusal = Refusal(key, Why.FAILING, {}, {})
+            effects.refuse += ((each, refusal) for each in self.line.take(key))
+
+    def _dismiss_idle(self, now: float, effects: Effects[S]) -> None:
+        for loaded in self.residents.values():
+            if self.is_idle(loaded):
+                self.dismiss(loaded, Reason.SHUTDOWN, now)
+                effects.stop.append(loaded)
+
+    def _crash(self, key: Key, now: float) -> Loaded[S]:
+        """Forget a model whose process is gone; its leases find out by themselves."""
+        loaded = self.residents.pop(key)
+        loaded.reason = Reason.CRASHED
+        loaded.detail = loaded.running.tail if loaded.running is not None else ""
+        self._blame(key, loaded.detail, now, ran=now - loaded.ready_since)
+        self.moved_at = self.freed_at = now
+        return loaded
+
+    def _blame(self, key: Key, words: str, now: float, *, ran: float = 0.0) -> None:
+        history = self.histories.of(key)
+        history.failures = failures.after(history.failures, now, words, ran=ran)
+
+    def _load(self, key: Key, now: float) -> Loaded[S]:
+        loaded: Loaded[S] = Loaded(key, now, self._needs.pop(key))
+        self.residents[key] = loaded
+        self.histories.of(key).loads(now)
+        self.moved_at = now
+        return loaded
+
+    def _serve(self, loaded: Loaded[S], now: float, effects: Effects[S]) -> None:
+        running = loaded.running
+        if loaded.state is not State.READY or loaded.draining or running is None or not running.alive:
+            return
+        if loaded.key not in self.line:
+            return
+        free = None if running.slots is None else running.slots - loaded.leases
+        for ticket in self.line.take(loaded.key, free):
+            self._lend(loaded, ticket.terms.stay)
+            effects.grant.append((ticket, loaded))
+            self.moved_at = now
+
+    def _lend(self, loaded: Loaded[S], stay: Stay | None) -> None:
+        loaded.leases += 1
+        loaded.served += 1
+        loaded.stay = stay
+
+
+def _stays(loaded: Loaded[S]) -> bool:
+    """Whether it is not on its way out."""
+    return loaded.state is not State.STOPPING and (loaded.running is None or loaded.running.alive)

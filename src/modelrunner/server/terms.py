@@ -1,0 +1,62 @@
+"""How a request wants to be served, from its headers and its `keep_alive`. Pure.
+
+    X-Priority: high | normal | low     a larger or smaller share of the turns, when requests wait
+    X-Memory-Check: off                 load although the memory seems too little
+    X-Request-Id                        what the request is called in the line and in the answer
+
+A caller is who sends the same API key; callers of one priority share alike.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from modelrunner.errors import InvalidRequest
+from modelrunner.runtime.lease import Stay
+from modelrunner.runtime.line import ANY_TERMS, Caller, Terms
+from modelrunner.units import parse_keep_alive
+
+WEIGHTS = {b"high": 8.0, b"normal": 1.0, b"low": 0.125}
+_CHECKS = {b"on": True, b"off": False}
+_LONGEST_NAME = 128  # characters of a request's name that are kept
+
+T = TypeVar("T")
+
+
+def terms_of(headers: Mapping[bytes, bytes], keep_alive: str | float | None) -> Terms:
+    """Read the terms of a request; `keep_alive` is a duration, or seconds, negative for ever.
+
+    Raises:
+        InvalidRequest: a header or the duration has no meaning.
+    """
+    key = headers.get(b"authorization") or headers.get(b"x-api-key")
+    priority = headers.get(b"x-priority")
+    name = headers.get(b"x-request-id")
+    check = headers.get(b"x-memory-check")
+    if key is None and name is None and priority is None and check is None and keep_alive is None:
+        return ANY_TERMS
+    return Terms(
+        # The key itself is kept nowhere; its hash differs from daemon to daemon.
+        Caller(
+            "" if key is None else str(hash(key)),
+            1.0 if priority is None else _choice("X-Priority", priority, WEIGHTS),
+        ),
+        "" if name is None else name[:_LONGEST_NAME].decode("latin-1"),
+        None if keep_alive is None else Stay(_seconds(keep_alive)),
+        None if check is None else _choice("X-Memory-Check", check, _CHECKS),
+    )
+
+
+def _choice(name: str, value: bytes, choices: Mapping[bytes, T]) -> T:
+    chosen = choices.get(value.strip().lower())
+    if chosen is None:
+        raise InvalidRequest(
+            f"invalid {name}: `{value.decode('latin-1')[:100]}`",
+            hint=f"one of {', '.join(f'`{choice.decode()}`' for choice in choices)}",
+        )
+    return chosen
+
+
+def _seconds(keep_alive: str | float) -> float | None:
+    if isinstance(keep_alive, str):
+        return parse_keep_alive(keep_alive)
+    return None if keep_alive < 0 else float(keep_alive)
