@@ -765,7 +765,7 @@ async def test_a_model_that_fails_again_and_again_is_not_tried_for_a_while() -> 
     assert (Kind.REFUSED, Why.FAILING) == fixture.history()[-1]
 
     fixture.clock.advance(10)
-    assert await fixture.load(A)
+    assert (await fixture.load(A)).alive
     await fixture.pool.close(0)
 
 
@@ -781,7 +781,7 @@ async def test_unloading_a_model_that_fails_lets_it_be_tried_at_once() -> None:
 
     await fixture.pool.unload(lambda key: key == A)
 
-    assert await fixture.load(A)
+    assert (await fixture.load(A)).alive
     await fixture.pool.close(0)
 
 
