@@ -216,15 +216,24 @@ ConfigureOptions = TypedDict(
         "keep_alive": NotRequired[str | None],
         "vllm": NotRequired[VllmOptions | None],
         "llamacpp": NotRequired[LlamaCppOptions | None],
+        # Ours alone: always in memory; and whether a load that seems too large for the memory is refused.
+        "pinned": NotRequired[bool | None],
+        "memory-check": NotRequired[bool | None],
     },
 )
 
 
 class ConfigureRequest(ConfigureOptions):
-    """`POST /engines/_configure`: how a model is to be run from now on."""
+    """`POST /engines/_configure`: how a model is to be run from now on; `PATCH` changes what it names."""
 
     model: str
     mode: NotRequired[str | None]
+
+
+class ResetReply(TypedDict):
+    """`DELETE /engines/_configure`: how many configurations were forgotten."""
+
+    forgotten: int
 
 
 class ConfigurationView(TypedDict):

@@ -23,17 +23,20 @@ from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transport import Transport
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.policy import Key
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
+from modelrunner.server.configuring import Configuring
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
+from modelrunner.server.preloading import Preloading
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
 from modelrunner.settings import Settings, home
+from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs
 from modelrunner.units import format_bytes
@@ -52,6 +55,8 @@ class Services:
     engines: Engines
     pool: Pool[Instance]
     configurations: Configurations
+    configuring: Configuring
+    preloading: Preloading
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
@@ -59,18 +64,6 @@ class Services:
     requests: Group = field(default_factory=Group)
     streams: Group = field(default_factory=Group)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
-
-    def preload(self, key: Key) -> None:
-        """Load an instance in the background; what goes wrong is in the log."""
-        self._in_background(self._preload(key), _preload_name(key))
-
-    async def withdraw_preload(self, key: Key) -> None:
-        """Take back what `preload` asked for, as far as it has not come yet."""
-        waiting = {task for task in self._background if task.get_name() == _preload_name(key)}
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            await asyncio.wait(waiting)
 
     def tidy(self) -> None:
         """Delete in the background what pulls that were never finished left in the store."""
@@ -80,12 +73,6 @@ class Services:
         task = asyncio.create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _preload(self, key: Key) -> None:
-        try:
-            await self.pool.preload(key)
-        except RunnerError as exc:
-            _log.warning("model not preloaded key=%s error=%s", key, exc)
 
     async def _tidy(self) -> None:
         try:
@@ -98,13 +85,10 @@ class Services:
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
         await self.pool.close(_STOP_WITHIN)
+        await self.preloading.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-
-
-def _preload_name(key: Key) -> str:
-    return f"preload {key}"
 
 
 @contextlib.asynccontextmanager
@@ -148,7 +132,12 @@ async def open_services(
         await stack.enter_async_context(transport)
         hub = Hub(transport, settings.hf_endpoint, find_token(environ))
         catalogue = Catalogue(store, engines)
-        configurations = Configurations(keep_alive=settings.keep_alive)
+        places = Layout(store.root)
+        configurations = Configurations(
+            ConfigurationFile(places.configurations, places.configurations_lock, places.quarantine),
+            snapshot=lambda: store.snapshot,
+            keep_alive=settings.keep_alive,
+        )
         loader = Loader(
             store=store,
             catalogue=catalogue,
@@ -167,17 +156,25 @@ async def open_services(
             pull_limit=settings.pull_limit,
             default_registry=settings.default_registry,
         )
+        pool = Pool(
+            loader.start, places=settings.places, keep_alive=configurations.keep_alive, queue=settings.queue
+        )
+        preloading = Preloading(pool, catalogue)
+        configuring = Configuring(
+            catalogue=catalogue,
+            configurations=configurations,
+            pool=pool,
+            preloading=preloading,
+            parse=parse,
+        )
         services = Services(
             store=store,
             catalogue=catalogue,
             engines=engines,
-            pool=Pool(
-                loader.start,
-                places=settings.places,
-                keep_alive=configurations.keep_alive,
-                queue=settings.queue,
-            ),
+            pool=pool,
             configurations=configurations,
+            configuring=configuring,
+            preloading=preloading,
             transfers=transfers,
             adopting=Adopting(store, environ, Path(home(sys.platform, environ))),
             verifying=Verifying(store, catalogue, transfers),
