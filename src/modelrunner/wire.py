@@ -161,7 +161,10 @@ class Removal(TypedDict, total=False):
 
 
 class RunningModel(TypedDict):
-    """One row of `GET /engines/ps`."""
+    """One row of `GET /engines/ps`.
+
+    `context_size` is in tokens, `memory` what was set aside for it, in bytes.
+    """
 
     backend_name: str
     model_name: str
@@ -170,6 +173,9 @@ class RunningModel(TypedDict):
     in_use: NotRequired[bool]
     loading: NotRequired[bool]
     keep_alive: NotRequired[str]
+    pinned: NotRequired[bool]
+    context_size: NotRequired[int]
+    memory: NotRequired[int]
 
 
 class DiskUsage(TypedDict):
@@ -236,14 +242,22 @@ class ResetReply(TypedDict):
     forgotten: int
 
 
+# A value in force, and whether it was configured, came with the model, or is the default.
+InForce = TypedDict("InForce", {"value": object, "from": str})
+
+
 class ConfigurationView(TypedDict):
-    """One row of `GET /engines/_configure`; stock clients read the capitalised keys."""
+    """One row of `GET /engines/_configure`; stock clients read the capitalised keys.
+
+    `Effective` is there when it was asked for: what is in force, under the names of the options.
+    """
 
     Backend: str
     Model: str
     ModelID: str
     Mode: str
     Config: ConfigureOptions
+    Effective: NotRequired[dict[str, InForce]]
 
 
 class ModelFacts(TypedDict, total=False):

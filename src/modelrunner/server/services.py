@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,7 @@ class Services:
     catalogue: Catalogue
     engines: Engines
     pool: Pool[Instance]
+    loader: Loader
     configurations: Configurations
     configuring: Configuring
     preloading: Preloading
@@ -64,6 +65,11 @@ class Services:
     requests: Group = field(default_factory=Group)
     streams: Group = field(default_factory=Group)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def preload(self, names: Sequence[str]) -> None:
+        """Load in the background what is pinned, then the named models."""
+        pinned = (key for key, configured in self.configurations.items() if configured.pinned)
+        self.preloading.begin_all(pinned, names)
 
     def tidy(self) -> None:
         """Delete in the background what pulls that were never finished left in the store."""
@@ -172,6 +178,7 @@ async def open_services(
             catalogue=catalogue,
             engines=engines,
             pool=pool,
+            loader=loader,
             configurations=configurations,
             configuring=configuring,
             preloading=preloading,

@@ -350,3 +350,104 @@ async def test_a_reset_has_to_name_something(tiny: "Daemon", query: str, status:
     answer = await tiny.ask("DELETE", f"{CONFIGURE}{query}")
 
     assert (status, True) == (answer.status, message in answer.text)
+
+
+# What is in force
+
+
+async def in_force(
+    daemon: "Daemon", query: str = "model=ai/tiny"
+) -> dict[str, dict[str, tuple[object, str]]]:
+    """Value and origin of each option, by mode."""
+    rows = (await daemon.ask("GET", f"{CONFIGURE}?effective=true&{query}")).json
+    return {
+        row["Mode"]: {name: (found["value"], found["from"]) for name, found in row["Effective"].items()}
+        for row in rows
+    }
+
+
+async def test_what_is_in_force_without_a_configuration(tiny: "Daemon") -> None:
+    """The defaults, for the mode that the model is for."""
+    assert {
+        "completion": {
+            "context-size": (2048, "default"),
+            "keep_alive": ("5m0s", "default"),
+            "memory-check": (True, "default"),
+            "pinned": (False, "default"),
+        }
+    } == await in_force(tiny)
+
+
+async def test_what_is_in_force_says_what_was_configured(tiny: "Daemon") -> None:
+    """And leaves the rest as it is by default; a pin is for ever."""
+    await configure(
+        tiny, {"context-size": 512, "runtime-flags": ["--temp", "0"], "pinned": True, "keep_alive": "1m"}
+    )
+
+    assert {
+        "completion": {
+            "context-size": (512, "configured"),
+            "keep_alive": ("-1", "configured"),
+            "memory-check": (True, "default"),
+            "pinned": (True, "configured"),
+            "runtime-flags": (["--temp", "0"], "configured"),
+        }
+    } == await in_force(tiny)
+
+
+async def test_the_context_in_force_is_that_of_the_engines_own_flag(tiny: "Daemon") -> None:
+    """The last word on the command line counts."""
+    await configure(tiny, {"context-size": 512, "raw-runtime-flags": "-c 1024"})
+    await loaded(tiny)
+
+    assert (1024, "configured") == (await in_force(tiny))["completion"]["context-size"]
+    [row] = (await tiny.ask("GET", "/engines/ps")).json
+    assert 1024 == row["context_size"]
+
+
+async def test_what_is_in_force_is_listed_for_all_that_was_configured(tiny: "Daemon") -> None:
+    """A model that was not is not in the list of all."""
+    await tiny.add("docker.io/ai/other:latest", title="other")
+    await configure(tiny, {"mode": "embedding", "keep_alive": "0"})
+
+    assert {"embedding"} == set(await in_force(tiny, ""))
+    assert {"completion", "embedding"} == set(await in_force(tiny))
+    assert {} == await in_force(tiny, "model=ai/absent")
+
+
+async def test_a_model_that_nothing_can_run_has_nothing_in_force(make_daemon: "Make") -> None:
+    """It can be inspected all the same."""
+    daemon = await make_daemon(LLAMA_SERVER_PATH="/absent/llama-server")
+    await daemon.add("docker.io/ai/tiny:latest")
+
+    assert {} == await in_force(daemon)
+
+
+async def test_ps_shows_what_an_engine_was_started_with(tiny: "Daemon") -> None:
+    """Its context and its pin, also when its name has moved on to another model."""
+    await configure(tiny, {"context-size": 512, "pinned": True})
+    await loaded(tiny)
+    [row] = (await tiny.ask("GET", "/engines/ps")).json
+    assert (512, True, "-1") == (row["context_size"], row["pinned"], row["keep_alive"])
+
+    await tiny.add("docker.io/ai/tiny:latest", title="newer")
+    [row] = (await tiny.ask("GET", "/engines/ps")).json
+    assert (512, False) == (row["context_size"], "pinned" in row)
+
+
+# At the start
+
+
+async def test_pinned_and_named_models_are_loaded_at_the_start(make_daemon: "Make") -> None:
+    """One after the other; what cannot be loaded is only logged."""
+    daemon = await make_daemon(DMR_PLACES="3")
+    for title in ("one", "two", "three"):
+        await daemon.add(f"docker.io/ai/{title}:latest", title=title)
+    await daemon.ask("PATCH", CONFIGURE, json={"model": "ai/one", "pinned": True})
+    await loaded(daemon)
+    await daemon.ask("POST", "/engines/unload", json={"all": True})
+    daemon.services.preload(["ai/absent", "NO NAME", "ai/two", "ai/one"])
+    await daemon.until(lambda: len(daemon.residents) == 2 and not any(r.loading for r in daemon.residents))
+
+    rows = (await daemon.ask("GET", "/engines/ps")).json
+    assert ["ai/one:latest", "ai/two:latest"] == [row["model_name"] for row in rows]

@@ -3,11 +3,13 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelrunner.errors import InvalidRequest
+from modelrunner.errors import EngineNotInstalled, InvalidRequest, ModelNotFound, UnsupportedModel
 from modelrunner.runtime.policy import Key
 from modelrunner.server.configuration import Configuration, mode_of
+from modelrunner.server.in_force import context_in_force, in_force
 from modelrunner.server.replies import json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
+from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire import ConfigurationView, ConfigureRequest, ResetReply
 
 _BODY = 10 << 20  # bytes
@@ -42,20 +44,38 @@ async def reset(services: Services, request: Request) -> Response:
 
 
 async def show(services: Services, request: Request) -> Response:
-    """`GET /engines/_configure`, of one model with `?model=`."""
+    """`GET /engines/_configure`, of one model with `?model=`.
+
+    With `?effective=true` what is in force is there too, also of a model that was never configured.
+    """
     await services.configurations.refresh()
-    rows = services.configurations.items()
-    text = request.query_params.get("model")
+    text, effective = request.query_params.get("model"), query_flag(request, "effective")
+    model = None if text is None else services.catalogue.look(text)
+    usual = await _usual_key(services, model) if effective and model is not None else None
+    rows = dict(services.configurations.items())
     if text is not None:
-        model = services.catalogue.look(text)
-        rows = tuple((key, kept) for key, kept in rows if model is not None and key.model == model.id)
-    return json_reply([view for key, kept in rows if (view := _view(services, key, kept)) is not None])
+        rows = {key: kept for key, kept in rows.items() if model is not None and key.model == model.id}
+    if usual is not None:
+        rows.setdefault(usual, Configuration())
+    views = {key: _view(services, key, kept) for key, kept in rows.items()}
+    if effective:
+        for key, view in views.items():
+            options = services.configurations.effective(key).options
+            context = context_in_force(services.engines, services.catalogue, key, options)
+            view["Effective"] = in_force(services.configurations, key, context)
+    return json_reply(list(views.values()))
 
 
-def _view(services: Services, key: Key, configured: Configuration) -> ConfigurationView | None:
-    model = services.store.snapshot.get(key.model)
-    if model is None:
+async def _usual_key(services: Services, model: StoredModel) -> Key | None:
+    """How a model would be run without being configured; None when nothing here can run it."""
+    try:
+        return await services.catalogue.usual_key(str(model.id), None)
+    except (UnsupportedModel, EngineNotInstalled, ModelNotFound):
         return None
+
+
+def _view(services: Services, key: Key, configured: Configuration) -> ConfigurationView:
+    model = services.catalogue.by_id(key.model)
     return {
         "Backend": key.engine,
         "Model": model.tags[0].familiar if model.tags else "",

@@ -6,10 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner.oci.digest import Digest
+from modelrunner.runtime.pool import ResidentView
+from modelrunner.server.in_force import context_in_force
 from modelrunner.server.replies import json_reply, parse, read
 from modelrunner.server.services import Services
 from modelrunner.server.views import running_view
-from modelrunner.wire import DiskUsage, UnloadReply, UnloadRequest
+from modelrunner.wire import DiskUsage, RunningModel, UnloadReply, UnloadRequest
 
 _BODY = 10 << 20  # bytes
 
@@ -22,11 +24,7 @@ async def status(services: Services, _request: Request) -> Response:
 
 async def running(services: Services, _request: Request) -> Response:
     """`GET /engines/ps`."""
-    rows = [
-        running_view(resident, _called(services, resident.key.model))
-        for resident in services.pool.residents()
-    ]
-    return json_reply(rows)
+    return json_reply([_running(services, resident) for resident in services.pool.residents()])
 
 
 async def disk_usage(services: Services, _request: Request) -> Response:
@@ -52,6 +50,18 @@ async def unload(services: Services, request: Request) -> Response:
         )
     reply: UnloadReply = {"unloaded_runners": gone}
     return json_reply(reply)
+
+
+def _running(services: Services, resident: ResidentView) -> RunningModel:
+    key = resident.key
+    options = services.loader.running.get(key, services.configurations.effective(key).options)
+    context = context_in_force(services.engines, services.catalogue, key, options)
+    return running_view(
+        resident,
+        _called(services, key.model),
+        context=None if context is None else context.tokens,
+        pinned=services.configurations.pinned(key),
+    )
 
 
 def _called(services: Services, model: Digest) -> str:
