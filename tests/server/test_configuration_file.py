@@ -3,16 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelrunner.engines.base import Options
-from modelrunner.errors import StoreError
+from modelrunner.errors import InvalidRequest, StoreError
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
+from modelrunner.server import configuration_file
 from modelrunner.server.configuration import Configuration, KeepAlive
 from modelrunner.server.configuration_file import ConfigurationFile, Entry
 from tests.server.configuration_crash import STORY, file_in
@@ -104,6 +106,18 @@ def test_a_damaged_file_is_set_aside(
     assert (ENTRY,) == read(tmp_path)
     assert damaged == (tmp_path / "aside" / "configurations.json.1").read_text()
     assert "damaged configurations set aside" in caplog.text
+
+
+def test_no_file_is_written_that_would_not_be_read_again(
+    tmp_path: Path, file: ConfigurationFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is too much is refused, and the file stays as it was."""
+    file.edit(lambda _: (ENTRY,))
+    monkeypatch.setattr(configuration_file, "_LARGEST", (tmp_path / "configurations.json").stat().st_size)
+    with pytest.raises(InvalidRequest, match="too much is configured"):
+        file.edit(lambda entries: (*entries, replace(ENTRY, mode=Mode.EMBEDDING)))
+
+    assert (ENTRY,) == file.entries == read(tmp_path)
 
 
 def test_a_second_damaged_file_does_not_replace_the_first(tmp_path: Path) -> None:

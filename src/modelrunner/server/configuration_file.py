@@ -25,6 +25,7 @@ from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.server.configuration import Configuration, configuration
 from modelrunner.store.disk import explaining, sync_directory, write_atomically
 from modelrunner.store.locks import holding
+from modelrunner.units import format_bytes
 from modelrunner.wire import ConfigureOptions
 
 _log = logging.getLogger(__name__)
@@ -140,6 +141,7 @@ class ConfigurationFile:
 
         Raises:
             InsufficientStorage: the disk is full; the old file stays.
+            InvalidRequest: it would be too large to be read again.
             StoreError: the file cannot be read or written, or another process does not let go of it.
         """
         with holding(self._lock):
@@ -150,10 +152,17 @@ class ConfigurationFile:
                 document = Document()
             after = replace(document, entries=change(document.entries))
             if after.entries != document.entries:
-                data = dumps(after)
-                with explaining("write", self._path, needed=len(data)):
-                    write_atomically(self._path, data)
+                self._write(dumps(after))
             self.entries, self._stamp = after.entries, self._look()
+
+    def _write(self, data: bytes) -> None:
+        if len(data) > _LARGEST:  # it would not be read again
+            raise InvalidRequest(
+                f"too much is configured: more than {format_bytes(_LARGEST)} in all",
+                hint="forget what is not needed: `dmr configure --reset MODEL`",
+            )
+        with explaining("write", self._path, needed=len(data)):
+            write_atomically(self._path, data)
 
     def _document(self) -> Document:
         """Read the file as it is; no file is an empty document."""
@@ -166,7 +175,7 @@ class ConfigurationFile:
                 self._stamp = None
                 return Document()
         if len(data) > _LARGEST:
-            raise InvalidRequest(f"more than {_LARGEST} bytes")
+            raise InvalidRequest(f"more than {format_bytes(_LARGEST)}")
         return loads(data)
 
     def _set_aside(self) -> None:

@@ -1,5 +1,6 @@
 """`/engines/_configure`: how models are to be run, from now on and after everything."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,32 @@ async def test_changing_a_busy_model_is_a_conflict(tiny: "Daemon") -> None:
     assert "runner already active" in changed.text
     [row] = (await tiny.ask("GET", CONFIGURE)).json
     assert {"context-size": 512, "keep_alive": "-1"} == row["Config"]
+
+
+async def test_changing_a_model_that_loads_for_somebody_is_a_conflict(make_daemon: "Make") -> None:
+    """Nobody's request is broken off, and nothing is stored."""
+    daemon = await make_daemon(engine={"hang_at_load": True}, DMR_DRAIN="0s")
+    await daemon.add("docker.io/ai/tiny:latest")
+    request = asyncio.create_task(daemon.ask("POST", CHAT, json=daemon.chat()))
+    await daemon.until(lambda: bool(daemon.residents))
+    answer = await configure(daemon, {"context-size": 512})
+    kept = await configured(daemon)
+    request.cancel()
+
+    assert (409, {}) == (answer.status, kept)
+
+
+async def test_a_load_finds_the_configuration_that_stopped_the_one_before(make_daemon: "Make") -> None:
+    """Although the request for it came while the old engine was still ending."""
+    daemon = await make_daemon(engine={"ignore_sigterm": True})
+    await daemon.add("docker.io/ai/tiny:latest")
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    changing = asyncio.create_task(configure(daemon, {"context-size": 512}))
+    await daemon.until(lambda: [r.state for r in daemon.residents] == ["stopping"])
+    answer = await daemon.ask("POST", CHAT, json=daemon.chat())
+
+    assert (200, 202) == (answer.status, (await changing).status)
+    assert "512" in await arguments(daemon)
 
 
 async def test_keep_alive_zero_unloads_at_once(tiny: "Daemon") -> None:

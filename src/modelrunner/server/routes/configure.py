@@ -12,7 +12,7 @@ from modelrunner.server.services import Services
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire import ConfigurationView, ConfigureRequest, ResetReply
 
-_BODY = 10 << 20  # bytes
+_BODY = 1 << 20  # bytes; it is kept
 
 
 async def replace(services: Services, request: Request) -> Response:

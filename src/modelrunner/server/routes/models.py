@@ -84,7 +84,7 @@ async def pull(services: Services, request: Request) -> LinesReply:
     """`POST /models/create`."""
     wanted = parse(await read(request, _SMALL_BODY), PullRequest)
     lines = services.transfers.pull(wanted["from"], wanted.get("bearer-token"))
-    return progress(services, request, lines, "pull")
+    return progress(services, request, _then_preload(services, lines, wanted["from"]), "pull")
 
 
 async def push(services: Services, request: Request) -> LinesReply:
@@ -206,6 +206,20 @@ async def openai_list(services: Services, _request: Request) -> Response:
 async def openai_look(services: Services, request: Request) -> Response:
     """`GET /v1/models/{name}`."""
     return json_reply(_openai(services, services.catalogue.find(_name(request))))
+
+
+async def _then_preload(
+    services: Services, lines: AsyncGenerator[ProgressLine, None], name: str
+) -> AsyncGenerator[ProgressLine, None]:
+    """Load what a name leads to now, if it is pinned by that name; what it led to before no longer is."""
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            yield line
+    services.pool.settle()
+    model = services.catalogue.look(name)
+    for key in () if model is None else services.configurations.of_model(model.id):
+        if services.configurations.pinned(key):
+            services.preloading.begin(key)
 
 
 async def _let_go(services: Services, model: StoredModel) -> None:
