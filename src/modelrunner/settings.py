@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     keep_alive: float | None
+    preload: tuple[str, ...]
     places: int
     queue: int
     pulls: int
@@ -265,6 +266,12 @@ DAEMON: tuple[Setting, ...] = (
         default="5m",
     ),
     Setting(
+        "preload",
+        "DMR_PRELOAD",
+        _LIST,
+        "Models to load at the start, after those that are pinned.",
+    ),
+    Setting(
         "places",
         "DMR_PLACES",
         _number(1, 1024),
@@ -386,6 +393,7 @@ FLAGS = (
     "origins",
     "allowed_hosts",
     "keep_alive",
+    "preload",
 )
 
 TABLE = (*DAEMON, *CLIENT)

@@ -161,7 +161,10 @@ class Removal(TypedDict, total=False):
 
 
 class RunningModel(TypedDict):
-    """One row of `GET /engines/ps`."""
+    """One row of `GET /engines/ps`.
+
+    `context_size` is in tokens, `memory` what was set aside for it, in bytes.
+    """
 
     backend_name: str
     model_name: str
@@ -170,6 +173,9 @@ class RunningModel(TypedDict):
     in_use: NotRequired[bool]
     loading: NotRequired[bool]
     keep_alive: NotRequired[str]
+    pinned: NotRequired[bool]
+    context_size: NotRequired[int]
+    memory: NotRequired[int]
 
 
 class DiskUsage(TypedDict):
@@ -216,25 +222,42 @@ ConfigureOptions = TypedDict(
         "keep_alive": NotRequired[str | None],
         "vllm": NotRequired[VllmOptions | None],
         "llamacpp": NotRequired[LlamaCppOptions | None],
+        # Ours alone: always in memory; and whether a load that seems too large for the memory is refused.
+        "pinned": NotRequired[bool | None],
+        "memory-check": NotRequired[bool | None],
     },
 )
 
 
 class ConfigureRequest(ConfigureOptions):
-    """`POST /engines/_configure`: how a model is to be run from now on."""
+    """`POST /engines/_configure`: how a model is to be run from now on; `PATCH` changes what it names."""
 
     model: str
     mode: NotRequired[str | None]
 
 
+class ResetReply(TypedDict):
+    """`DELETE /engines/_configure`: how many configurations were forgotten."""
+
+    forgotten: int
+
+
+# A value in force, and whether it was configured, came with the model, or is the default.
+InForce = TypedDict("InForce", {"value": object, "from": str})
+
+
 class ConfigurationView(TypedDict):
-    """One row of `GET /engines/_configure`; stock clients read the capitalised keys."""
+    """One row of `GET /engines/_configure`; stock clients read the capitalised keys.
+
+    `Effective` is there when it was asked for: what is in force, under the names of the options.
+    """
 
     Backend: str
     Model: str
     ModelID: str
     Mode: str
     Config: ConfigureOptions
+    Effective: NotRequired[dict[str, InForce]]
 
 
 class ModelFacts(TypedDict, total=False):

@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             reply.wait()
 
-    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - what http.server calls
+    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815 - what http.server calls
 
     def handle(self) -> None:
         try:

@@ -180,7 +180,7 @@ def test_an_unreachable_daemon_has_an_exit_code_of_its_own(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["__complete", "p"], ["package", "prune", "ps", "pull", "purge", "push"]),
+        (["__complete", "p"], ["package", "pin", "prune", "ps", "pull", "purge", "push"]),
         (["__complete", "run", ""], ["a/b:v1", "smollm2"]),
         (["__complete", "run", "sm"], ["smollm2"]),
         (["__complete", "pull", ""], []),

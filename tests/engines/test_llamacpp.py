@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.engines.base import Address, Engine, EngineSettings, EngineState, Options
+from modelrunner.engines.base import (
+    Address,
+    Context,
+    Engine,
+    EngineSettings,
+    EngineState,
+    KnowsContext,
+    Options,
+    Origin,
+)
 from modelrunner.engines.flags import split_flags
 from modelrunner.engines.llamacpp import (
     DEFAULT_CONTEXT,
@@ -201,6 +210,39 @@ def test_a_context_given_as_a_flag_is_not_overridden(flag: str) -> None:
 
     assert "8192" not in _argv(_bundle(), options=Options(flags=words))
     assert "8192" not in _argv(_bundle(), extra_args=words)
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "extra", "tokens", "origin"),
+    [
+        (_trained(131072), Options(), "", DEFAULT_CONTEXT, "default"),
+        (_trained(512), Options(), "", 512, "default"),
+        (_trained(131072, packaged=16384), Options(), "", 16384, "packaged"),
+        (_trained(131072, packaged=16384), Options(context_size=1024), "", 1024, "configured"),
+        (_trained(131072, packaged=16384), Options(context_size=0), "", 16384, "packaged"),
+        (_trained(131072), Options(context_size=-1), "", 131072, "configured"),
+        (_trained(131072, packaged=-1), Options(), "", 131072, "packaged"),
+        (_trained(131072), Options(context_size=1024, flags=("-c", "2048")), "", 2048, "configured"),
+        (_trained(131072), Options(flags=("--ctx-size=1", "--ctx_size", "2")), "", 2, "configured"),
+        (_trained(131072), Options(flags=("-c", "0")), "", 131072, "configured"),
+        (_trained(131072), Options(), "-c 4096", 4096, "configured"),
+        (_trained(131072), Options(context_size=1024), "-c 4096", 1024, "configured"),
+    ],
+)
+def test_the_context_is_known_before_the_start(
+    config: ModelConfig, options: Options, extra: str, tokens: int, origin: str
+) -> None:
+    """It is the one that the command line comes to, and says who chose it."""
+    engine = LlamaCpp(EngineSettings(extra_args=tuple(extra.split())))
+
+    assert isinstance(engine, KnowsContext)
+    assert Context(tokens, Origin(origin)) == engine.context(config, options)
+
+
+def test_a_context_as_large_as_an_unknown_training_length_is_unknown() -> None:
+    """Only llama-server will know it."""
+    assert LlamaCpp().context(ModelConfig(), Options(context_size=-1)) is None
+    assert LlamaCpp().context(ModelConfig(), Options(flags=("-c", "0"))) is None
 
 
 def test_a_chat_model_is_told_how_to_make_one_embedding_of_many() -> None:

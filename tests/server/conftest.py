@@ -72,9 +72,13 @@ class Daemon:
         """Begin a streamed chat; `more` is the body's."""
         return self.session.post(f"{self.url}{CHAT}", json=self.chat(stream=True, **more))
 
-    async def add(self, *names: str, store: Store | None = None, title: str = "tiny") -> Digest:
+    async def add(
+        self, *names: str, store: Store | None = None, title: str = "tiny", architecture: str = "llama"
+    ) -> Digest:
         """Put a small model into the daemon's store, or another, under some names; a title makes an id."""
-        path = tiny_gguf(self.folder / "tiny.gguf", **{"general.name": title})
+        path = tiny_gguf(
+            self.folder / "tiny.gguf", **{"general.name": title, "general.architecture": architecture}
+        )
         draft = await asyncio.to_thread(package_gguf, path)
         tags = [parse_reference(name) for name in names]
         await copy(draft, store or self.services.store, draft.manifest_value, tags)

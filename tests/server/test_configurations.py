@@ -1,134 +1,277 @@
-"""Configurations of single models: what a request means, and which one applies."""
+"""Which configuration applies to which model, also after names have moved, and after a restart."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
 
 import pytest
 
 from modelrunner.engines.base import Options
-from modelrunner.errors import InvalidRequest, UnknownFlag
+from modelrunner.errors import InsufficientStorage
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
+from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.runtime.plan import Key
-from modelrunner.server.configurations import (
-    Configuration,
-    Configurations,
-    KeepAlive,
-    configuration,
-    mode_of,
-)
-from modelrunner.wire import ConfigureRequest
+from modelrunner.server.configuration import Configuration, KeepAlive
+from modelrunner.server.configuration_file import ConfigurationFile
+from modelrunner.server.configurations import Configurations
+from modelrunner.store.store import Store
+from modelrunner.testing.artifacts import Artifact, make_artifact, put
 
-MODEL, OTHER = Digest.of(b"model"), Digest.of(b"other")
-
-
-def key(mode: Mode, model: Digest = MODEL) -> Key:
-    return Key("llama.cpp", model, mode)
+OLD, NEW = make_artifact(b"old"), make_artifact(b"new")
+NAME, OTHER = parse_reference("ai/x"), parse_reference("ai/y")
+SMALL = Configuration(options=Options(context_size=512))
+LARGE = Configuration(options=Options(context_size=4096))
 
 
-@pytest.mark.parametrize(
-    ("request_", "mode"),
-    [
-        ({"model": "m"}, Mode.COMPLETION),
-        ({"model": "m", "mode": None}, Mode.COMPLETION),
-        ({"model": "m", "mode": "reranking"}, Mode.RERANKING),
-        ({"model": "m", "runtime-flags": ["--embeddings"]}, Mode.EMBEDDING),
-        ({"model": "m", "raw-runtime-flags": "-t 4 --embeddings"}, Mode.EMBEDDING),
-        ({"model": "m", "mode": "completion", "runtime-flags": ["--embeddings"]}, Mode.COMPLETION),
-    ],
-)
-def test_the_mode_is_named_or_follows_from_the_flags(request_: ConfigureRequest, mode: Mode) -> None:
-    """A named mode wins; `--embeddings` means embedding; else it is completion."""
-    assert mode == mode_of(request_)
+def key(model: Artifact = OLD, mode: Mode = Mode.COMPLETION) -> Key:
+    return Key("llama.cpp", model.id, mode)
 
 
-def test_an_unknown_mode_is_an_error_that_lists_the_modes() -> None:
-    """The hint has what could have been meant."""
-    with pytest.raises(InvalidRequest, match="invalid mode: `singing`") as caught:
-        mode_of({"model": "m", "mode": "singing"})
-
-    assert "`completion`" in (caught.value.hint or "")
-
-
-def test_a_request_becomes_options_and_goes_back() -> None:
-    """What is read is shown again under the names of the request."""
-    request: ConfigureRequest = {
-        "model": "m",
-        "context-size": 8192,
-        "raw-runtime-flags": "--temp 0.7",
-        "speculative": {"draft_model": "d"},
-        "keep_alive": "10m",
-        "llamacpp": {"reasoning-budget": 0},
-    }
-    read = configuration(request, "llama.cpp")
-
-    assert Options(context_size=8192, flags=("--temp", "0.7"), reasoning_budget=0) == read.options
-    assert {
-        "context-size": 8192,
-        "runtime-flags": ["--temp", "0.7"],
-        "speculative": {"draft_model": "d"},
-        "keep_alive": "10m0s",
-        "llamacpp": {"reasoning-budget": 0},
-    } == read.as_wire()
+@pytest.fixture
+async def store(tmp_path: Path) -> Store:
+    """A store with the model `ai/x`."""
+    store = Store(tmp_path)
+    await put(store, OLD, "ai/x")
+    return store
 
 
-def test_the_list_of_flags_wins_over_the_line() -> None:
-    """Both at once: the line is not looked at."""
-    read = configuration(
-        {"model": "m", "runtime-flags": ["-v"], "raw-runtime-flags": "--temp 1"}, "llama.cpp"
+@pytest.fixture
+def configurations(store: Store) -> Configurations:
+    return opened(store)
+
+
+def opened(store: Store) -> Configurations:
+    file = ConfigurationFile(
+        store.root / "configurations.json", store.root / ".locks" / "it.lock", store.root / "aside"
     )
-
-    assert ("-v",) == read.options.flags
-
-
-def test_nothing_configured_shows_nothing() -> None:
-    """Unset fields are left out."""
-    assert {} == configuration({"model": "m", "context-size": None}, "llama.cpp").as_wire()
+    return Configurations(file, snapshot=lambda: store.snapshot, keep_alive=300.0)
 
 
-def test_flags_are_judged_by_the_engine_that_was_chosen() -> None:
-    """A flag of one engine is unknown to the other."""
-    request: ConfigureRequest = {"model": "m", "runtime-flags": ["--max-model-len", "4096"]}
-
-    assert configuration(request, "vllm").options.flags
-    with pytest.raises(UnknownFlag, match="not allowed"):
-        configuration(request, "llama.cpp")
+async def keep(
+    configurations: Configurations, at: Key, configuration: Configuration, name: Reference | None = NAME
+) -> None:
+    await configurations.save(configurations.put(at, name, configuration))
 
 
-@pytest.mark.parametrize("size", [2**31, -(2**31)])
-def test_a_context_size_beyond_32_bits_is_refused(size: int) -> None:
-    """It is not cut off silently."""
-    with pytest.raises(InvalidRequest, match="context size"):
-        configuration({"model": "m", "context-size": size}, "llama.cpp")
-
-
-def test_reranking_borrows_from_completion_and_embedding_does_not() -> None:
-    """Until it is configured itself."""
-    configurations = Configurations(keep_alive=300.0)
+async def test_other_modes_borrow_from_completion(configurations: Configurations) -> None:
+    """Until they are configured themselves; the other way round nothing is borrowed."""
     talking = Configuration(options=Options(context_size=10), keep_alive=KeepAlive(None))
-    configurations.put(key(Mode.COMPLETION), talking)
+    await keep(configurations, key(), talking)
 
-    assert talking == configurations.effective(key(Mode.RERANKING))
-    assert Configuration() == configurations.effective(key(Mode.EMBEDDING))
-    assert configurations.keep_alive(key(Mode.RERANKING)) is None
-    assert 300.0 == configurations.keep_alive(key(Mode.EMBEDDING))
+    for mode in (Mode.RERANKING, Mode.EMBEDDING, Mode.IMAGE):
+        assert talking == configurations.effective(key(mode=mode))
+        assert configurations.keep_alive(key(mode=mode)) is None
 
     own = Configuration(keep_alive=KeepAlive(0.0))
-    configurations.put(key(Mode.RERANKING), own)
-    assert own == configurations.effective(key(Mode.RERANKING))
-    assert 0.0 == configurations.keep_alive(key(Mode.RERANKING))
+    await keep(configurations, key(mode=Mode.RERANKING), own)
+    assert own == configurations.effective(key(mode=Mode.RERANKING))
+    assert 0.0 == configurations.keep_alive(key(mode=Mode.RERANKING))
+    assert talking == configurations.effective(key())
 
 
-def test_forgetting_is_by_engine_and_model() -> None:
-    """No engine named means any; no models means all."""
-    configurations = Configurations(keep_alive=300.0)
+async def test_an_unknown_model_has_the_daemons_keep_alive(configurations: Configurations) -> None:
+    """And nothing else."""
+    await keep(configurations, key(), SMALL)
 
-    def fill() -> None:
-        for model in (MODEL, OTHER):
-            configurations.put(key(Mode.COMPLETION, model), Configuration())
+    assert 300.0 == configurations.keep_alive(key(NEW))
+    assert Configuration() == configurations.effective(key(NEW))
 
-    fill()
-    configurations.forget(engine="vllm", models=[MODEL])
-    assert 2 == len(configurations.items())
-    configurations.forget(models=[MODEL])
-    assert [key(Mode.COMPLETION, OTHER)] == [kept for kept, _ in configurations.items()]
-    fill()
-    configurations.forget()
+
+async def test_a_pin_is_for_one_mode_and_for_ever(configurations: Configurations) -> None:
+    """Whatever its keep-alive says; a model that is pinned to talk is not kept to embed."""
+    await keep(configurations, key(), Configuration(pinned=True, keep_alive=KeepAlive(1.0)))
+
+    assert (True, None) == (configurations.pinned(key()), configurations.keep_alive(key()))
+    embedding = key(mode=Mode.EMBEDDING)
+    assert (False, 1.0) == (configurations.pinned(embedding), configurations.keep_alive(embedding))
+
+
+async def test_the_memory_check_can_be_turned_off(configurations: Configurations) -> None:
+    """For a model in all its modes."""
+    await keep(configurations, key(), Configuration(memory_check=False))
+
+    assert [False, False, True] == [
+        configurations.memory_check(each) for each in (key(), key(mode=Mode.EMBEDDING), key(NEW))
+    ]
+
+
+async def test_a_configuration_lasts(store: Store, configurations: Configurations) -> None:
+    """The next daemon finds it."""
+    await keep(configurations, key(), SMALL)
+
+    assert SMALL == opened(store).effective(key())
+
+
+async def test_a_configuration_follows_its_name(store: Store, configurations: Configurations) -> None:
+    """A newer model of that name is run the same way; the old one, which has no name now, is not."""
+    await keep(configurations, key(), SMALL)
+    await put(store, NEW, "ai/x")
+
+    for each in (configurations, opened(store)):
+        assert (SMALL, Configuration()) == (each.effective(key(NEW)), each.effective(key(OLD)))
+
+
+async def test_a_configuration_by_id_stays_with_the_model(
+    store: Store, configurations: Configurations
+) -> None:
+    """Whoever names bytes means these bytes."""
+    await keep(configurations, key(), SMALL, name=None)
+    await put(store, NEW, "ai/x")
+
+    assert (Configuration(), SMALL) == (configurations.effective(key(NEW)), configurations.effective(key()))
+
+
+async def test_a_configuration_stays_with_the_model_when_its_name_is_gone(
+    store: Store, configurations: Configurations
+) -> None:
+    """Another name of the model is enough, even if another program took the first away."""
+    await store.tag(OLD.id, OTHER)
+    await keep(configurations, key(), SMALL)
+    await store.untag(NAME)
+
+    assert SMALL == configurations.effective(key())
+
+
+async def test_a_name_that_is_taken_away_passes_on_what_it_had(
+    store: Store, configurations: Configurations
+) -> None:
+    """Whoever gets that name later does not inherit."""
+    await store.tag(OLD.id, OTHER)
+    await keep(configurations, key(), SMALL)
+    await store.untag(NAME)
+    await configurations.save(configurations.pass_on(NAME, OLD.id, OTHER))
+    await put(store, NEW, "ai/x")
+
+    assert (Configuration(), SMALL) == (configurations.effective(key(NEW)), configurations.effective(key()))
+
+
+async def test_names_of_one_model_share_a_configuration(store: Store, configurations: Configurations) -> None:
+    """One engine serves them all, so the last word counts."""
+    await store.tag(OLD.id, OTHER)
+    await keep(configurations, key(), SMALL)
+    await keep(configurations, key(), LARGE, name=OTHER)
+
+    assert [(key(), LARGE)] == list(configurations.items())
+
+
+async def test_of_two_configurations_that_meet_the_later_one_counts(
+    store: Store, configurations: Configurations
+) -> None:
+    """Two names that were configured apart may come to mean the same model."""
+    await put(store, NEW, "ai/y")
+    await keep(configurations, key(NEW), LARGE, name=OTHER)
+    await keep(configurations, key(), SMALL)
+    await store.tag(OLD.id, OTHER)
+
+    assert [(key(), SMALL)] == list(configurations.items())
+
+
+async def test_a_model_that_is_gone_takes_its_configuration_along(
+    store: Store, configurations: Configurations
+) -> None:
+    """A model that comes back under its name begins anew, and others keep theirs."""
+    await put(store, NEW, "ai/y")
+    await keep(configurations, key(), SMALL)
+    await keep(configurations, key(NEW), LARGE, name=OTHER)
+    await store.remove("ai/x")
+    await configurations.save(configurations.forget_model(OLD.id, [NAME]))
+    await put(store, OLD, "ai/x")
+
+    assert [(key(NEW), LARGE)] == list(opened(store).items())
+
+
+async def test_what_is_not_here_is_not_listed(store: Store, configurations: Configurations) -> None:
+    """It is kept, for another program may bring the model back."""
+    await keep(configurations, key(), SMALL)
+    await store.remove("ai/x")
     assert () == configurations.items()
+
+    await put(store, OLD, "ai/x")
+    assert [(key(), SMALL)] == list(configurations.items())
+
+
+async def test_forgetting_is_by_key_or_all(store: Store, configurations: Configurations) -> None:
+    """In the file too."""
+    for mode in (Mode.COMPLETION, Mode.EMBEDDING):
+        await keep(configurations, key(mode=mode), SMALL)
+    await configurations.save(configurations.forget([key()]))
+    assert [key(mode=Mode.EMBEDDING)] == [kept for kept, _ in opened(store).items()]
+
+    await configurations.save(configurations.forget_all())
+    assert () == opened(store).items()
+
+
+async def test_a_change_counts_at_once_and_can_be_taken_back(configurations: Configurations) -> None:
+    """Before it is saved."""
+    change = configurations.put(key(), NAME, SMALL)
+    assert SMALL == configurations.effective(key())
+
+    configurations.take_back(change)
+    assert Configuration() == configurations.effective(key())
+
+
+async def test_changes_at_the_same_time_all_last(store: Store, configurations: Configurations) -> None:
+    """Compose configures its models side by side."""
+    modes = tuple(Mode)
+    await asyncio.gather(*(keep(configurations, key(mode=mode), SMALL) for mode in modes))
+
+    for each in (configurations, opened(store)):
+        assert {key(mode=mode) for mode in modes} == {kept for kept, _ in each.items()}
+
+
+async def test_daemons_on_the_same_models_keep_what_the_other_wrote(
+    store: Store, configurations: Configurations
+) -> None:
+    """Neither overwrites the other, and each sees it when it looks."""
+    neighbour = opened(store)
+    await keep(configurations, key(), SMALL)
+    await keep(neighbour, key(mode=Mode.EMBEDDING), LARGE)
+    await configurations.refresh()
+
+    assert {key(): SMALL, key(mode=Mode.EMBEDDING): LARGE} == dict(configurations.items())
+
+
+async def test_what_cannot_be_saved_is_not_believed(
+    configurations: Configurations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is told, and the configuration before stays in force."""
+    await keep(configurations, key(), SMALL)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InsufficientStorage):
+        await keep(configurations, key(), LARGE)
+
+    assert SMALL == configurations.effective(key())
+
+
+async def test_a_change_that_nobody_waits_for_any_more_is_told_truly(
+    store: Store, configurations: Configurations
+) -> None:
+    """A client that leaves in the middle leaves memory and file alike."""
+    saving = asyncio.create_task(keep(configurations, key(), SMALL))
+    await asyncio.sleep(0)
+    saving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await saving
+
+    assert opened(store).items() == configurations.items()
+
+
+def test_whose_configuration_changes_with_one(configurations: Configurations) -> None:
+    """Those that borrow it, and itself."""
+    configurations.put(key(mode=Mode.RERANKING), NAME, SMALL)
+
+    assert {Mode.COMPLETION, Mode.EMBEDDING, Mode.IMAGE} == {
+        other.mode for other in configurations.affected(key())
+    }
+    assert (key(mode=Mode.EMBEDDING),) == configurations.affected(key(mode=Mode.EMBEDDING))
+
+
+def test_the_id_of_a_model_that_nobody_has_is_nothing(configurations: Configurations) -> None:
+    """Looking costs nothing and finds nothing."""
+    assert () == configurations.of_model(Digest.of(b"absent"))

@@ -10,7 +10,7 @@ from modelrunner.errors import RunnerError
 
 _NO_FILES = ":4"
 _TAKE_MODELS = frozenset(
-    {"configure", "export", "inspect", "list", "push", "rm", "run", "tag", "unload", "verify"}
+    {"configure", "export", "inspect", "list", "pin", "push", "rm", "run", "tag", "unload", "unpin", "verify"}
 )
 _TAKE_FILES = frozenset({"import", "load", "package"})
 _PATIENCE = 2.0  # seconds; a shell that waits for a hung daemon is worse than no suggestion

@@ -153,6 +153,13 @@ def number(*, least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     return read
 
 
+def fraction(text: str) -> float:
+    """Read a number between 0 and 1."""
+    if not re.fullmatch(r"\+?(\d+(\.\d*)?|\.\d+)", text, re.ASCII) or not 0 <= float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"must be between 0.0 and 1.0, got `{text}`")
+    return float(text)
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     """Make the reader of a word out of a few, in any case."""
 

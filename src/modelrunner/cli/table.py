@@ -22,6 +22,7 @@ COMMANDS: dict[str, Entry] = {
     "load": Entry("load", "Load models from an archive or an OCI image layout"),
     "logs": Entry("logs", "Fetch the daemon's and the engines' logs"),
     "package": Entry("package", "Package files, or a variant of a model, as an OCI artifact"),
+    "pin": Entry("pin", "Keep models in memory"),
     "prune": Entry("prune", "Delete files that belong to no model"),
     "ps": Entry("ps", "List running models"),
     "pull": Entry("pull", "Pull a model from a registry"),
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("status", "Check whether the daemon is running"),
     "tag": Entry("tag", "Tag a model"),
     "unload": Entry("unload", "Unload running models"),
+    "unpin": Entry("unpin", "Let pinned models go when they are idle"),
     "verify": Entry("verify", "Check that the files of models are what they were"),
     "version": Entry("version", "Show the versions of client and daemon"),
 }

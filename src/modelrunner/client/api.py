@@ -38,7 +38,17 @@ _MODELS = [
         ),
     }
 ]
-_RUNNING = [{"model_name": TEXT, "backend_name": TEXT, "mode": TEXT, "last_used?": TEXT, "keep_alive?": TEXT}]
+_RUNNING = [
+    {
+        "model_name": TEXT,
+        "backend_name": TEXT,
+        "mode": TEXT,
+        "last_used?": TEXT,
+        "keep_alive?": TEXT,
+        "context_size?": INTEGER,
+        "memory?": INTEGER,
+    }
+]
 _DISK_USAGE = {"models_disk_usage": INTEGER, "default_backend_disk_usage": INTEGER}
 
 
@@ -187,12 +197,25 @@ class Client:
         """Say how a model is to be run from now on."""
         self._transport.do("POST", "/engines/_configure", request)
 
-    def configurations(self, name: str | None = None) -> list[wire.ConfigurationView]:
-        """List what was configured, for all models or for one."""
-        reply = self._transport.call(
-            list[object], "GET", "/engines/_configure", query={"model": name} if name else {}
-        )
-        shape = [{"Mode?": TEXT, "Config": {}}]
+    def change_configuration(self, request: wire.ConfigureRequest) -> None:
+        """Change what a request names of how a model is run, and leave the rest."""
+        self._transport.do("PATCH", "/engines/_configure", request)
+
+    def reset_configuration(self, name: str | None, mode: str | None = None) -> int:
+        """Forget how a model, or without a name any, is to be run; how many configurations there were."""
+        query = {"model": name} if name is not None else {"all": "true"}
+        if mode is not None:
+            query["mode"] = mode
+        reply = self._transport.call(dict[str, object], "DELETE", "/engines/_configure", query=query)
+        return cast("wire.ResetReply", self._checked(reply, {"forgotten": INTEGER}))["forgotten"]
+
+    def configurations(
+        self, name: str | None = None, *, effective: bool = False
+    ) -> list[wire.ConfigurationView]:
+        """List what was configured, for all models or for one; with `effective` also what is in force."""
+        query = ({"model": name} if name else {}) | ({"effective": "true"} if effective else {})
+        reply = self._transport.call(list[object], "GET", "/engines/_configure", query=query)
+        shape = [{"Model?": TEXT, "Mode?": TEXT, "Config": {}, "Effective?": {"*": {"from": TEXT}}}]
         return cast("list[wire.ConfigurationView]", self._checked(reply, shape))
 
     # The daemon

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -122,6 +122,31 @@ class Engine(Protocol):
 
     def diagnose(self, tail: str) -> str | None:
         """Turn the last lines of its output into one sentence that a user can act on, or None."""
+        ...
+
+
+class Origin(StrEnum):
+    """Where a value that is in force comes from."""
+
+    CONFIGURED = "configured"
+    PACKAGED = "packaged"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The context that a model is run with, in tokens, and who chose it."""
+
+    tokens: int
+    origin: Origin
+
+
+@runtime_checkable
+class KnowsContext(Protocol):
+    """An engine that can say which context a model will have; not every one can before it has started."""
+
+    def context(self, config: ModelConfig, options: Options) -> Context | None:
+        """Say it, None when only the engine's program knows; pure."""
         ...
 
 

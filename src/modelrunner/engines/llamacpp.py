@@ -13,9 +13,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
+from itertools import pairwise
 from pathlib import Path
 
-from modelrunner.engines.base import Address, EngineSettings, EngineState, EngineStatus, Launch, Options
+from modelrunner.engines.base import (
+    Address,
+    Context,
+    EngineSettings,
+    EngineState,
+    EngineStatus,
+    Launch,
+    Options,
+    Origin,
+)
 from modelrunner.engines.diagnosis import diagnose
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -125,6 +135,20 @@ class LlamaCpp:
         )
         return Launch(argv=argv, env=_ENVIRONMENT)
 
+    def context(self, config: ModelConfig, options: Options) -> Context | None:
+        """The context of all slots together: a flag's, else what was chosen, else the default."""
+        for arguments in (options.flags, self._extra if context_size(config, options) is None else ()):
+            given = _context_flag(arguments)
+            if given is not None:
+                tokens = given or _trained(config)
+                return None if tokens is None else Context(tokens, Origin.CONFIGURED)
+        size = context_size(config, options)
+        if size is None:
+            return Context(default_context(config), Origin.DEFAULT)
+        by_user = context_size(ModelConfig(), options) is not None
+        tokens = size or _trained(config)
+        return None if tokens is None else Context(tokens, Origin.CONFIGURED if by_user else Origin.PACKAGED)
+
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start from llama.cpp's words, in a sentence; None for words unknown."""
         return diagnose(tail)
@@ -187,6 +211,15 @@ def context_size(config: ModelConfig, options: Options) -> int | None:
         if chosen == -1:
             return 0
     return None
+
+
+def _context_flag(arguments: Sequence[str]) -> int | None:
+    """The last context size among arguments, as llama-server takes it; 0 is the training length."""
+    found = None
+    for flag, value in pairwise((*_spelled_out(arguments), "")):
+        if _name(flag) in {"-c", "--ctx-size"} and value.isascii() and value.isdecimal():
+            found = int(value)
+    return found
 
 
 def default_context(config: ModelConfig) -> int:

@@ -17,7 +17,7 @@ from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, error_reply, not_found
-from modelrunner.server.routes import engines, inference, models, system, upkeep
+from modelrunner.server.routes import configure, engines, inference, models, system, upkeep
 from modelrunner.server.services import Services
 
 _log = logging.getLogger(__name__)
@@ -69,9 +69,13 @@ ROUTES = (
     _route("GET", "/engines/ps", engines.running),
     _route("GET", "/engines/df", engines.disk_usage),
     _route("POST", "/engines/unload", engines.unload),
-    _route("GET", "/engines/_configure", engines.configurations),
-    _route("POST", "/engines/_configure", engines.configure),
-    _route("POST", "/engines/{engine}/_configure", engines.configure),
+    _route("GET", "/engines/_configure", configure.show),
+    _route("POST", "/engines/_configure", configure.replace),
+    _route("PATCH", "/engines/_configure", configure.change),
+    _route("DELETE", "/engines/_configure", configure.reset),
+    _route("POST", "/engines/{engine}/_configure", configure.replace),
+    _route("PATCH", "/engines/{engine}/_configure", configure.change),
+    _route("DELETE", "/engines/{engine}/_configure", configure.reset),
     _route("GET", "/engines/{engine}/v1/models", models.openai_list),
     _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
 )

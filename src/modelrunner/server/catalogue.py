@@ -4,6 +4,7 @@ The second question for the same model is a dictionary look-up: no parsing, no d
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 from modelrunner.engines.registry import Engines
@@ -136,6 +137,19 @@ class Catalogue:
                 self._keys.clear()
             self._keys[question] = key
         return key
+
+    async def usual_key(self, text: str, named: str | None) -> Key:
+        """Say which instance serves a model in the mode that it is for: talking, or else making embeddings.
+
+        Raises:
+            RunnerError: as `key` does.
+        """
+        try:
+            return await self.key((text, Mode.COMPLETION, named))
+        except UnsupportedModel:
+            with contextlib.suppress(UnsupportedModel):
+                return await self.key((text, Mode.EMBEDDING, named))
+            raise
 
 
 def _described(models: Iterable[StoredModel]) -> Iterator[tuple[StoredModel, ModelConfig]]:

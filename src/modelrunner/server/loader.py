@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from modelrunner.engines.base import Address
+from modelrunner.engines.base import Address, Options
 from modelrunner.engines.registry import Engines
 from modelrunner.models.bundle import Bundle, load_bundle, unpack
 from modelrunner.runtime.instance import Instance
@@ -39,6 +39,8 @@ class Loader:
         self._run = run
         self._environ = environ
         self._log = log
+        # What each ready instance was started with, which is not what a later configuration says.
+        self.running: dict[Key, Options] = {}
 
     async def start(self, key: Key) -> Instance:
         """Start what serves a key, and return when it is ready.
@@ -49,10 +51,12 @@ class Loader:
         model = self._catalogue.by_id(key.model)
         engine = self._engines.get(key.engine)
         bundle = await asyncio.to_thread(self._bundle, model)
-        options = replace(self._configurations.effective(key).options, name=model.name)
+        await self._configurations.refresh()
+        configured = self._configurations.effective(key).options
+        options = replace(configured, name=model.name)
         address = Address(socket=self._run.socket())
         launch = await asyncio.to_thread(engine.launch, bundle, key.mode, options, address)
-        return await Instance.start(
+        instance = await Instance.start(
             launch,
             address,
             name=engine.display,
@@ -60,6 +64,13 @@ class Loader:
             diagnose=engine.diagnose,
             environ=self._environ,
         )
+        self.running[key] = configured
+        instance.exited.add_done_callback(lambda _: self._ended(key, configured))
+        return instance
+
+    def _ended(self, key: Key, options: Options) -> None:
+        if self.running.get(key) is options:
+            del self.running[key]
 
     def _bundle(self, model: StoredModel) -> Bundle:
         target = self._store.bundle_path(model.id)

@@ -150,6 +150,7 @@ async def _serve(settings: Settings, environ: Mapping[str, str], logs: Logs, lis
     async with open_services(settings, environ, logs) as services:
         async with serving(services, settings, listener) as server:
             _announce(listener, settings.ready_file)
+            services.preload(settings.preload)
             threading.Thread(target=services.engines.statuses, name="probe", daemon=True).start()
             await stopping.wait()
             _log.info("stopping")

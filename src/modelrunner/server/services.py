@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,17 +23,20 @@ from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transport import Transport
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
+from modelrunner.server.configuring import Configuring
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
+from modelrunner.server.preloading import Preloading
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
 from modelrunner.settings import Settings, home
+from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs
 from modelrunner.units import format_bytes
@@ -51,7 +54,10 @@ class Services:
     catalogue: Catalogue
     engines: Engines
     pool: Pool[Instance]
+    loader: Loader
     configurations: Configurations
+    configuring: Configuring
+    preloading: Preloading
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
@@ -60,17 +66,10 @@ class Services:
     streams: Group = field(default_factory=Group)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
-    def preload(self, key: Key) -> None:
-        """Load an instance in the background; what goes wrong is in the log."""
-        self._in_background(self._preload(key), _preload_name(key))
-
-    async def withdraw_preload(self, key: Key) -> None:
-        """Take back what `preload` asked for, as far as it has not come yet."""
-        waiting = {task for task in self._background if task.get_name() == _preload_name(key)}
-        for task in waiting:
-            task.cancel()
-        if waiting:
-            await asyncio.wait(waiting)
+    def preload(self, names: Sequence[str]) -> None:
+        """Load in the background what is pinned, then the named models."""
+        pinned = (key for key, configured in self.configurations.items() if configured.pinned)
+        self.preloading.begin_all(pinned, names)
 
     def tidy(self) -> None:
         """Delete in the background what pulls that were never finished left in the store."""
@@ -80,12 +79,6 @@ class Services:
         task = asyncio.create_task(work, name=name)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _preload(self, key: Key) -> None:
-        try:
-            await self.pool.preload(key)
-        except RunnerError as exc:
-            _log.warning("model not preloaded key=%s error=%s", key, exc)
 
     async def _tidy(self) -> None:
         try:
@@ -98,13 +91,10 @@ class Services:
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
         await self.pool.close(_STOP_WITHIN)
+        await self.preloading.close()
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-
-
-def _preload_name(key: Key) -> str:
-    return f"preload {key}"
 
 
 @contextlib.asynccontextmanager
@@ -148,7 +138,12 @@ async def open_services(
         await stack.enter_async_context(transport)
         hub = Hub(transport, settings.hf_endpoint, find_token(environ))
         catalogue = Catalogue(store, engines)
-        configurations = Configurations(keep_alive=settings.keep_alive)
+        places = Layout(store.root)
+        configurations = Configurations(
+            ConfigurationFile(places.configurations, places.configurations_lock, places.quarantine),
+            snapshot=lambda: store.snapshot,
+            keep_alive=settings.keep_alive,
+        )
         loader = Loader(
             store=store,
             catalogue=catalogue,
@@ -167,17 +162,24 @@ async def open_services(
             pull_limit=settings.pull_limit,
             default_registry=settings.default_registry,
         )
+        pool = Pool(loader.start, places=settings.places, wishes=configurations, queue=settings.queue)
+        preloading = Preloading(pool, catalogue)
+        configuring = Configuring(
+            catalogue=catalogue,
+            configurations=configurations,
+            pool=pool,
+            preloading=preloading,
+            parse=parse,
+        )
         services = Services(
             store=store,
             catalogue=catalogue,
             engines=engines,
-            pool=Pool(
-                loader.start,
-                places=settings.places,
-                wishes=configurations,
-                queue=settings.queue,
-            ),
+            pool=pool,
+            loader=loader,
             configurations=configurations,
+            configuring=configuring,
+            preloading=preloading,
             transfers=transfers,
             adopting=Adopting(store, environ, Path(home(sys.platform, environ))),
             verifying=Verifying(store, catalogue, transfers),

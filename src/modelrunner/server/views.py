@@ -105,8 +105,8 @@ def openai_view(model: StoredModel, config: ModelConfig) -> OpenAIModel:
     return model_item(model_id=model.name, created=_unix(config), facts=facts)
 
 
-def running_view(resident: ResidentView, name: str) -> RunningModel:
-    """Describe an instance; `name` is what its model is called here."""
+def running_view(resident: ResidentView, name: str, *, context: int | None, pinned: bool) -> RunningModel:
+    """Describe an instance; `name` is what its model is called here, `context` is in tokens."""
     used = resident.last_used
     moment = datetime.fromtimestamp(used, UTC).isoformat() if used is not None else None
     view: RunningModel = {
@@ -120,6 +120,10 @@ def running_view(resident: ResidentView, name: str) -> RunningModel:
     elif resident.leases:
         view["in_use"] = True
     view["keep_alive"] = format_keep_alive(resident.keep_alive)
+    if pinned:
+        view["pinned"] = True
+    if context is not None:
+        view["context_size"] = context
     return view
 
 

@@ -7,9 +7,10 @@
                            with a `.incomplete.journal` beside it
     bundles/sha256/<hex>/  models laid out for engines
     quarantine/<alg>/<hex> ours alone: files that were not what their names say, until somebody prunes them
+    configurations.json    ours alone: how models are to be run, which is not the store's to read
     .locks/                ours alone; empty while nobody writes
 
-All but the last two is the reference's, which reads and writes the same tree.
+All but the last three is the reference's, which reads and writes the same tree.
 """
 
 import logging
@@ -72,6 +73,16 @@ class Layout:
     def quarantine(self) -> Path:
         """Damaged files, which the reference does not know."""
         return self.root / "quarantine"
+
+    @property
+    def configurations(self) -> Path:
+        """How models are to be run, which the reference does not know."""
+        return self.root / "configurations.json"
+
+    @property
+    def configurations_lock(self) -> Path:
+        """Held by whoever edits the configurations."""
+        return self.locks / "configurations.lock"
 
     @property
     def locks(self) -> Path:

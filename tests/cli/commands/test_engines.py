@@ -1,4 +1,4 @@
-"""The commands on what runs: ps, df, unload, configure, status, version, logs."""
+"""The commands on what runs: ps, df, unload, configure, pin, status, version, logs."""
 
 import json
 from datetime import UTC, datetime
@@ -57,6 +57,23 @@ def test_until_says_how_long_a_model_stays(fields: dict[str, Any], expected: str
     model: RunningModel = {"backend_name": "", "model_name": "", "mode": "", "last_used": "", **fields}  # type: ignore[typeddict-item]  # the table's keys are those of the type
 
     assert expected == until(model, NOW)
+
+
+def test_ps_shows_what_the_daemon_tells_besides(daemon: "Daemon", dmr: "Run") -> None:
+    """Context and memory have columns as soon as some row has them; a pin is in the place of a time."""
+    model = {"backend_name": "llama.cpp", "mode": "completion", "last_used": "", "keep_alive": "-1"}
+    told = {"pinned": True, "context_size": 8192, "memory": 1_500_000_000}
+    daemon.json(
+        "GET",
+        "/engines/ps",
+        [{**model, "model_name": "a", **told}, {**model, "model_name": "b", "loading": True}],
+    )
+
+    assert (
+        "MODEL NAME  BACKEND    MODE        UNTIL       CONTEXT  MEMORY  \n"
+        "a           llama.cpp  completion  Pinned      8192     1.50GB  \n"
+        "b           llama.cpp  completion  Loading...                   \n"
+    ) == dmr("ps").out
 
 
 @pytest.mark.parametrize(
@@ -127,6 +144,16 @@ def test_unload_needs_models_or_all(dmr: "Run", arguments: list[str], message: s
         (["--think"], {"llamacpp": {"reasoning-budget": -1}}),
         (["--think=false"], {"llamacpp": {"reasoning-budget": 0}}),
         (["--mode", "Embedding"], {"mode": "embedding"}),
+        (
+            ["--speculative-draft-model", "ai/d", "--speculative-num-tokens", "0"],
+            {"speculative": {"draft_model": "ai/d", "num_tokens": 0}},
+        ),
+        (["--speculative-min-acceptance-rate", "0.5"], {"speculative": {"min_acceptance_rate": 0.5}}),
+        (["--hf_overrides", '{"a": {"b": [1]}}'], {"vllm": {"hf-overrides": {"a": {"b": [1]}}}}),
+        (["--gpu-memory-utilization", "0.0"], {"vllm": {"gpu-memory-utilization": 0.0}}),
+        (["--gpu-memory-utilization=1"], {"vllm": {"gpu-memory-utilization": 1.0}}),
+        (["--pin", "--context-size", "1"], {"pinned": True, "context-size": 1}),
+        (["--memory-check=false", "--think"], {"memory-check": False, "llamacpp": {"reasoning-budget": -1}}),
         (["--", "--temp", "0", "--verbose"], {"runtime-flags": ["--temp", "0", "--verbose"]}),
     ],
 )
@@ -154,6 +181,16 @@ def test_configure_sends_what_was_given_and_no_more(
         (["a", "--keep-alive", "abc"], "invalid duration: `abc`"),
         (["a", "--context-size", "3000000000"], "invalid value for --context-size"),
         (["a", "--mode", "bogus"], "invalid value for --mode"),
+        (["a", "--mode", ""], "invalid value for --mode"),
+        (["a", "--gpu-memory-utilization", "1.5"], "invalid value for --gpu-memory-utilization: must be"),
+        (["a", "--gpu-memory-utilization", "-0.1"], "invalid value for --gpu-memory-utilization: must be"),
+        (["a", "--gpu-memory-utilization", "nan"], "invalid value for --gpu-memory-utilization: must be"),
+        (["a", "--hf_overrides", "{"], "invalid --hf_overrides JSON: "),
+        (["a", "--hf_overrides", "[1]"], "invalid --hf_overrides JSON: it has to be an object"),
+        (["--reset"], "Exactly one model must be specified, got 0: []"),
+        (["--reset", "--all", "a"], "'dmr configure --reset' does not take MODEL with --all."),
+        (["--reset", "a", "--pin"], "--reset cannot be used together"),
+        (["show", "--format", "xml"], "invalid value for --format"),
     ],
 )
 def test_configure_refuses_what_it_cannot_mean(
@@ -165,6 +202,124 @@ def test_configure_refuses_what_it_cannot_mean(
     assert outcome.code == 2
     assert outcome.err.startswith(f"error: {message}")
     assert daemon.seen == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        (["configure", "--merge", "--context-size", "1", "ai/x"], {"context-size": 1}),
+        (["configure", "--pin", "ai/x"], {"pinned": True}),
+        (["configure", "--no-pin", "--mode", "embedding", "ai/x"], {"pinned": False, "mode": "embedding"}),
+        (["configure", "--memory-check=false", "ai/x"], {"memory-check": False}),
+        (["pin", "ai/x"], {"pinned": True}),
+        (["unpin", "ai/x"], {"pinned": False}),
+    ],
+)
+def test_what_is_to_replace_nothing_changes_only_itself(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], body: dict[str, object]
+) -> None:
+    """By another method; what was configured before stays."""
+    daemon.text("PATCH", "/engines/_configure", "", status=202)
+
+    outcome = dmr(*arguments)
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert daemon.seen[0].json == {"model": "ai/x", **body}
+
+
+def test_several_models_are_pinned_at_once(daemon: "Daemon", dmr: "Run") -> None:
+    """One request for each."""
+    daemon.text("PATCH", "/engines/_configure", "", status=202)
+    dmr("pin", "a", "b")
+
+    assert [{"model": "a", "pinned": True}, {"model": "b", "pinned": True}] == [s.json for s in daemon.seen]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "query", "count", "said"),
+    [
+        (["ai/x"], {"model": "ai/x"}, 1, "Forgot 1 configuration(s).\n"),
+        (
+            ["ai/x", "--mode", "embedding"],
+            {"model": "ai/x", "mode": "embedding"},
+            0,
+            "Nothing was configured.\n",
+        ),
+        (["--all"], {"all": "true"}, 3, "Forgot 3 configuration(s).\n"),
+    ],
+)
+def test_a_reset_says_how_much_it_forgot(
+    daemon: "Daemon", dmr: "Run", arguments: list[str], query: dict[str, str], count: int, said: str
+) -> None:
+    """Of a model, of one of its modes, or of all."""
+    daemon.json("DELETE", "/engines/_configure", {"forgotten": count})
+
+    outcome = dmr("configure", "--reset", *arguments)
+
+    assert (outcome.code, outcome.out, daemon.seen[0].query) == (0, said, query)
+
+
+def test_configure_show_lays_out_what_is_in_force(daemon: "Daemon", dmr: "Run") -> None:
+    """A row for each value, and where it comes from."""
+    values = {
+        "context-size": {"value": 8192, "from": "default"},
+        "keep_alive": {"value": "5m0s", "from": "default"},
+        "pinned": {"value": True, "from": "configured"},
+        "runtime-flags": {"value": ["--temp", "0", "a b"], "from": "configured"},
+        "vllm": {"value": {"hf-overrides": {"a": 1}}, "from": "configured"},
+    }
+    row = {"Backend": "llama.cpp", "Model": "ai/x:latest", "ModelID": "sha256:0", "Mode": "completion"}
+    daemon.json("GET", "/engines/_configure", [{**row, "Config": {}, "Effective": values}])
+
+    outcome = dmr("configure", "show", "ai/x", "--format", "table")
+
+    assert [
+        "MODEL NAME  BACKEND    MODE        OPTION         VALUE                       FROM        ",
+        "x           llama.cpp  completion  context-size   8192                        default     ",
+        "x           llama.cpp  completion  keep_alive     5m0s                        default     ",
+        "x           llama.cpp  completion  pinned         true                        configured  ",
+        "x           llama.cpp  completion  runtime-flags  --temp 0 'a b'              configured  ",
+        'x           llama.cpp  completion  vllm           {"hf-overrides": {"a": 1}}  configured  ',
+    ] == outcome.out.splitlines()
+    assert daemon.seen[0].query == {"model": "ai/x", "effective": "true"}
+
+
+def test_configure_show_of_a_daemon_that_tells_less(daemon: "Daemon", dmr: "Run") -> None:
+    """What was configured is then all that is known."""
+    daemon.json(
+        "GET", "/engines/_configure", [{"ModelID": "sha256:" + "c" * 64, "Config": {"keep_alive": "-1"}}]
+    )
+
+    lines = dmr("configure", "show", "--format=table").out.splitlines()
+
+    assert ["cccccccccccc", "keep_alive", "-1", "configured"] == lines[1].split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [([], "Nothing is configured.\n"), (["ai/x"], "Nothing is known of `ai/x`.\n")]
+)
+def test_configure_show_of_nothing(daemon: "Daemon", dmr: "Run", arguments: list[str], said: str) -> None:
+    """Said to the person, not to the script."""
+    daemon.json("GET", "/engines/_configure", [])
+
+    outcome = dmr("configure", "show", "--format", "table", *arguments)
+
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", said)
+
+
+def test_inspect_tells_how_a_model_is_run(daemon: "Daemon", dmr: "Run") -> None:
+    """In a section of its own, when the daemon says; else the document is the model's alone."""
+    model = {"id": "sha256:0", "created": 0, "config": {}}
+    values = {"context-size": {"value": 8192, "from": "packaged"}}
+    row = {"Backend": "llama.cpp", "Mode": "completion", "Config": {}}
+    daemon.json("GET", "/models/x", model)
+    daemon.json("GET", "/engines/_configure", [{**row, "Effective": values}], [row])
+
+    told = json.loads(dmr("inspect", "x").out)
+    mute = json.loads(dmr("inspect", "x").out)
+
+    runs = [{"backend": "llama.cpp", "mode": "completion", "values": values}]
+    assert (told, mute) == ({**model, "configuration": runs}, model)
 
 
 @pytest.mark.parametrize(("arguments", "query"), [([], {}), (["ai/x"], {"model": "ai/x"})])

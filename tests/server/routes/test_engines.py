@@ -1,35 +1,15 @@
-"""`/engines`: status, what is loaded, unloading and configuring."""
+"""`/engines`: status, what is loaded, and unloading."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Answer, Daemon, Make
+    from tests.server.conftest import Daemon, Make
 
 CHAT = "/engines/v1/chat/completions"
-CONFIGURE = "/engines/_configure"
-
-
-async def configure(daemon: "Daemon", request: Mapping[str, object], *, path: str = CONFIGURE) -> "Answer":
-    return await daemon.ask("POST", path, json={"model": "ai/tiny", **request})
-
-
-async def arguments(daemon: "Daemon", mode: str = "completion") -> list[str]:
-    """The command line of the one engine that runs in a mode."""
-    for key, instance in daemon.services.pool.running():
-        if key.mode == mode:
-            with open(f"/proc/{instance.pid}/cmdline", "rb") as file:  # noqa: ASYNC230, PTH123 - a look at memory
-                return file.read().decode().split("\0")
-    raise AssertionError(mode)
-
-
-async def loaded(daemon: "Daemon") -> None:
-    """Wait until the one that loads is ready."""
-    await daemon.until(lambda: any(not resident.loading for resident in daemon.residents))
 
 
 # Status
@@ -148,129 +128,3 @@ async def test_a_model_in_use_is_not_unloaded(tiny: "Daemon") -> None:
 
     assert {"unloaded_runners": 0} == answer.json
     assert rest.endswith(b"[DONE]\n\n")
-
-
-async def test_unloading_forgets_the_configuration(tiny: "Daemon") -> None:
-    """By name, without naming the engine, too."""
-    await configure(tiny, {"context-size": 512})
-    await loaded(tiny)
-    await tiny.ask("POST", "/engines/unload", json={"models": ["ai/tiny"]})
-
-    assert [] == (await tiny.ask("GET", CONFIGURE)).json
-
-
-# Configuring
-
-
-async def test_a_configuration_is_used_at_the_next_load(tiny: "Daemon") -> None:
-    """202 at once; then the model is loaded in the background with it."""
-    answer = await configure(
-        tiny, {"context-size": 512, "runtime-flags": ["--temp", "0.7"], "keep_alive": "10m"}
-    )
-    await loaded(tiny)
-    argv = await arguments(tiny)
-
-    assert (202, "") == (answer.status, answer.text)
-    assert "512" == argv[argv.index("--ctx-size") + 1]
-    assert "0.7" == argv[argv.index("--temp") + 1]
-    assert "10m0s" == (await tiny.ask("GET", "/engines/ps")).json[0]["keep_alive"]
-
-
-async def test_configurations_are_listed_as_clients_read_them(tiny: "Daemon") -> None:
-    """Capitalised keys, the names of the request inside, and only what was set."""
-    await configure(tiny, {"context-size": 512}, path="/engines/llama.cpp/_configure")
-    [row] = (await tiny.ask("GET", CONFIGURE)).json
-
-    assert row["ModelID"].startswith("sha256:")
-    del row["ModelID"]
-    assert {
-        "Backend": "llama.cpp",
-        "Model": "ai/tiny:latest",
-        "Mode": "completion",
-        "Config": {"context-size": 512},
-    } == row
-    assert 1 == len((await tiny.ask("GET", f"{CONFIGURE}?model=tiny")).json)
-    assert [] == (await tiny.ask("GET", f"{CONFIGURE}?model=ai/absent")).json
-
-
-async def test_the_mode_that_is_configured_is_the_one_that_is_loaded(tiny: "Daemon") -> None:
-    """An embedding model is not loaded for chats."""
-    await configure(tiny, {"raw-runtime-flags": "--embeddings"})
-    await loaded(tiny)
-
-    assert ["embedding"] == [str(resident.key.mode) for resident in tiny.residents]
-
-
-async def test_changing_an_idle_model_restarts_it(tiny: "Daemon") -> None:
-    """The next request finds the new settings."""
-    await tiny.ask("POST", CHAT, json=tiny.chat())
-    await configure(tiny, {"context-size": 512})
-    await tiny.ask("POST", CHAT, json=tiny.chat())
-
-    assert "512" in await arguments(tiny)
-
-
-async def test_changing_a_busy_model_is_a_conflict(tiny: "Daemon") -> None:
-    """409 and nothing is stored; the same configuration again is accepted, as is another keep-alive."""
-    await configure(tiny, {"context-size": 512})
-    async with tiny.stream(fake={"tokens": 1000, "tokens_per_second": 50}) as reply:
-        await reply.content.readuntil(b"hello")
-        changed = await configure(tiny, {"context-size": 1024})
-        same = await configure(tiny, {"context-size": 512})
-        longer = await configure(tiny, {"context-size": 512, "keep_alive": "-1"})
-
-    assert (409, 202, 202) == (changed.status, same.status, longer.status)
-    assert "runner already active" in changed.text
-    [row] = (await tiny.ask("GET", CONFIGURE)).json
-    assert {"context-size": 512, "keep_alive": "-1"} == row["Config"]
-
-
-async def test_keep_alive_zero_unloads_at_once(tiny: "Daemon") -> None:
-    """As soon as the last request ends."""
-    await configure(tiny, {"keep_alive": "0"})
-    await tiny.ask("POST", CHAT, json=tiny.chat())
-    await tiny.until(lambda: not tiny.residents)
-
-    assert [] == (await tiny.ask("GET", "/engines/ps")).json
-
-
-@pytest.mark.parametrize(
-    ("request_", "status", "message"),
-    [
-        ({"keep_alive": 5}, 400, "invalid request body"),
-        ({"keep_alive": "soon"}, 400, "invalid duration"),
-        ({"mode": "singing"}, 400, "invalid mode"),
-        ({"context-size": "big"}, 400, "invalid request body"),
-        ({"runtime-flags": ["--log-file", "x"]}, 400, "not allowed"),
-        ({"runtime-flags": ["--threads=/var/x"]}, 400, "paths are not allowed"),
-        ({"raw-runtime-flags": "--temp '0.7"}, 400, "cannot be split"),
-        ({"model": "ai/absent"}, 404, "model not found"),
-        ({"mode": "image-generation"}, 422, "no backend can serve"),
-    ],
-)
-async def test_a_bad_configuration_is_refused(
-    tiny: "Daemon", request_: dict[str, object], status: int, message: str
-) -> None:
-    """With the status of a mistake of the caller's, and nothing is stored or loaded."""
-    answer = await configure(tiny, request_)
-
-    assert status == answer.status
-    assert message in answer.text
-    assert ([], ()) == ((await tiny.ask("GET", CONFIGURE)).json, tiny.residents)
-
-
-async def test_configuring_an_unknown_engine_is_not_found(tiny: "Daemon") -> None:
-    """The path names it, so it is told of."""
-    answer = await configure(tiny, {}, path="/engines/no-such/_configure")
-
-    assert (404, True) == (answer.status, "backend not found" in answer.text)
-
-
-async def test_a_configuration_may_follow_another_at_once(tiny: "Daemon") -> None:
-    """The load that the first one began is broken off, and the second one counts."""
-    first = await tiny.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 1024})
-    second = await tiny.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 2048})
-    [row] = (await tiny.ask("GET", "/engines/_configure")).json
-
-    assert (202, 202) == (first.status, second.status)
-    assert row["Config"]["context-size"] == 2048

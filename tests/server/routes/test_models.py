@@ -42,6 +42,22 @@ def blob_of(artifact: Artifact) -> str:
     return f"/blobs/{artifact.layers[0].digest}"
 
 
+async def test_a_pinned_name_is_loaded_anew_when_it_is_pulled_anew(
+    make_daemon: "Make", registry: FakeRegistry, address: str
+) -> None:
+    """The newer model is there before anybody asks, and the older one may go."""
+    daemon = await make_daemon(DMR_PLACES="2")
+    name, newer = f"{address}/team/model:v1", make_artifact(b"newer" * 1000)
+    await daemon.ask("POST", "/models/create", json={"from": name})
+    await daemon.ask("PATCH", "/engines/_configure", json={"model": name, "pinned": True})
+    await daemon.until(lambda: bool(daemon.residents) and not daemon.residents[0].loading)
+    registry.add("team/model", "v1", newer.content, newer.contents)
+    await daemon.ask("POST", "/models/create", json={"from": name})
+    await daemon.until(lambda: len(daemon.residents) == 2 and not daemon.residents[1].loading)
+
+    assert [(MODEL.id, 300.0), (newer.id, None)] == [(r.key.model, r.keep_alive) for r in daemon.residents]
+
+
 # Looking
 
 

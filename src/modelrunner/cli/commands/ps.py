@@ -1,5 +1,6 @@
 """`ps`: what is in memory, and until when."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from modelrunner.cli.names import display_name, short_id
@@ -7,10 +8,11 @@ from modelrunner.cli.output import emit, table
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest
-from modelrunner.units import format_age, parse_duration
+from modelrunner.units import format_age, format_bytes, parse_duration
 from modelrunner.wire import RunningModel
 
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "UNTIL")
+_MORE = {"context_size": "CONTEXT", "memory": "MEMORY"}  # what the reference's daemon does not tell
 _DEFAULT_KEEP_ALIVE = 300.0  # seconds
 
 
@@ -21,20 +23,39 @@ def configure(parser: Parser) -> None:
 
 def run(_: Namespace, session: Session) -> int:
     """Print a table."""
-    registry = session.settings.default_registry
-    now = datetime.now(UTC)
-    rows = sorted(
-        (_name(model["model_name"], registry), model["backend_name"], model["mode"], until(model, now))
-        for model in session.client().running()
-    )
-    emit(table(HEADER, rows))
+    models = session.client().running()
+    emit(listing(models, datetime.now(UTC), session.settings.default_registry))
     return 0
+
+
+def listing(models: Sequence[RunningModel], now: datetime, registry: str) -> str:
+    """Lay out a row for each model; a column that no daemon has anything for is left out."""
+    columns = [name for key, name in _MORE.items() if any(key in model for model in models)]
+    rows = sorted(
+        (
+            _name(model["model_name"], registry),
+            model["backend_name"],
+            model["mode"],
+            until(model, now),
+            *(_cell(model, column) for column in columns),
+        )
+        for model in models
+    )
+    return table((*HEADER, *columns), rows)
+
+
+def _cell(model: RunningModel, column: str) -> str:
+    if column == "CONTEXT":
+        return str(model.get("context_size", ""))
+    return format_bytes(model["memory"]) if "memory" in model else ""
 
 
 def until(model: RunningModel, now: datetime) -> str:
     """Say how long a model stays loaded if nobody asks for it."""
     if model.get("loading"):
         return "Loading..."
+    if model.get("pinned"):
+        return "Pinned"
     keep_alive = _keep_alive(model.get("keep_alive", ""))
     if keep_alive < 0:
         return "Forever"

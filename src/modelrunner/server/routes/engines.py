@@ -1,28 +1,18 @@
-"""`/engines`: which engines there are, what they have loaded, and how models are to be run."""
+"""`/engines`: which engines there are, what they have loaded, and unloading it."""
 
 import asyncio
-import logging
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelrunner.errors import Conflict
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.plan import Key
-from modelrunner.server.configurations import configuration, mode_of
+from modelrunner.runtime.pool import ResidentView
+from modelrunner.server.in_force import context_in_force
 from modelrunner.server.replies import json_reply, parse, read
 from modelrunner.server.services import Services
 from modelrunner.server.views import running_view
-from modelrunner.wire import (
-    ConfigurationView,
-    ConfigureOptions,
-    ConfigureRequest,
-    DiskUsage,
-    UnloadReply,
-    UnloadRequest,
-)
+from modelrunner.wire import DiskUsage, RunningModel, UnloadReply, UnloadRequest
 
-_log = logging.getLogger(__name__)
 _BODY = 10 << 20  # bytes
 
 
@@ -34,11 +24,7 @@ async def status(services: Services, _request: Request) -> Response:
 
 async def running(services: Services, _request: Request) -> Response:
     """`GET /engines/ps`."""
-    rows = [
-        running_view(resident, _called(services, resident.key.model))
-        for resident in services.pool.residents()
-    ]
-    return json_reply(rows)
+    return json_reply([_running(services, resident) for resident in services.pool.residents()])
 
 
 async def disk_usage(services: Services, _request: Request) -> Response:
@@ -51,72 +37,31 @@ async def disk_usage(services: Services, _request: Request) -> Response:
 
 
 async def unload(services: Services, request: Request) -> Response:
-    """`POST /engines/unload`: what is idle goes, and how it was configured is forgotten with it."""
+    """`POST /engines/unload`: what is idle goes; how it is to be run stays, unlike in the reference."""
     wanted = parse(await read(request, _BODY), UnloadRequest)
     engine = wanted.get("backend") or None
     if wanted.get("all"):
-        services.configurations.forget()
         gone = await services.pool.unload(lambda _: True)
     else:
         found = [services.catalogue.look(text) for text in wanted.get("models") or ()]
         models = [model.id for model in found if model is not None]
-        services.configurations.forget(engine=engine, models=models)
         gone = await services.pool.unload(
             lambda key: key.model in models and (engine is None or key.engine == engine)
         )
-    services.pool.settle()  # what stays has another keep-alive now
     reply: UnloadReply = {"unloaded_runners": gone}
     return json_reply(reply)
 
 
-async def configure(services: Services, request: Request) -> Response:
-    """`POST /engines/_configure`: how a model is to be run from now on; then load it in the background.
-
-    The engine is chosen first, so that the flags are judged by its list. An identical configuration is
-    accepted whatever the model is doing, a different one not while it is in use.
-    """
-    wanted = parse(await read(request, _BODY), ConfigureRequest)
-    named = request.path_params.get("engine")
-    mode = mode_of(wanted)
-    key = await services.catalogue.key((wanted["model"], mode, named))
-    new = configuration(wanted, key.engine)
-    if new.speculative:
-        _log.warning("speculative decoding is not used yet key=%s", key)
-    if new != services.configurations.exact(key):
-        if services.configurations.effective(key).options != new.options:
-            await services.withdraw_preload(key)  # it was for a configuration that is out of date
-            if not await services.pool.reload(key):
-                raise Conflict(
-                    f"runner already active: `{wanted['model']}`",
-                    hint="try again when its requests have ended",
-                )
-        services.configurations.put(key, new)
-        services.pool.settle()
-    services.preload(key)
-    return Response(status_code=202)
-
-
-async def configurations(services: Services, request: Request) -> Response:
-    """`GET /engines/_configure`, of one model with `?model=`."""
-    rows = services.configurations.items()
-    text = request.query_params.get("model")
-    if text is not None:
-        model = services.catalogue.look(text)
-        rows = tuple((key, kept) for key, kept in rows if model is not None and key.model == model.id)
-    return json_reply([view for key, kept in rows if (view := _view(services, key, kept.as_wire()))])
-
-
-def _view(services: Services, key: Key, options: ConfigureOptions) -> ConfigurationView | None:
-    model = services.store.snapshot.get(key.model)
-    if model is None:
-        return None
-    return {
-        "Backend": key.engine,
-        "Model": model.tags[0].familiar if model.tags else "",
-        "ModelID": str(key.model),
-        "Mode": key.mode.value,
-        "Config": options,
-    }
+def _running(services: Services, resident: ResidentView) -> RunningModel:
+    key = resident.key
+    options = services.loader.running.get(key, services.configurations.effective(key).options)
+    context = context_in_force(services.engines, services.catalogue, key, options)
+    return running_view(
+        resident,
+        _called(services, key.model),
+        context=None if context is None else context.tokens,
+        pinned=services.configurations.pinned(key),
+    )
 
 
 def _called(services: Services, model: Digest) -> str:

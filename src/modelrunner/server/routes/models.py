@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from modelrunner.dialects.openai import model_list
-from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound
+from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound, StoreError
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.names import as_id
 from modelrunner.oci.digest import Digest
@@ -84,7 +84,7 @@ async def pull(services: Services, request: Request) -> LinesReply:
     """`POST /models/create`."""
     wanted = parse(await read(request, _SMALL_BODY), PullRequest)
     lines = services.transfers.pull(wanted["from"], wanted.get("bearer-token"))
-    return progress(services, request, lines, "pull")
+    return progress(services, request, _then_preload(services, lines, wanted["from"]), "pull")
 
 
 async def push(services: Services, request: Request) -> LinesReply:
@@ -183,6 +183,8 @@ async def delete(services: Services, request: Request) -> Response:
     steps = await services.store.remove(name, force=force)
     for step, subject in steps:
         _log.info("model %s subject=%s", step, subject)
+    if model is not None:
+        await _let_go(services, model)
     return json_reply([_removal(step, subject) for step, subject in steps])
 
 
@@ -192,7 +194,7 @@ async def purge(services: Services, request: Request) -> Response:
     if services.pool.residents() and not query_flag(request, "force"):
         raise Conflict("cannot purge: a model is in use", hint="wait for its requests to end, or use force")
     await services.store.purge()
-    services.configurations.forget()
+    await services.configurations.save(services.configurations.forget_all())
     return Response()
 
 
@@ -204,6 +206,34 @@ async def openai_list(services: Services, _request: Request) -> Response:
 async def openai_look(services: Services, request: Request) -> Response:
     """`GET /v1/models/{name}`."""
     return json_reply(_openai(services, services.catalogue.find(_name(request))))
+
+
+async def _then_preload(
+    services: Services, lines: AsyncGenerator[ProgressLine, None], name: str
+) -> AsyncGenerator[ProgressLine, None]:
+    """Load what a name leads to now, if it is pinned by that name; what it led to before no longer is."""
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            yield line
+    services.pool.settle()
+    model = services.catalogue.look(name)
+    for key in () if model is None else services.configurations.of_model(model.id):
+        if services.configurations.pinned(key):
+            services.preloading.begin(key)
+
+
+async def _let_go(services: Services, model: StoredModel) -> None:
+    """Forget how a model that is gone was to be run; pass that on to the name it has left, if it has one."""
+    left, configurations = services.store.snapshot.get(model.id), services.configurations
+    try:
+        if left is None:
+            await configurations.save(configurations.forget_model(model.id, model.tags))
+            return
+        successor = left.tags[0] if left.tags else None
+        for gone in set(model.tags) - set(left.tags):
+            await configurations.save(configurations.pass_on(gone, model.id, successor))
+    except StoreError as exc:  # the model is gone all the same
+        _log.warning("configuration not forgotten model=%s reason=%s", model.name, exc)
 
 
 async def _unload(services: Services, model: StoredModel, *, force: bool) -> None:
