@@ -17,24 +17,23 @@ def test_uses_count_less_with_time() -> None:
     assert 1.5 == history.uses_at(2 * HALF_LIFE)
 
 
-def test_worth_grows_with_use_and_cost_and_shrinks_with_size() -> None:
-    """A small model that is slow to load and much used is the last to go."""
+def test_worth_grows_with_use_and_with_what_loading_takes() -> None:
+    """What is slow to load and much used is the last to go."""
     little, often, slow = History(1.0, 0.0, 1.0), History(9.0, 0.0, 1.0), History(1.0, 0.0, 9.0)
 
-    assert little.worth(0.5, 0.0) < often.worth(0.5, 0.0)
-    assert little.worth(0.5, 0.0) < slow.worth(0.5, 0.0)
-    assert little.worth(0.5, 0.0) < little.worth(0.1, 0.0)
-    assert History().worth(0.0, 0.0) == 0.0
+    assert little.worth(0.0) < often.worth(0.0)
+    assert little.worth(0.0) < slow.worth(0.0)
+    assert 0.0 == History().worth(0.0)
 
 
-def test_what_comes_back_soon_after_it_made_room_stays_as_long_as_loading_took() -> None:
-    """Up to ten seconds; what was away for longer did not swap."""
-    history = History(load_time=3.0)
+def test_what_comes_back_soon_after_it_made_room_stays_for_a_while() -> None:
+    """A quarter of what loading took, up to ten seconds; what was away for longer did not swap."""
+    history = History(load_time=4.0)
     history.loads(0.0)
     assert 0.0 == history.stay()
     history.evicted_at = 10.0
     history.loads(20.0)
-    assert 3.0 == history.stay()
+    assert 1.0 == history.stay()
     history.load_time = 60.0
     assert 10.0 == history.stay()
     history.loads(100.0)

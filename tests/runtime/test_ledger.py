@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelrunner.runtime.ledger import PLACE, Amounts, Room, cover, share, total
+from modelrunner.runtime.ledger import PLACE, Amounts, Room, cover, total
 
 
 def test_a_room_has_what_is_left() -> None:
@@ -64,9 +64,3 @@ def test_what_cover_chooses_is_enough_and_not_too_much(needs: list[dict[str, int
     else:
         assert enough(list(chosen))
         assert not any(enough([other for other in chosen if other != one]) for one in chosen)
-
-
-def test_the_share_is_of_the_scarcest_resource() -> None:
-    """Of what is not limited, nothing is scarce."""
-    assert 0.5 == share({"ram": 10, PLACE: 1, "disk": 9}, {"ram": 20, PLACE: 8})
-    assert 0.0 == share({"ram": 10}, {})

@@ -3,13 +3,16 @@
 From that follows what losing it would cost, and for how long it stays at least. Pure; times in seconds.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelrunner.runtime.failures import Failures
 from modelrunner.runtime.plan import Key
 
-HALF_LIFE = 120.0  # after which a use counts half: what is used now matters, more than what ever was
+HALF_LIFE = 300.0  # after which a use counts half: what is used now matters, more than what ever was
 LONGEST_STAY = 10.0
+_STAYS_FOR = 0.25  # of the time that loading took
 _RETURNS_WITHIN = 60.0  # an eviction that is undone so soon is a swap
 _MOST = 1024
 
@@ -39,18 +42,31 @@ class History:
         self.returned = now - self.evicted_at < _RETURNS_WITHIN
 
     def stay(self) -> float:
-        """How long it stays at least once it is ready: as long as loading took, if it is one that swaps.
+        """How long it stays at least once it is ready: a part of what loading took, if it is one that swaps.
 
-        So that two models that are asked for in turn serve for at least half of the time.
+        So that of two models that are asked for in turn each serves for a while. Longer would hurt more than
+        it helps: in simulated traces a whole load time made the longest waits a tenth longer.
         """
-        return min(self.load_time, LONGEST_STAY) if self.returned else 0.0
+        return min(self.load_time * _STAYS_FOR, LONGEST_STAY) if self.returned else 0.0
 
-    def worth(self, share: float, now: float) -> float:
-        """What losing it is likely to cost: the time to load it, by how soon that will be, for what it takes.
+    def worth(self, now: float) -> float:
+        """What losing it is likely to cost: the seconds to load it again, by how much it is used.
 
-        `share` is the part of this machine that it takes.
+        Its size does not matter here: whether it makes enough room is another question.
         """
-        return self.uses_at(now) * self.load_time / max(share, 1e-6)
+        return self.uses_at(now) * self.load_time
+
+
+class Judge(NamedTuple):
+    """How the worth of models is judged, and how long what swaps stays at least."""
+
+    worth: Callable[[History, float], float]
+    stay: Callable[[History], float]
+
+
+BY_VALUE = Judge(History.worth, History.stay)
+# To compare with: all are worth the same, so that who was used last is the last to go.
+LEAST_RECENTLY_USED = Judge(lambda _history, _now: 0.0, lambda _history: 0.0)
 
 
 class Histories:

@@ -63,11 +63,6 @@ def total(amounts: Iterable[Amounts]) -> Amounts:
     return result
 
 
-def share(need: Amounts, capacity: Amounts) -> float:
-    """The largest part of any limited resource that something takes; 0 when nothing of it is limited."""
-    return max((need[name] / capacity[name] for name in need if capacity.get(name)), default=0.0)
-
-
 def cover(needs: Sequence[Amounts], lack: Amounts) -> tuple[int, ...] | None:
     """Choose, from the front, which of several to give up so that nothing lacks; None when all are too few.
 

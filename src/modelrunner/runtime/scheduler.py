@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, Protocol
 
 from modelrunner.runtime import failures, policy
-from modelrunner.runtime.history import Histories
+from modelrunner.runtime.history import BY_VALUE, Histories, Judge
 from modelrunner.runtime.lease import Loaded, S, Stay
-from modelrunner.runtime.ledger import Amounts, share
+from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.line import ANY_TERMS, Line, Terms, Ticket
 from modelrunner.runtime.plan import (
     Key,
@@ -76,7 +76,7 @@ class Effects(Generic[S]):
 class Scheduler(Generic[S]):
     """All state of what is loaded and who waits. Times are seconds of one clock."""
 
-    def __init__(self, limits: Limits, wishes: Wishes) -> None:
+    def __init__(self, limits: Limits, wishes: Wishes, judge: Judge = BY_VALUE) -> None:
         self.limits = limits
         self.line = Line()
         self.residents: dict[Key, Loaded[S]] = {}
@@ -86,6 +86,7 @@ class Scheduler(Generic[S]):
         self.moved_at = 0.0  # when the line or a model last got on
         self.freed_at = float("-inf")  # when the last process was gone
         self._wishes = wishes
+        self._judge = judge
         self._needs: dict[Key, Amounts] = {}
         self._estimating: set[Key] = set()
 
@@ -142,7 +143,7 @@ class Scheduler(Generic[S]):
         loaded.ready_since = loaded.idle_since = self.moved_at = now
         history = self.histories.of(loaded.key)
         history.load_time = now - loaded.since
-        loaded.stays_until = now + history.stay()
+        loaded.stays_until = now + self._judge.stay(history)
 
     def failed(self, loaded: Loaded[S], words: str, now: float, *, counts: bool) -> list[Ticket]:
         """Have a start that failed, and say who waited for it; `counts` is whether the engine is to blame."""
@@ -231,7 +232,7 @@ class Scheduler(Generic[S]):
             if loaded.served:
                 history.use(loaded.served, now)
                 loaded.served = 0
-            worth = history.worth(share(loaded.need, self.limits.capacity), now)
+            worth = self._judge.worth(history, now)
         return Resident(
             key,
             loaded.state,
