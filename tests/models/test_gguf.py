@@ -189,6 +189,7 @@ def key(kind: int, rest: bytes) -> bytes:
         counts(1, 0, struct.pack("<QI", 0, gguf.MAX_DIMENSIONS + 1)),
         counts(1, 0, struct.pack("<QIQQQIQ", 0, 3, 2**63, 2**63, 2**63, 0, 0)),
         counts(1, 0, struct.pack("<QIQIQ", 0, 1, 1, 0, 2**63)),
+        counts(1, 0, struct.pack("<QIQQQIQ", 0, 3, 2**63, 2**63, 2**63, 99, 0)),
         gguf_bytes({"general.alignment": 0}),
         gguf_bytes({"general.alignment": "32"}),
         gguf_bytes({"general.alignment": 2**31}),

@@ -82,6 +82,7 @@ def test_tensors_are_listed_in_the_order_of_their_data() -> None:
         _file({"a": _entry(0, 2, [2])}, b"123"),
         _file({"a": _entry(0, 4, [4])}, b"123"),
         _file({"a": _entry(0, 2, [1] * 65 + [2])}, b"12"),
+        _file({"a": _entry(0, 0, [2**63 - 1] * 40, "NEW")}),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(content: bytes, tmp_path: Path) -> None:

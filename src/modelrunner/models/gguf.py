@@ -21,6 +21,7 @@ MAX_STRING_BYTES = 16 << 20  # the longest that occur are chat templates, of som
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_DIMENSIONS = 8  # ggml itself stops at 4
+MAX_ELEMENTS = 1 << 63  # of one tensor; ggml counts them in a signed 64-bit integer
 MAX_NESTING = 4  # arrays within arrays
 MAX_NESTED = 1 << 16
 MAX_ALIGNMENT = 1 << 20  # bytes
@@ -187,6 +188,8 @@ class _Reader:
         if count > MAX_DIMENSIONS:
             raise self._broken(f"a tensor with {count} dimensions")
         dims = tuple(self._integer(self._length) for _ in range(count))
+        if math.prod(dims) > MAX_ELEMENTS:
+            raise self._broken("a tensor with more numbers than can be counted")
         return Tensor(name, dims, self._integer(self._u32), self._integer(self._u64))
 
     def _value(self) -> Value:

@@ -1,6 +1,7 @@
 """File names that came with an artifact, checked before they may become paths below a directory."""
 
 import posixpath
+import unicodedata
 from pathlib import PurePosixPath
 
 from modelrunner.errors import UnsupportedModel
@@ -46,8 +47,8 @@ def _clean(text: str) -> str:
 def _objection(text: str) -> str | None:
     if not text:
         return "empty path is not allowed"
-    if "\0" in text or "\\" in text:
-        return "NUL and backslash are not allowed"
+    if "\\" in text or any(unicodedata.category(character) == "Cc" for character in text):
+        return "NUL, other control characters and backslash are not allowed"
     if text.startswith("/") or (len(text) > 1 and text[1] == ":"):
         return "absolute path is not allowed"
     cleaned = _clean(text)
@@ -59,4 +60,6 @@ def _objection(text: str) -> str | None:
 
 
 def _shown(text: str) -> str:
-    return text[:200].replace("\0", "\\0")
+    """A text as it may stand in a message: without what a terminal would act on."""
+    plain = text[:200].replace("\0", "\\0")
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in plain)

@@ -19,6 +19,7 @@ from modelrunner.oci.manifest import UNREADABLE
 
 MAX_HEADER_BYTES = 100_000_000  # the official reader's
 MAX_DIMENSIONS = 64
+MAX_ELEMENTS = 1 << 63  # of one tensor; the official reader counts them in 64 bits, too
 # The name of one file of several. Source: the names that `transformers` saves under.
 SHARD_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.safetensors", re.DOTALL)
 BITS = {
@@ -138,7 +139,8 @@ def _check(tensors: list[SafetensorsTensor], data_bytes: int, name: str) -> None
         shown = tensor.name[:100]
         if tensor.start != position or tensor.stop < tensor.start:
             raise _broken(name, f"tensor `{shown}` at byte {tensor.start} instead of {position}")
-        if len(tensor.shape) > MAX_DIMENSIONS or any(size < 0 for size in tensor.shape):
+        shape = tensor.shape
+        if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape) or tensor.elements > MAX_ELEMENTS:
             raise _broken(name, f"tensor `{shown}` with a shape that cannot be")
         bits = BITS.get(tensor.dtype)
         if bits is not None and tensor.elements * bits != 8 * (tensor.stop - tensor.start):
