@@ -227,6 +227,9 @@ def _check_collisions(places: Sequence[Place]) -> None:
 def _role(layer: Descriptor, model_format: Format | None) -> Role:
     """Tell a layer's role by its type; CNCF's types leave it to the name and the model's format."""
     name = _name(layer)
+    stated = kinds.unpacked_type(layer.annotations.get(kinds.ROLE))
+    if stated and layer.media_type.startswith(_CNCF_PREFIX):
+        return _ROLES[stated]
     if layer.media_type == kinds.CNCF_WEIGHT:
         if "mmproj" in name.lower():
             return Role.PROJECTOR
@@ -253,18 +256,29 @@ def _cast(parts: Sequence[tuple[PurePosixPath, Role]], preferred: Format | None)
         of[Role.PROJECTOR] += projectors
     order = sorted(_WEIGHTS, key=lambda model_format: model_format is not preferred)
     weights = next((of[_WEIGHTS[key]] for key in order if of[_WEIGHTS[key]]), [])
-    templates = [path for path in of[Role.TEMPLATE] if path.suffix.lower() == ".jinja"]
+    # `chat_template.json` has a template inside, but is none.
+    templates = [path for path in of[Role.TEMPLATE] if path.suffix.lower() != ".json"]
     return Cast(
         weights=tuple(_one_set(weights)),
         projector=min(of[Role.PROJECTOR], key=_rank, default=None),
-        template=min(templates, key=_rank, default=None),
+        template=min(templates, key=_template_rank, default=None),
         adapters=tuple(of[Role.ADAPTER]),
     )
 
 
-def _rank(path: PurePosixPath) -> tuple[int, bool, str]:
-    """Files further up first, then the usual name of a template, then by name."""
-    return len(path.parts), path.name != "chat_template.jinja", str(path)
+def _rank(path: PurePosixPath) -> tuple[int, str]:
+    """Files further up first, then by name."""
+    return len(path.parts), str(path)
+
+
+def _template_rank(path: PurePosixPath) -> tuple[int, bool, bool, str]:
+    """As others, but with the usual name and the usual suffix before others."""
+    return (
+        len(path.parts),
+        path.name != "chat_template.jinja",
+        path.suffix.lower() != ".jinja",
+        str(path),
+    )
 
 
 def _one_set(weights: Sequence[PurePosixPath]) -> Sequence[PurePosixPath]:
