@@ -88,6 +88,11 @@ def classify(name: str) -> FileKind:
     return FileKind.UNKNOWN
 
 
+def is_tokenizer(name: str) -> bool:
+    """Whether a file is a tokenizer of the kinds that have no kind of their own here, as `spiece.model`."""
+    return name.lower().endswith((".model", ".tiktoken", ".spm"))
+
+
 def packed_role(media_type: str, name: str) -> str | None:
     """What `ROLE` has to say of a file of Docker's media type in CNCF's form; None where its name says it."""
     base = PurePosixPath(name).name
