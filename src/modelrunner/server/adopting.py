@@ -9,7 +9,7 @@ from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, 
 from modelrunner.models import gguf, kinds, safetensors
 from modelrunner.models.candidate import Candidate, Found, Origin, Part, Unusable
 from modelrunner.models.config import ModelConfig
-from modelrunner.models.foreign_stores import find, find_everywhere, usual_places
+from modelrunner.models.foreign_stores import find, find_at, find_everywhere, usual_places
 from modelrunner.models.gguf_config import describe as describe_gguf
 from modelrunner.models.names import parse_name
 from modelrunner.models.packaging import Described, File, compose, newest
@@ -73,7 +73,7 @@ class Adopting:
                 f"no program that models can be imported from: `{origin}`",
                 hint=f"name one of {', '.join(known)}, or a file or folder with its whole path",
             )
-        return find(Origin.FILES, (path,))
+        return find_at(path)
 
     async def _adopt(self, candidate: Candidate, *, link: bool) -> tuple[str, bool]:
         """Take one model over; a sentence about how, and whether it was not here yet."""
