@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import DamagedWeights, UnsupportedModel
 from modelrunner.models.foreign import HEAD_BYTES, recognise
 from modelrunner.models.ggml import TENSOR_TYPES
 from modelrunner.models.headers import HeaderIncomplete, read_growing
@@ -295,13 +295,13 @@ class _Reader:
         if missing > 0:
             raise self._truncated(_missing(missing))
 
-    def _truncated(self, how: str) -> UnsupportedModel:
-        return UnsupportedModel(
+    def _truncated(self, how: str) -> DamagedWeights:
+        return DamagedWeights(
             f"truncated GGUF file: `{self._path}` ({how})", hint="the file is incomplete; download it again"
         )
 
-    def _broken(self, claim: str) -> UnsupportedModel:
-        return UnsupportedModel(
+    def _broken(self, claim: str) -> DamagedWeights:
+        return DamagedWeights(
             f"broken GGUF file: `{self._path}` (its header has {claim})",
             hint="the file is damaged; download it again",
         )

@@ -4,18 +4,18 @@ import posixpath
 import unicodedata
 from pathlib import PurePosixPath
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import UnsafePath
 
 
 def inner_path(text: str) -> PurePosixPath:
     """Read a relative path that stays inside, cleaned: `foo/../bar` is `bar`.
 
     Raises:
-        UnsupportedModel: empty, absolute, leading outside, or with characters that no file name has.
+        UnsafePath: empty, absolute, leading outside, or with characters that no file name has.
     """
     reason = _objection(text)
     if reason:
-        raise UnsupportedModel(f"unsafe path in the model: `{_shown(text)}` ({reason})")
+        raise UnsafePath(f"unsafe path in the model: `{_shown(text)}` ({reason})")
     return PurePosixPath(_clean(text))
 
 
@@ -25,7 +25,7 @@ def sanitised_path(text: str) -> PurePosixPath:
     Artifacts exist whose paths were taken relative to another directory than the model's.
 
     Raises:
-        UnsupportedModel: what is left is no path inside either.
+        UnsafePath: what is left is no path inside either.
     """
     if not _objection(text):
         return inner_path(text)
@@ -34,7 +34,7 @@ def sanitised_path(text: str) -> PurePosixPath:
         rest = rest[3:]
     reason = _objection(rest)
     if reason:
-        raise UnsupportedModel(
+        raise UnsafePath(
             f'unsafe path in the model: `{_shown(text)}`, sanitized as "{_shown(rest)}": {reason}'
         )
     return inner_path(rest)

@@ -93,9 +93,25 @@ def place_layers(manifest: Manifest, config: ModelConfig) -> Placement:
     """Decide where every layer goes.
 
     Raises:
-        UnsupportedModel: no weights that anything could run, names that collide or lead outside, or an
-            archive that cannot be unpacked.
+        UnsupportedModel: no weights that anything could run; see `check_places` for the rest.
     """
+    placement = _placed(manifest, config)
+    model_format = effective_config(manifest, config).format
+    if not placement.archives and not placement.cast(model_format).weights:
+        raise _no_weights()
+    return placement
+
+
+def check_places(manifest: Manifest, config: ModelConfig) -> None:
+    """Refuse a model that could not be laid out, before its layers are fetched.
+
+    Raises:
+        UnsupportedModel: names that collide or lead outside, or an archive that cannot be unpacked.
+    """
+    _placed(manifest, config)
+
+
+def _placed(manifest: Manifest, config: ModelConfig) -> Placement:
     archives: list[Archive] = []
     layers: list[Descriptor] = []
     for layer in manifest.layers:
@@ -110,10 +126,7 @@ def place_layers(manifest: Manifest, config: ModelConfig) -> Placement:
         else _places_by_role(layers, model_format)
     )
     _check_collisions(places)
-    placement = Placement(tuple(places), tuple(archives))
-    if not archives and not placement.cast(model_format).weights:
-        raise _no_weights()
-    return placement
+    return Placement(tuple(places), tuple(archives))
 
 
 def effective_config(manifest: Manifest, config: ModelConfig) -> ModelConfig:

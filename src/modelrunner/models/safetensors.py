@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import DamagedWeights, UnsupportedModel
 from modelrunner.models.foreign import HEAD_BYTES, recognise
 from modelrunner.models.headers import HeaderIncomplete, read_growing
 from modelrunner.oci.manifest import UNREADABLE
@@ -152,15 +152,15 @@ def _check(tensors: list[SafetensorsTensor], data_bytes: int, name: str) -> None
         raise _broken(name, f"{data_bytes - position} bytes that belong to no tensor")
 
 
-def _truncated(name: str, missing: int) -> UnsupportedModel:
-    return UnsupportedModel(
+def _truncated(name: str, missing: int) -> DamagedWeights:
+    return DamagedWeights(
         f"truncated safetensors file: `{name}` ({missing} bytes are missing)",
         hint="the file is incomplete; download it again",
     )
 
 
-def _broken(name: str, claim: str) -> UnsupportedModel:
-    return UnsupportedModel(
+def _broken(name: str, claim: str) -> DamagedWeights:
+    return DamagedWeights(
         f"broken safetensors file: `{name}` (its header has {claim})",
         hint="the file is damaged; download it again",
     )
