@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
@@ -201,6 +201,7 @@ def test_a_modelpack_s_adapter_is_no_weights(tmp_path: Path) -> None:
     assert (["model.gguf"], ["adapter.gguf"]) == ([*map(str, cast.weights)], [*map(str, cast.adapters)])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_dduf_file_or_refused(content: bytes) -> None:
     """Whatever stands in the directory of the archive."""
