@@ -3,6 +3,8 @@
     RunnerError
     ├── InvalidRequest          the caller asked for something malformed
     │   ├── InvalidReference    text that is no model reference
+    │   ├── InvalidManifest     a manifest or an index that is none, or contradicts itself
+    │   ├── InvalidArchive      an archive that is none, is cut short, or means harm
     │   └── UnknownFlag         a runtime flag that may not be passed
     ├── Unauthorized            credentials are missing or refused
     ├── Forbidden               a foreign Host or Origin
@@ -12,6 +14,8 @@
     ├── EngineNotInstalled
     ├── RequestTooLarge
     ├── UnsupportedModel        a format, media type or mode that nothing here can serve
+    │   ├── UnsafePath          a name of a file that leads outside
+    │   └── DamagedWeights      a file of weights that is cut short, or has a header that cannot be
     ├── Busy                    the waiting line is full
     ├── ShuttingDown
     ├── InsufficientMemory
@@ -78,6 +82,18 @@ class InvalidReference(InvalidRequest):
     """Text that is no model reference."""
 
     code = "invalid_reference"
+
+
+class InvalidManifest(InvalidRequest):
+    """A manifest or an index that is none, is too large, or contradicts itself."""
+
+    code = "invalid_manifest"
+
+
+class InvalidArchive(InvalidRequest):
+    """An archive that is none, is cut short, or holds what no model needs: links, ways out, bombs."""
+
+    code = "invalid_archive"
 
 
 class UnknownFlag(InvalidRequest):
@@ -159,6 +175,18 @@ class UnsupportedModel(RunnerError):
     code = "unsupported_model"
     openai_type = "invalid_request_error"
     anthropic_type = "invalid_request_error"
+
+
+class UnsafePath(UnsupportedModel):
+    """A file of a model has a name that leads outside, or that no file can have."""
+
+    code = "unsafe_path"
+
+
+class DamagedWeights(UnsupportedModel):
+    """A file of weights is cut short, or its header has counts and lengths that cannot be."""
+
+    code = "damaged_weights"
 
 
 class Busy(RunnerError):

@@ -55,7 +55,8 @@ class ModelView(TypedDict):
 class Details(TypedDict):
     """What the headers of a model that is elsewhere say. Sizes are in bytes, contexts in tokens.
 
-    `fits_context` is the largest usual context that this machine has memory for; absent when there is none.
+    `fits_context` is the largest usual context that this machine has memory for; absent when there is none,
+    or when nothing says what a context takes.
     """
 
     size: int

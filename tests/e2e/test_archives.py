@@ -1,10 +1,13 @@
 """Archives as users move them: down a pipe, compressed, as a delta, and into a daemon that dies meanwhile."""
 
+import gzip
+import hashlib
 import http.client
 import json
 import os
 import signal
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -106,3 +109,64 @@ def test_an_archive_that_nobody_reads_to_its_end_is_no_error(here: Runner) -> No
 
     assert done.stdout.strip() in {"141", "0"}  # a small archive may be in the pipe before it closes
     assert "error" not in (here.home / "err").read_text()
+
+
+def _member(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> bytes:
+    """One entry, without the end of an archive."""
+    info = tarfile.TarInfo(name)
+    info.size, info.type, info.linkname = len(content), kind, link
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def _claiming(size: int) -> bytes:
+    info = tarfile.TarInfo(f"blobs/sha256/{'a' * 64}")
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+NAMED_WRONG = hashlib.sha256(b"other").hexdigest()
+EVIL = {
+    "absolute": (_member("/tmp/evil", b"x"), "invalid path detected"),
+    "upwards": (_member("blobs/../../evil", b"x"), "invalid path detected"),
+    "symlink": (_member("blobs/sha256", kind=tarfile.SYMTYPE, link="/tmp"), "a link or a device"),
+    "hard link": (_member("manifest.json", kind=tarfile.LNKTYPE, link="/etc/passwd"), "a link or a device"),
+    "device": (_member("blobs/zero", kind=tarfile.CHRTYPE), "a link or a device"),
+    "pipe": (_member("blobs/pipe", kind=tarfile.FIFOTYPE), "a link or a device"),
+    "terminal": (_member("\x1b]0;evil\x07/../x", b"x"), "invalid path detected"),
+    "claims a count near 2^63": (_claiming(2**63 - 1), "claims to have"),
+    "claims a petabyte": (_claiming(2**49), "ends too early"),
+    "wrong digest": (_member(f"blobs/sha256/{NAMED_WRONG}", b"not that"), "blob digest mismatch"),
+    "large manifest": (_member("manifest.json", b" " * (5 << 20)), "larger than"),
+    "index as manifest": (
+        _member("manifest.json", b'{"schemaVersion":2,"manifests":[],"config":{}}'),
+        "not an image manifest",
+    ),
+    "deep manifest": (_member("manifest.json", b"[" * 100_000), "not an image manifest"),
+    "no manifest": (_member("notes.txt", b"hello"), "manifest not found"),
+    "gzip bomb": (gzip.compress(_member("blobs/x", bytes(200 << 20))), "times as large"),
+    "no archive": (b"GGUF" * 1000, "not a tar archive"),
+    "nothing": (b"", "manifest not found"),
+}
+
+
+@pytest.mark.parametrize("kind", EVIL)
+def test_an_evil_archive_is_refused_in_one_sentence(there: Runner, tmp_path: Path, kind: str) -> None:
+    """Nothing is written outside of the store, nothing becomes visible, and the store is as it was."""
+    content, sentence = EVIL[kind]
+    there.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/tiny")
+    before, listed = _outside(there), there.must("list", "--json")
+    (tmp_path / "evil.tar").write_bytes(content)
+    outcome = there.run("load", "-i", tmp_path / "evil.tar")
+
+    assert 1 <= outcome.code <= 2
+    assert sentence in outcome.err
+    assert "Traceback" not in outcome.err + there.log
+    assert "\x1b" not in outcome.out + outcome.err
+    assert (before, listed) == (_outside(there), there.must("list", "--json"))
+    assert not Path("/tmp/evil").exists()
+    assert 0 == there.run("verify").code
+
+
+def _outside(runner: Runner) -> set[Path]:
+    """Every file of the home folder that is not in the store."""
+    return {path for path in runner.home.rglob("*") if runner.home / ".docker" / "models" not in path.parents}

@@ -4,12 +4,25 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from modelrunner.testing.daemon import Runner, running
 from modelrunner.testing.gguf import tiny_gguf
 from modelrunner.testing.hub import FakeHub
 from modelrunner.testing.serving import serving_in_thread
+
+SAFE = {
+    "config.json": b'{"model_type": "llama", "max_position_embeddings": 4096, "num_hidden_layers": 2, '
+    b'"num_attention_heads": 4, "hidden_size": 32}',
+    "tokenizer_config.json": b'{"chat_template": "{{ inside }}"}',
+}
+
+
+def _safetensors(folder: Path) -> bytes:
+    save_file({"a": np.zeros((4, 8), np.float16)}, folder / "m.safetensors")
+    return (folder / "m.safetensors").read_bytes()
 
 
 @pytest.fixture
@@ -17,6 +30,7 @@ def hub(tmp_path: Path) -> Iterator[FakeHub]:
     fake = FakeHub()
     weights = tiny_gguf(tmp_path / "m.gguf").read_bytes()
     fake.add("Org/Tiny-GGUF", {"Tiny-Q4_K_M.gguf": weights, "Tiny-Q8_0.gguf": weights, "LICENSE": b"free"})
+    fake.add("Org/Safe", {"model.safetensors": _safetensors(tmp_path), **SAFE})
     fake.add("Org/Closed", {"m.gguf": weights}, gated=True)
     with serving_in_thread(fake) as address, serving_in_thread(fake) as storage:
         fake.address, fake.storage = address, storage
@@ -65,6 +79,25 @@ def test_a_model_is_looked_at_without_being_pulled(runner: Runner) -> None:
 
     assert "gguf" == found["config"]["format"]
     assert found["details"]["fits"]
+    assert "[]" == runner.must("list", "--json").strip()
+
+
+def test_a_safetensors_model_is_looked_at_without_being_pulled(runner: Runner) -> None:
+    """Its architecture, its context and its template are in files beside the weights."""
+    found = json.loads(runner.must("inspect", "--remote", "hf.co/Org/Safe"))
+
+    assert {
+        "format": "safetensors",
+        "architecture": "llama",
+        "parameters": "32.00",
+        "quantization": "F16",
+        "context_size": 4096,
+    }.items() <= found["config"].items()
+    assert ("{{ inside }}", True, 4096) == (
+        found["details"]["chat_template"],
+        found["details"]["fits"],
+        found["details"]["fits_context"],
+    )
     assert "[]" == runner.must("list", "--json").strip()
 
 

@@ -114,8 +114,9 @@ def test_a_damaged_model_is_found_set_aside_and_repaired(runner: Runner, tmp_pat
 
 
 @pytest.mark.registry
-def test_repair_pulls_again_what_is_damaged(runner: Runner, tmp_path: Path) -> None:
-    """In one command; what was set aside is there until it is pruned."""
+@pytest.mark.parametrize("looked_before", [False, True])
+def test_repair_pulls_again_what_is_damaged(runner: Runner, tmp_path: Path, *, looked_before: bool) -> None:
+    """In one command, or in the second, as the first one says; quarantine stays until it is pruned."""
     weights = tiny_gguf(tmp_path / "m.gguf")
     with docker_registry(tmp_path) as address:
         name = f"{address}/team/tiny:v1"
@@ -124,6 +125,8 @@ def test_repair_pulls_again_what_is_damaged(runner: Runner, tmp_path: Path) -> N
         blob = _blob(runner, weights.read_bytes())
         blob.chmod(0o644)
         blob.write_bytes(b"short")
+        if looked_before:
+            assert 1 == runner.run("verify").code
         outcome = runner.run("verify", "--repair")
     pruned = runner.must("prune", "--damaged", "--all")
 

@@ -1,5 +1,6 @@
 """Configurations of all three kinds, read and written."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -248,3 +249,24 @@ def test_a_pack_has_its_own_names_and_one_decimal() -> None:
 def test_times_are_written_in_utc_without_needless_digits(moment: datetime, text: str) -> None:
     """As Go's time.Time does."""
     assert text == rfc3339(moment)
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("16.78 M", "16.78M"),
+        ("256.35 MiB", "256.35MiB"),
+        ("  100 KB  ", "100KB"),
+        ("361.82M", "361.82M"),
+        ("8 x 7 B", "8 x 7B"),
+        ("", ""),
+    ],
+)
+def test_units_stand_right_behind_their_numbers(written: str, shown: str) -> None:
+    """Older artifacts have a space between them (distribution 11.14)."""
+    docker = json.dumps({"config": {"parameters": written, "size": written}}).encode()
+    pack = json.dumps({"config": {"paramSize": written}}).encode()
+
+    for raw, kind in ((docker, CONFIG_V01), (pack, CONFIG_CNCF)):
+        config = parse_config(raw, kind)
+        assert (shown, shown) == (config.parameters, config.size)

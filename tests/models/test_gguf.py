@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models import gguf
-from modelrunner.models.gguf import LongArray, read_header, shards
+from modelrunner.models.gguf import LongArray, parse_header, read_header, shards
+from modelrunner.models.headers import HeaderIncomplete
 from modelrunner.testing.gguf import Tensor, Typed, Value, gguf_bytes, tiny_gguf, write_gguf
 
 SCALARS: dict[str, tuple[Value, object]] = {
@@ -189,6 +190,7 @@ def key(kind: int, rest: bytes) -> bytes:
         counts(1, 0, struct.pack("<QI", 0, gguf.MAX_DIMENSIONS + 1)),
         counts(1, 0, struct.pack("<QIQQQIQ", 0, 3, 2**63, 2**63, 2**63, 0, 0)),
         counts(1, 0, struct.pack("<QIQIQ", 0, 1, 1, 0, 2**63)),
+        counts(1, 0, struct.pack("<QIQQQIQ", 0, 3, 2**63, 2**63, 2**63, 99, 0)),
         gguf_bytes({"general.alignment": 0}),
         gguf_bytes({"general.alignment": "32"}),
         gguf_bytes({"general.alignment": 2**31}),
@@ -256,6 +258,31 @@ def test_a_mutated_header_is_read_or_refused(
     except UnsupportedModel:
         return
     assert header.data_start >= header.header_bytes
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    change=st.tuples(st.integers(0, len(SAMPLE) - 1), st.binary(max_size=9)),
+    have=st.integers(0, len(SAMPLE)),
+    size=st.one_of(st.integers(0, 2 * len(SAMPLE)), st.integers(0, 2**64)),
+)
+def test_no_more_is_asked_for_than_the_file_has(change: tuple[int, bytes], have: int, size: int) -> None:
+    """Whatever the header claims, and however large the file really is."""
+    data = bytearray(SAMPLE)
+    at, piece = change
+    data[at : at + len(piece)] = piece
+    head = bytes(data[: min(have, size)])
+    needed, ends = None, []
+    try:
+        header = parse_header(head, size, "m")
+        ends = [header.data_start + tensor.offset + tensor.bytes for tensor in header.tensors]
+    except UnsupportedModel:
+        pass
+    except HeaderIncomplete as exc:
+        needed = exc.needed
+
+    assert needed is None or len(head) < needed <= min(size, gguf.MAX_HEADER_BYTES)
+    assert all(end <= size for end in ends)
 
 
 def test_a_single_file_is_its_own_set(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from modelrunner.oci.credentials import Credentials
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transfer import copy
 from modelrunner.oci.transport import Transport
+from modelrunner.testing.artifacts import Artifacts
 from modelrunner.testing.gguf import tiny_gguf
 from modelrunner.testing.hub import FakeHub
 from modelrunner.testing.serving import serving
@@ -108,9 +109,24 @@ async def test_without_a_token_nothing_is_sent(fake: FakeHub, hub: Hub, draft: D
     assert [] == fake.seen
 
 
-def test_layers_without_a_name_get_a_usual_one(draft: Draft) -> None:
-    """As those of older artifacts."""
-    paths = upload_paths(draft.manifest_value)
+def test_layers_keep_the_name_that_they_were_packaged_under(draft: Draft) -> None:
+    """Whatever their type."""
+    assert ["m-F16.gguf", "LICENSE"] == list(upload_paths(draft.manifest_value).values())
 
-    assert ["m-F16.gguf", "LICENSE"] == list(paths.values())
-    assert kinds.GGUF_LAYER == draft.manifest_value.layers[0].media_type
+
+def test_layers_without_a_name_get_a_usual_one(tmp_path: Path) -> None:
+    """As those of older artifacts; shards get one name each."""
+    layers = [
+        (kinds.GGUF_LAYER, None, b"1"),
+        (kinds.GGUF_LAYER, None, b"2"),
+        (kinds.TEMPLATE_LAYER, None, b"3"),
+        (kinds.LICENSE_LAYER, "free.txt", b"4"),
+    ]
+    manifest, _ = Artifacts(tmp_path).make(layers)
+
+    assert [
+        "model-00001-of-00002.gguf",
+        "model-00002-of-00002.gguf",
+        "chat_template.jinja",
+        "free.txt",
+    ] == list(upload_paths(manifest).values())

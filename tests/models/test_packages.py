@@ -1,11 +1,15 @@
+import contextlib
 import json
 import os
+import tempfile
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from modelrunner.errors import InvalidRequest, UnsupportedModel
@@ -20,6 +24,7 @@ from modelrunner.models.packages import (
     package_safetensors,
 )
 from modelrunner.models.packaging import Draft
+from modelrunner.models.placement import place_layers
 from modelrunner.testing.gguf import tiny_gguf, write_gguf
 
 CREATED = datetime(2025, 6, 15, 12, tzinfo=UTC)
@@ -155,3 +160,59 @@ def test_truncated_weights_are_not_packaged(tmp_path: Path) -> None:
 
     with pytest.raises(UnsupportedModel, match="truncated safetensors file"):
         package_directory(tmp_path)
+
+
+def test_a_named_template_takes_the_place_of_the_directory_s(tmp_path: Path) -> None:
+    """Only one is used, and somebody chose this one; those in folders are for other uses."""
+    root = _directory(tmp_path / "model")
+    for name in ("chat_template.jinja", "additional_chat_templates/tools.jinja"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("theirs")
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    draft = package_directory(root, Extras(template=mine))
+    cast = place_layers(draft.manifest_value, draft.config).cast(Format.SAFETENSORS)
+
+    names = [name for name, _ in _layers(draft)]
+    assert "chat_template.jinja" not in names
+    assert "additional_chat_templates/tools.jinja" in names
+    assert "mine.txt" == str(cast.template)
+
+
+def test_a_named_projector_takes_the_place_of_the_directory_s(tmp_path: Path) -> None:
+    """As a template does."""
+    root = tmp_path / "model"
+    root.mkdir()
+    tiny_gguf(root / "model.gguf")
+    tiny_gguf(root / "mmproj-BF16.gguf", **{"general.architecture": "clip"})
+    mine = tiny_gguf(tmp_path / "vision.gguf", **{"general.architecture": "clip", "general.name": "mine"})
+    draft = package_directory(root, Extras(projector=mine))
+
+    assert [("model.gguf", "gguf.v3"), ("vision.gguf", "mmproj")] == _layers(draft)
+
+
+def test_a_modelpack_s_adapter_is_no_weights(tmp_path: Path) -> None:
+    """Though its type is the same, and its name comes first."""
+    weights = tiny_gguf(tmp_path / "model.gguf")
+    adapter = tiny_gguf(tmp_path / "adapter.gguf", **{"general.type": "adapter"})
+    draft = package_gguf(weights, Extras(adapters=[adapter], packed=True))
+    cast = place_layers(draft.manifest_value, draft.config).cast(Format.GGUF)
+
+    assert (["model.gguf"], ["adapter.gguf"]) == ([*map(str, cast.weights)], [*map(str, cast.adapters)])
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes_are_a_dduf_file_or_refused(content: bytes) -> None:
+    """Whatever stands in the directory of the archive."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.dduf"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model_index.json", "{}")
+        whole = path.read_bytes()
+        path.write_bytes(content + whole[len(content) :])
+        with contextlib.suppress(UnsupportedModel):
+            package_dduf(path)
+        path.write_bytes(whole[: -len(content) or None] + content)
+        with contextlib.suppress(UnsupportedModel):
+            package_dduf(path)

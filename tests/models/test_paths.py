@@ -39,6 +39,10 @@ def test_a_path_that_stays_inside_is_cleaned(text: str, path: str) -> None:
         "../x",
         "a\0b",
         "a\\..\\b",
+        "a\nb",
+        "a\x1b[31mb",
+        "a\x7fb",
+        "a\x9bb",
         "C:/x",
         "//x",
         "a/..",
@@ -69,6 +73,16 @@ def test_the_error_shows_what_was_there_and_what_was_left() -> None:
         sanitised_path("../../..")
 
     assert '`../../..`, sanitized as "": empty path is not allowed' in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["../a\x1b[2Jb", "a\x9b31mb", "a\u202eb/../.."])
+def test_the_error_holds_nothing_that_a_terminal_acts_on(text: str) -> None:
+    """A name is shown to people who did not choose it."""
+    for read in (inner_path, sanitised_path):
+        with pytest.raises(UnsupportedModel) as caught:
+            read(text)
+
+        assert caught.value.message.isprintable()
 
 
 @given(st.text(alphabet="ab./\\\0:", max_size=20))

@@ -5,7 +5,15 @@ import pytest
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format
 from modelrunner.models.safetensors import SafetensorsHeader, SafetensorsTensor
-from modelrunner.models.safetensors_config import context_size, describe, parameters_text, size_text
+from modelrunner.models.safetensors_config import (
+    architecture,
+    cache_per_token,
+    chat_template,
+    context_size,
+    describe,
+    parameters_text,
+    size_text,
+)
 
 
 def _header(*tensors: SafetensorsTensor, size: int = 1000, **metadata: str) -> SafetensorsHeader:
@@ -76,3 +84,62 @@ def test_the_context_is_the_first_usable_number(config: object, tokens: int | No
 def test_no_json_says_nothing() -> None:
     """A broken config.json does not keep a model from being packaged."""
     assert context_size(b"{") is None
+
+
+@pytest.mark.parametrize(
+    ("config", "bytes_per_token"),
+    [
+        ({"num_hidden_layers": 30, "num_attention_heads": 9, "hidden_size": 576}, 30 * 9 * 2 * 64 * 2),
+        (
+            {
+                "num_hidden_layers": 30,
+                "num_attention_heads": 9,
+                "num_key_value_heads": 3,
+                "head_dim": 128,
+                "hidden_size": 576,
+            },
+            30 * 3 * 2 * 128 * 2,
+        ),
+        ({"n_layer": 12, "n_head": 12, "n_embd": 768}, 12 * 12 * 2 * 64 * 2),
+        ({"text_config": {"num_hidden_layers": 2, "num_attention_heads": 1, "head_dim": 8}}, 64),
+        ({"num_hidden_layers": 2**63, "num_attention_heads": 1, "head_dim": 8}, 0),
+        ({"num_hidden_layers": 2, "num_attention_heads": 0, "hidden_size": 8}, 0),
+        ({"num_hidden_layers": "2", "num_attention_heads": True}, 0),
+        ([], 0),
+    ],
+)
+def test_the_cache_of_a_token_follows_from_the_layers_and_heads(config: object, bytes_per_token: int) -> None:
+    """As a config.json has them; what makes no sense says nothing."""
+    assert bytes_per_token == cache_per_token(json.dumps(config).encode())
+
+
+def test_the_architecture_is_the_type_of_the_model() -> None:
+    """That of the whole, not that of its language part."""
+    nested = {"model_type": "gemma3", "text_config": {"model_type": "gemma3_text"}}
+
+    assert "gemma3" == architecture(json.dumps(nested).encode())
+    assert ["", "", ""] == [architecture(raw) for raw in (b"{}", b'{"model_type": 5}', b"no json")]
+
+
+@pytest.mark.parametrize(
+    ("document", "template"),
+    [
+        ({"chat_template": "{{ x }}"}, "{{ x }}"),
+        (
+            {
+                "chat_template": [
+                    {"name": "tool_use", "template": "t"},
+                    {"name": "default", "template": "d"},
+                ]
+            },
+            "d",
+        ),
+        ({"chat_template": [{"name": "tool_use", "template": "t"}, 5]}, None),
+        ({"chat_template": 5}, None),
+        ({}, None),
+        ([], None),
+    ],
+)
+def test_a_template_inside_of_json_is_found(document: object, template: str | None) -> None:
+    """One, or the usual one of several."""
+    assert template == chat_template(json.dumps(document).encode())

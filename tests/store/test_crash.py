@@ -36,14 +36,22 @@ def _left_over(root: Path) -> list[str]:
     return sorted(path.name for path in root.rglob("*") if path.is_file() and "." in path.name)
 
 
+def _attempts(story: str, directory: Path) -> int:
+    run = subprocess.run(
+        [sys.executable, str(PROGRAM), story, str(directory)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return int(run.stdout)
+
+
+def _set_aside(directory: Path) -> set[bytes]:
+    return {path.read_bytes() for path in directory.glob("*/quarantine/*/*")}
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a signal")
 async def test_killed_at_every_change_of_the_disk(tmp_path: Path) -> None:
     """Every state that a crash can leave behind is opened, is whole, and takes the same pulls again."""
-    run = subprocess.run(  # noqa: ASYNC221 - nothing else runs in this test
-        [sys.executable, str(PROGRAM), str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    attempts = int(run.stdout)
+    attempts = _attempts("models", tmp_path)
     for number in range(1, attempts + 1):
         root = tmp_path / f"{number:04}"
         _check_invariants(root)
@@ -59,3 +67,24 @@ async def test_killed_at_every_change_of_the_disk(tmp_path: Path) -> None:
         assert _left_over(root) == ["layout.json", "models.json"], number
 
     assert attempts > 50
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills with a signal")
+async def test_killed_at_every_change_of_the_disk_while_a_store_is_looked_after(tmp_path: Path) -> None:
+    """The file of another program is never touched; the store opens, and a check and a pull mend it."""
+    attempts = _attempts("upkeep", tmp_path)
+    for number in range(1, attempts + 1):
+        root, theirs = tmp_path / f"{number:04}", tmp_path / "theirs" / f"{number:04}"
+        store = Store(root)
+        listed = [model.id for model in store.snapshot.models]
+        await store.upkeep.set_aside(await store.upkeep.examine(await store.upkeep.survey()))
+        await put(store, SECOND, "ai/second")
+
+        assert listed in ([], [SECOND.id]), number
+        assert theirs.read_bytes() == b"weights" * 1000, number
+        assert [SECOND.id] == [model.id for model in store.snapshot.models], number
+        _check_invariants(root)
+        assert _left_over(root) == ["layout.json", "models.json"], number
+
+    assert {b"Weights" * 1000} == _set_aside(tmp_path)
+    assert attempts > 30

@@ -218,9 +218,9 @@ def _from_docker(document: _Docker) -> ModelConfig:
     return ModelConfig(
         format=_format(inner.format),
         architecture=inner.architecture or "",
-        parameters=inner.parameters or "",
+        parameters=_compact(inner.parameters or ""),
         quantization=inner.quantization or "",
-        size=inner.size or "",
+        size=_compact(inner.size or ""),
         context_size=tokens if 0 < tokens <= MAX_CONTEXT_SIZE else None,
         created=_moment(descriptor.created or descriptor.createdAt),
         metadata=MappingProxyType({key: _text(value) for key, value in metadata.items()}),
@@ -232,15 +232,20 @@ def _from_pack(document: _Pack) -> ModelConfig:
     return ModelConfig(
         format=_format(inner.format),
         architecture=inner.architecture or "",
-        parameters=inner.param_size or "",
+        parameters=_compact(inner.param_size or ""),
         quantization=inner.quantization or "",
-        size=inner.param_size or "",
+        size=_compact(inner.param_size or ""),
         created=_moment(descriptor.created_at),
     )
 
 
 def _format(text: str | None) -> Format | None:
     return _FORMATS.get((text or "").lower())
+
+
+def _compact(text: str) -> str:
+    """Write `361.82 M`, as older artifacts have it, like newer ones: `361.82M`."""
+    return re.sub(r"(?<=[0-9])\s+(?=[A-Za-z]+$)", "", text.strip())
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -3,10 +3,9 @@
 The documents are edited as they are, so that what we do not know of them stays, and their types with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
@@ -14,16 +13,16 @@ import msgspec
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models import kinds
 from modelrunner.models.config import (
+    ModelConfig,
     check_context_size,
     config_cncf,
-    config_v01,
     go_json,
     parse_config,
 )
+from modelrunner.models.forms import JSON, Layer, all_packed, packed, unpacked, unpacked_config
 from modelrunner.models.kinds import CONFIG_CNCF, CONFIG_V02, FileKind, classify
 from modelrunner.models.packages import Extras
 from modelrunner.models.packaging import (
-    PACK_TYPES,
     Described,
     Draft,
     Tell,
@@ -32,23 +31,13 @@ from modelrunner.models.packaging import (
     layer_of,
     newest,
 )
-from modelrunner.models.safetensors_config import size_text
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import UNREADABLE, Descriptor, Manifest, parse_manifest
-
-_JSON = dict[str, Any]
 
 # Of these there is at most one that is used, so a new one takes the place of the old.
 _SINGLE = {
     kinds.TEMPLATE_LAYER: {kinds.TEMPLATE_LAYER},
     kinds.PROJECTOR_LAYER: {kinds.PROJECTOR_LAYER, kinds.PROJECTOR_LAYER_PUBLIC},
-}
-_DOCKER_TYPES = {
-    FileKind.GGUF: kinds.GGUF_LAYER,
-    FileKind.SAFETENSORS: kinds.SAFETENSORS_LAYER,
-    FileKind.DDUF: kinds.DDUF_LAYER,
-    FileKind.LICENSE: kinds.LICENSE_LAYER,
-    FileKind.TEMPLATE: kinds.TEMPLATE_LAYER,
 }
 
 
@@ -61,11 +50,15 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is to be different. Layers are in Docker's types; `form` None keeps the one it has."""
+    """What is to be different. Layers are in Docker's types; `form` None keeps the one it has.
+
+    `described` is what the weights say of themselves: Docker's form keeps more of that than CNCF's.
+    """
 
     context_size: int | None = None
     layers: Sequence[Descriptor] = ()
     form: Form | None = None
+    described: ModelConfig | None = None
 
 
 def edited(manifest: Manifest, config: bytes, changes: Changes) -> tuple[Manifest, bytes]:
@@ -76,27 +69,28 @@ def edited(manifest: Manifest, config: bytes, changes: Changes) -> tuple[Manifes
         UnsupportedModel: the form has no place for a context size, or the documents cannot be read.
     """
     try:
-        document: _JSON = msgspec.json.decode(manifest.raw)
-        description: _JSON = msgspec.json.decode(config, type=dict[str, Any])
+        document: JSON = msgspec.json.decode(manifest.raw)
+        description: JSON = msgspec.json.decode(config, type=dict[str, Any])
+        msgspec.convert(description, _Edited)
     except UNREADABLE as exc:
         raise UnsupportedModel(f"unreadable model configuration: {exc}") from exc
     layers = [
-        _Layer(raw, diff)
+        Layer(raw, diff)
         for raw, diff in zip(document.get("layers") or [], _diff_ids(description, manifest), strict=True)
     ]
     kind = manifest.config.media_type
     if changes.form is Form.CNCF and kind != CONFIG_CNCF:
         description = msgspec.json.decode(config_cncf(parse_config(config, kind), ()))
-        layers, kind = [_packed(layer) for layer in layers], CONFIG_CNCF
+        layers, kind = all_packed(layers), CONFIG_CNCF
     elif changes.form is Form.DOCKER and kind == CONFIG_CNCF:
-        description = _unpacked_config(manifest, config)
-        layers, kind = [_unpacked(layer) for layer in layers], CONFIG_V02
+        description = unpacked_config(manifest, config, changes.described)
+        layers, kind = [unpacked(layer) for layer in layers], CONFIG_V02
     layers = _with_added(layers, changes.layers, kind)
     if changes.layers or kind != manifest.config.media_type:
         _set_diff_ids(description, layers, kind)
     if changes.context_size is not None:
         _set_context_size(description, changes.context_size, kind)
-    config_bytes = go_json(description)
+    config_bytes = _written(description)
     document = _headed(document, kind, manifest)
     document["config"] = {
         **document["config"],
@@ -105,11 +99,17 @@ def edited(manifest: Manifest, config: bytes, changes: Changes) -> tuple[Manifes
         "digest": str(Digest.of(config_bytes)),
     }
     document["layers"] = [layer.raw for layer in layers]
-    return parse_manifest(go_json(document), manifest.media_type), config_bytes
+    return parse_manifest(_written(document), manifest.media_type), config_bytes
 
 
 def draft_variant(
-    manifest: Manifest, config: bytes, extras: Extras, form: Form | None, *, tell: Tell = ignore
+    manifest: Manifest,
+    config: bytes,
+    extras: Extras,
+    form: Form | None,
+    *,
+    described: ModelConfig | None = None,
+    tell: Tell = ignore,
 ) -> Draft:
     """Make a variant with files of this machine added; the layers that it keeps are not in the draft.
 
@@ -126,7 +126,7 @@ def draft_variant(
         layer_of(Described(file.name, file.media_type, *hashed[file.path]), created, kinds.CONFIG_V01)
         for file in extras.files
     ]
-    variant, config_bytes = edited(manifest, config, Changes(extras.context_size, added, form))
+    variant, config_bytes = edited(manifest, config, Changes(extras.context_size, added, form, described))
     return Draft(
         manifest_value=variant,
         config=parse_config(config_bytes, variant.config.media_type),
@@ -135,70 +135,32 @@ def draft_variant(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    raw: _JSON
-    diff_id: str
-
-    @property
-    def type(self) -> str:
-        return str(self.raw.get("mediaType", ""))
-
-    @property
-    def name(self) -> str:
-        annotations: Mapping[str, str] = self.raw.get("annotations") or {}
-        return PurePosixPath(annotations.get(kinds.FILEPATH, "")).name
-
-    def typed(self, media_type: str) -> "_Layer":
-        return _Layer({**self.raw, "mediaType": media_type}, self.diff_id)
+def _written(document: JSON) -> bytes:
+    try:
+        return go_json(document)
+    except RecursionError as exc:
+        raise UnsupportedModel("a document of the model is nested too deeply") from exc
 
 
-def _packed(layer: _Layer) -> _Layer:
-    """A Docker layer in CNCF's types. Source: what Docker Model Runner writes with `--format cncf`."""
-    known = {
-        **PACK_TYPES,
-        kinds.VLLM_CONFIG_ARCHIVE: kinds.CNCF_WEIGHT_CONFIG,
-        kinds.PROJECTOR_LAYER_PUBLIC: kinds.CNCF_WEIGHT,
-    }
-    if layer.type in known:
-        return layer.typed(known[layer.type])
-    by_name = {
-        FileKind.GGUF: kinds.CNCF_WEIGHT,
-        FileKind.SAFETENSORS: kinds.CNCF_WEIGHT,
-        FileKind.DDUF: kinds.CNCF_WEIGHT,
-        FileKind.LICENSE: kinds.CNCF_DOC,
-    }
-    is_document = layer.name.lower().endswith(".md")
-    fallback = kinds.CNCF_DOC if is_document else kinds.CNCF_WEIGHT_CONFIG
-    return layer.typed(
-        by_name.get(classify(layer.name), fallback) if layer.name else kinds.CNCF_WEIGHT_CONFIG
-    )
+class _DockerDiffs(msgspec.Struct):
+    diff_ids: list[str] | None = None
 
 
-def _unpacked(layer: _Layer) -> _Layer:
-    """A CNCF layer in Docker's types, by what its file is called."""
-    if layer.type in {kinds.CNCF_WEIGHT, kinds.CNCF_WEIGHT_GGUF} and "mmproj" in layer.name.lower():
-        return layer.typed(kinds.PROJECTOR_LAYER)
-    fixed = {
-        kinds.CNCF_WEIGHT_GGUF: kinds.GGUF_LAYER,
-        kinds.CNCF_WEIGHT_SAFETENSORS: kinds.SAFETENSORS_LAYER,
-    }
-    if layer.type.endswith((".tar", ".tar+gzip", ".tar+zstd")):
-        raise UnsupportedModel(f"cannot convert a model with a layer of type `{layer.type}`")
-    return layer.typed(fixed.get(layer.type) or _DOCKER_TYPES.get(classify(layer.name), kinds.FILE_LAYER))
+class _PackDiffs(msgspec.Struct, rename="camel"):
+    diff_ids: list[str] | None = None
 
 
-def _unpacked_config(manifest: Manifest, config: bytes) -> _JSON:
-    own = parse_config(config, CONFIG_CNCF)
-    weights = {kinds.CNCF_WEIGHT, kinds.CNCF_WEIGHT_GGUF, kinds.CNCF_WEIGHT_SAFETENSORS}
-    size = sum(layer.size for layer in manifest.layers if layer.media_type in weights)
-    document: _JSON = msgspec.json.decode(config_v01(replace(own, size=size_text(size)), ()))
-    return document
+class _Edited(msgspec.Struct):
+    """The parts of a configuration that are edited have the shape that they should have."""
+
+    config: dict[str, Any] | None = None
+    rootfs: _DockerDiffs | None = None
+    modelfs: _PackDiffs | None = None
 
 
-def _with_added(layers: list[_Layer], added: Sequence[Descriptor], kind: str) -> list[_Layer]:
+def _with_added(layers: list[Layer], added: Sequence[Descriptor], kind: str) -> list[Layer]:
     for blob in added:
-        layer = _Layer(
+        layer = Layer(
             {
                 "mediaType": blob.media_type,
                 "size": blob.size,
@@ -209,20 +171,29 @@ def _with_added(layers: list[_Layer], added: Sequence[Descriptor], kind: str) ->
         )
         if blob.media_type in _SINGLE:
             layers = [old for old in layers if not _replaces(blob.media_type, old)]
-        layers = [old for old in layers if old.raw["digest"] != layer.raw["digest"]]
-        layers.append(_packed(layer) if kind == CONFIG_CNCF else layer)
+        layer = packed(layer) if kind == CONFIG_CNCF else layer
+        layers = [old for old in layers if not _is_same(old, layer)]
+        layers.append(layer)
     return layers
 
 
-def _replaces(media_type: str, old: _Layer) -> bool:
-    if old.type in _SINGLE[media_type]:
+def _is_same(one: Layer, other: Layer) -> bool:
+    """Whether two layers are the same file for the same purpose: a licence may have a template's bytes."""
+    return (one.raw["digest"], one.type, one.path) == (other.raw["digest"], other.type, other.path)
+
+
+def _replaces(media_type: str, old: Layer) -> bool:
+    """Whether a new layer of a type takes an old one's place; templates in folders have uses of their own."""
+    if "/" in old.path:
+        return False
+    if old.type in _SINGLE[media_type] or old.stated == media_type:
         return True
     if media_type == kinds.TEMPLATE_LAYER:
         return old.type == kinds.CNCF_WEIGHT_CONFIG and classify(old.name) is FileKind.TEMPLATE
-    return old.type == kinds.CNCF_WEIGHT and "mmproj" in old.name.lower()
+    return old.type in {kinds.CNCF_WEIGHT, kinds.GGUF_LAYER} and "mmproj" in old.name.lower()
 
 
-def _diff_ids(description: _JSON, manifest: Manifest) -> list[str]:
+def _diff_ids(description: JSON, manifest: Manifest) -> list[str]:
     """The diff ids that there are; a layer without one has that of its digest."""
     listed = (description.get("rootfs") or {}).get("diff_ids") or (description.get("modelfs") or {}).get(
         "diffIds"
@@ -231,7 +202,7 @@ def _diff_ids(description: _JSON, manifest: Manifest) -> list[str]:
     return [str(each) for each in known] if known else [str(layer.digest) for layer in manifest.layers]
 
 
-def _set_diff_ids(description: _JSON, layers: Sequence[_Layer], kind: str) -> None:
+def _set_diff_ids(description: JSON, layers: Sequence[Layer], kind: str) -> None:
     diff_ids = [layer.diff_id for layer in layers]
     if kind == CONFIG_CNCF:
         description["modelfs"] = {"type": "layers", **(description.get("modelfs") or {}), "diffIds": diff_ids}
@@ -239,7 +210,7 @@ def _set_diff_ids(description: _JSON, layers: Sequence[_Layer], kind: str) -> No
         description["rootfs"] = {"type": "rootfs", **(description.get("rootfs") or {}), "diff_ids": diff_ids}
 
 
-def _set_context_size(description: _JSON, tokens: int, kind: str) -> None:
+def _set_context_size(description: JSON, tokens: int, kind: str) -> None:
     check_context_size(tokens)
     if kind == CONFIG_CNCF:
         raise UnsupportedModel(
@@ -249,7 +220,7 @@ def _set_context_size(description: _JSON, tokens: int, kind: str) -> None:
     description["config"] = {**(description.get("config") or {}), "context_size": tokens}
 
 
-def _headed(document: _JSON, kind: str, manifest: Manifest) -> _JSON:
+def _headed(document: JSON, kind: str, manifest: Manifest) -> JSON:
     """The manifest with the artifact type that goes with its configuration, in the usual order of fields."""
     if kind == manifest.config.media_type:
         return dict(document)
@@ -259,5 +230,5 @@ def _headed(document: _JSON, kind: str, manifest: Manifest) -> _JSON:
         if key not in {"schemaVersion", "mediaType", "artifactType"}
     }
     artifact = {"artifactType": kinds.CNCF_MANIFEST} if kind == CONFIG_CNCF else {}
-    head: _JSON = {key: document[key] for key in ("schemaVersion", "mediaType") if key in document}
+    head: JSON = {key: document[key] for key in ("schemaVersion", "mediaType") if key in document}
     return {**head, **artifact, **rest}

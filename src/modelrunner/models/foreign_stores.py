@@ -51,9 +51,27 @@ def find(origin: Origin, places: tuple[Path, ...]) -> tuple[Found, ...]:
     )
 
 
+def find_at(path: Path) -> tuple[Found, ...]:
+    """Everything at a path that somebody named: a store of a program that is known by its layout, or files.
+
+    Raises:
+        InvalidRequest: there is nothing, or it cannot be read.
+    """
+    return tuple(_READERS[_origin(path)](path))
+
+
 def find_everywhere(environ: Mapping[str, str], home: Path) -> tuple[Found, ...]:
     """Everything that any of the known programs keeps in its usual place."""
     return tuple(chain.from_iterable(_where_there(origin, environ, home) for origin in Origin))
+
+
+def _origin(path: Path) -> Origin:
+    """Whose layout a path has."""
+    if (path / "manifests").is_dir() and (path / "blobs").is_dir():
+        return Origin.OLLAMA
+    if path.is_dir() and any(each.is_dir() for each in path.glob("models--*")):
+        return Origin.HUGGING_FACE
+    return Origin.FILES
 
 
 def _where_there(origin: Origin, environ: Mapping[str, str], home: Path) -> Iterator[Found]:

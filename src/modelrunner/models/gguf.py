@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import DamagedWeights, UnsupportedModel
 from modelrunner.models.foreign import HEAD_BYTES, recognise
 from modelrunner.models.ggml import TENSOR_TYPES
 from modelrunner.models.headers import HeaderIncomplete, read_growing
@@ -21,6 +21,7 @@ MAX_STRING_BYTES = 16 << 20  # the longest that occur are chat templates, of som
 MAX_KEYS = 1 << 16
 MAX_TENSORS = 1 << 17
 MAX_DIMENSIONS = 8  # ggml itself stops at 4
+MAX_ELEMENTS = 1 << 63  # of one tensor; ggml counts them in a signed 64-bit integer
 MAX_NESTING = 4  # arrays within arrays
 MAX_NESTED = 1 << 16
 MAX_ALIGNMENT = 1 << 20  # bytes
@@ -187,6 +188,8 @@ class _Reader:
         if count > MAX_DIMENSIONS:
             raise self._broken(f"a tensor with {count} dimensions")
         dims = tuple(self._integer(self._length) for _ in range(count))
+        if math.prod(dims) > MAX_ELEMENTS:
+            raise self._broken("a tensor with more numbers than can be counted")
         return Tensor(name, dims, self._integer(self._u32), self._integer(self._u64))
 
     def _value(self) -> Value:
@@ -292,13 +295,13 @@ class _Reader:
         if missing > 0:
             raise self._truncated(_missing(missing))
 
-    def _truncated(self, how: str) -> UnsupportedModel:
-        return UnsupportedModel(
+    def _truncated(self, how: str) -> DamagedWeights:
+        return DamagedWeights(
             f"truncated GGUF file: `{self._path}` ({how})", hint="the file is incomplete; download it again"
         )
 
-    def _broken(self, claim: str) -> UnsupportedModel:
-        return UnsupportedModel(
+    def _broken(self, claim: str) -> DamagedWeights:
+        return DamagedWeights(
             f"broken GGUF file: `{self._path}` (its header has {claim})",
             hint="the file is damaged; download it again",
         )

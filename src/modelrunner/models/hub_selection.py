@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from modelrunner.errors import ModelNotFound, UnsupportedModel
 from modelrunner.models.gguf_sets import GGUFSet, group
-from modelrunner.models.kinds import FileKind, Format, classify
+from modelrunner.models.kinds import FileKind, Format, classify, is_tokenizer
 
 # Without a wish, the first of these that there is: small enough for most machines, good enough for most uses.
 _USUAL = (
@@ -28,7 +28,6 @@ _USUAL = (
     "F16",
 )
 _NO_WISH = frozenset({"", "latest", "main"})
-_TOKENIZERS = (".model", ".tiktoken", ".spm")
 _MOST_NAMED = 30  # in an error's list of what there is
 
 
@@ -139,7 +138,7 @@ def _safetensors(files: Sequence[HubFile]) -> Choice:
     others = [
         file
         for file in files
-        if (file.kind in kept or file.path.endswith(_TOKENIZERS)) and not _is_second_copy(file.path)
+        if (file.kind in kept or is_tokenizer(file.path)) and not _is_second_copy(file.path)
     ]
     return Choice(Format.SAFETENSORS, tuple(own or weights), tuple(others))
 

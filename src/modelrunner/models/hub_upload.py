@@ -7,7 +7,6 @@ Source: the hub's API as huggingface_hub v0.27 speaks it (`_commit_api.py`, `lfs
 import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from pathlib import PurePosixPath
 
 import msgspec
 
@@ -17,6 +16,7 @@ from modelrunner.models.hub import Hub, HubRepository
 from modelrunner.models.kinds import FileKind, classify
 from modelrunner.models.names import HubName
 from modelrunner.models.paths import inner_path
+from modelrunner.models.usual_names import usual_names
 from modelrunner.oci.connections import Upload
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import UNREADABLE, Descriptor, Manifest
@@ -50,7 +50,11 @@ def upload_paths(manifest: Manifest) -> Mapping[Digest, str]:
     Raises:
         UnsupportedModel: there are no layers, or a name leads outside.
     """
-    paths = {layer.digest: _path(layer) for layer in manifest.layers}
+    usual = usual_names([layer.media_type for layer in manifest.layers])
+    paths = {
+        layer.digest: str(inner_path(layer.annotations.get(kinds.FILEPATH) or name))
+        for layer, name in zip(manifest.layers, usual, strict=True)
+    }
     if not paths:
         raise UnsupportedModel("no model files found to upload")
     return paths
@@ -236,18 +240,3 @@ class _Rest:
             piece, self._held = self._held[:size], self._held[size:]
             size -= len(piece)
             yield piece
-
-
-def _path(layer: Descriptor) -> str:
-    named = layer.annotations.get(kinds.FILEPATH)
-    if named:
-        return str(inner_path(named))
-    suffix = {
-        kinds.GGUF_LAYER: "model.gguf",
-        kinds.SAFETENSORS_LAYER: "model.safetensors",
-        kinds.DDUF_LAYER: "model.dduf",
-        kinds.PROJECTOR_LAYER: "mmproj.gguf",
-        kinds.LICENSE_LAYER: "LICENSE",
-        kinds.TEMPLATE_LAYER: "chat_template.jinja",
-    }.get(layer.media_type, layer.digest.short)
-    return str(PurePosixPath(suffix))

@@ -26,11 +26,15 @@ CNCF_WEIGHT = "application/vnd.cncf.model.weight.v1.raw"
 CNCF_WEIGHT_GGUF = "application/vnd.cncf.model.weight.v1.gguf"
 CNCF_WEIGHT_SAFETENSORS = "application/vnd.cncf.model.weight.v1.safetensors"
 CNCF_WEIGHT_CONFIG = "application/vnd.cncf.model.weight.config.v1.raw"
+CNCF_WEIGHT_CONFIG_TAR = "application/vnd.cncf.model.weight.config.v1.tar"
 CNCF_DOC = "application/vnd.cncf.model.doc.v1.raw"
 
 FILEPATH = "org.cncf.model.filepath"
 FILE_METADATA = "org.cncf.model.file.metadata+json"
 MEDIATYPE_UNTESTED = "org.cncf.model.file.mediatype.untested"
+# CNCF has one type for all weights. What a file is for follows from its name, and else from this, which only
+# we write, and only where the name does not say it.
+ROLE = "vnd.modelrunner.role"
 
 
 class Format(StrEnum):
@@ -82,3 +86,25 @@ def classify(name: str) -> FileKind:
     if base.endswith(_CONFIG_SUFFIXES) or base == "tokenizer.model":
         return FileKind.CONFIG
     return FileKind.UNKNOWN
+
+
+def is_tokenizer(name: str) -> bool:
+    """Whether a file is a tokenizer of the kinds that have no kind of their own here, as `spiece.model`."""
+    return name.lower().endswith((".model", ".tiktoken", ".spm"))
+
+
+def packed_role(media_type: str, name: str) -> str | None:
+    """What `ROLE` has to say of a file of Docker's media type in CNCF's form; None where its name says it."""
+    base = PurePosixPath(name).name
+    if media_type == LORA_LAYER:
+        return "lora"
+    if media_type in {PROJECTOR_LAYER, PROJECTOR_LAYER_PUBLIC} and "mmproj" not in base.lower():
+        return "mmproj"
+    if media_type == TEMPLATE_LAYER and classify(base) is not FileKind.TEMPLATE:
+        return "template"
+    return None
+
+
+def unpacked_type(role: str | None) -> str | None:
+    """Docker's media type for what `ROLE` says; None when it says nothing that is known."""
+    return {"lora": LORA_LAYER, "mmproj": PROJECTOR_LAYER, "template": TEMPLATE_LAYER}.get(role or "")

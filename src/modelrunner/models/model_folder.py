@@ -173,10 +173,10 @@ def _gguf_model(folder: _Folder, found: GGUFSet, name: str, extras: list[PurePos
 
 def _directory_model(folder: _Folder, below: PurePosixPath, names: list[PurePosixPath], name: str) -> Found:
     chosen = [
-        (path, path.relative_to(below).as_posix(), _LAYERS[kind])
+        (path, path.relative_to(below).as_posix(), _LAYERS.get(kind, kinds.FILE_LAYER))
         for path in names
         if (path.parent == below or below in path.parents or below == PurePosixPath())
-        and (kind := kinds.classify(path.name)) in _LAYERS
+        and ((kind := kinds.classify(path.name)) in _LAYERS or kinds.is_tokenizer(path.name))
         and kind is not FileKind.GGUF
     ]
     return _candidate(folder, name, chosen, kinds.CONFIG_V02)

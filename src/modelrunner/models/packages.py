@@ -148,12 +148,21 @@ def _assembled(
     if extras.context_size is not None:
         config = replace(config, context_size=extras.context_size)
     return assemble(
-        [*weights, *extras.files],
+        [*(file for file in weights if not _is_replaced(file, extras)), *extras.files],
         config,
         config_type=kinds.CONFIG_CNCF if extras.packed else config_type,
         created=extras.created,
         tell=tell,
     )
+
+
+def _is_replaced(file: File, extras: Extras) -> bool:
+    """Whether a directory's own template or projector gives way to one that was named."""
+    if "/" in file.name:
+        return False
+    if file.media_type == kinds.GGUF_LAYER:
+        return extras.projector is not None and "mmproj" in file.name.lower()
+    return extras.template is not None and file.media_type == kinds.TEMPLATE_LAYER
 
 
 def _directory_config(files: Sequence[File]) -> ModelConfig:

@@ -174,6 +174,9 @@ def layer_of(file: Described, created: datetime, config_type: str) -> Descriptor
         kinds.FILE_METADATA: go_json(metadata).decode(),
         kinds.FILEPATH: file.name,
     }
+    role = kinds.packed_role(file.media_type, file.name)
+    if config_type == kinds.CONFIG_CNCF and role:
+        annotations[kinds.ROLE] = role
     return Descriptor(media_type, file.digest, file.size, annotations)
 
 

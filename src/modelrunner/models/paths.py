@@ -1,20 +1,21 @@
 """File names that came with an artifact, checked before they may become paths below a directory."""
 
 import posixpath
+import unicodedata
 from pathlib import PurePosixPath
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import UnsafePath
 
 
 def inner_path(text: str) -> PurePosixPath:
     """Read a relative path that stays inside, cleaned: `foo/../bar` is `bar`.
 
     Raises:
-        UnsupportedModel: empty, absolute, leading outside, or with characters that no file name has.
+        UnsafePath: empty, absolute, leading outside, or with characters that no file name has.
     """
     reason = _objection(text)
     if reason:
-        raise UnsupportedModel(f"unsafe path in the model: `{_shown(text)}` ({reason})")
+        raise UnsafePath(f"unsafe path in the model: `{_shown(text)}` ({reason})")
     return PurePosixPath(_clean(text))
 
 
@@ -24,7 +25,7 @@ def sanitised_path(text: str) -> PurePosixPath:
     Artifacts exist whose paths were taken relative to another directory than the model's.
 
     Raises:
-        UnsupportedModel: what is left is no path inside either.
+        UnsafePath: what is left is no path inside either.
     """
     if not _objection(text):
         return inner_path(text)
@@ -33,7 +34,7 @@ def sanitised_path(text: str) -> PurePosixPath:
         rest = rest[3:]
     reason = _objection(rest)
     if reason:
-        raise UnsupportedModel(
+        raise UnsafePath(
             f'unsafe path in the model: `{_shown(text)}`, sanitized as "{_shown(rest)}": {reason}'
         )
     return inner_path(rest)
@@ -46,8 +47,8 @@ def _clean(text: str) -> str:
 def _objection(text: str) -> str | None:
     if not text:
         return "empty path is not allowed"
-    if "\0" in text or "\\" in text:
-        return "NUL and backslash are not allowed"
+    if "\\" in text or any(unicodedata.category(character) == "Cc" for character in text):
+        return "NUL, other control characters and backslash are not allowed"
     if text.startswith("/") or (len(text) > 1 and text[1] == ":"):
         return "absolute path is not allowed"
     cleaned = _clean(text)
@@ -59,4 +60,6 @@ def _objection(text: str) -> str | None:
 
 
 def _shown(text: str) -> str:
-    return text[:200].replace("\0", "\\0")
+    """A text as it may stand in a message: without what a terminal would act on."""
+    plain = text[:200].replace("\0", "\\0")
+    return "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in plain)

@@ -1,23 +1,26 @@
 """A look at a model that is somewhere else: the headers of its weights, by range, without the weights."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TypeVar
 
 from modelrunner.errors import DigestMismatch, UnsupportedModel
 from modelrunner.models import gguf, kinds, safetensors
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.fit import cache_per_token
 from modelrunner.models.gguf import GGUFHeader
 from modelrunner.models.gguf_config import describe
 from modelrunner.models.headers import FIRST_PIECE, HeaderIncomplete, grown
 from modelrunner.models.kinds import FileKind, Format
 from modelrunner.models.safetensors import SafetensorsHeader
+from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, architecture, chat_template, context_size
+from modelrunner.models.safetensors_config import cache_per_token as cache_of
 from modelrunner.models.safetensors_config import describe as describe_safetensors
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.transfer import Source, read_blob
 
-MAX_TEMPLATE_BYTES = 1 << 20
+MAX_TEMPLATE_BYTES = 4 << 20  # also of a `tokenizer_config.json`, which lists all special tokens besides
 _MOST = 128 << 20  # bytes of one header, as the readers of files have it
 _WEIGHTS = {
     kinds.GGUF_LAYER: Format.GGUF,
@@ -25,24 +28,37 @@ _WEIGHTS = {
     kinds.SAFETENSORS_LAYER: Format.SAFETENSORS,
     kinds.CNCF_WEIGHT_SAFETENSORS: Format.SAFETENSORS,
 }
+_LOADED = {  # what an engine has in memory
+    *_WEIGHTS,
+    kinds.CNCF_WEIGHT,
+    kinds.DDUF_LAYER,
+    kinds.PROJECTOR_LAYER,
+    kinds.PROJECTOR_LAYER_PUBLIC,
+    kinds.LORA_LAYER,
+}
 _TEMPLATE_KEY = "tokenizer.chat_template"
+_TOKENIZER = "tokenizer_config.json"
+_MOST_TEMPLATES = 3  # files that are looked into
 
 _Header = TypeVar("_Header")
 
 
 @dataclass(frozen=True, slots=True)
 class Peek:
-    """What the headers say. `size` is that of all layers, `weights` that of the weights, both in bytes.
+    """What the headers say, in bytes and tokens.
 
-    `config` is the artifact's own description where it has one, filled up from the headers.
+    `config` is the artifact's own description where it has one, filled up from what the weights say, which is
+    `found`. `size` is that of all layers; `weights` that of what an engine loads, and `per_token` what each
+    token of its context takes besides, 0 when nothing says.
     """
 
     config: ModelConfig
+    found: ModelConfig
     template: str | None
     size: int
     weights: int
-    headers: tuple[GGUFHeader, ...]
     tensors: int
+    per_token: int
 
 
 async def gguf_header(source: Source, blob: Descriptor, name: str) -> GGUFHeader:
@@ -76,14 +92,18 @@ async def peek(source: Source, manifest: Manifest, config: ModelConfig) -> Peek:
         for layer, kind in weights
         if kind is Format.SAFETENSORS
     ]
-    found = describe(packed) if packed else describe_safetensors(loose) if loose else ModelConfig()
+    beside = await _beside(source, manifest) if loose else b""
+    found = describe(packed) if packed else _described(loose, beside) if loose else ModelConfig()
+    if manifest.config.media_type == kinds.CONFIG_CNCF:
+        config = replace(config, size="")  # whose form has none: the number of parameters stands in for it
     return Peek(
         config=_filled(config, found),
+        found=found,
         template=await _template(source, manifest, packed),
         size=sum(layer.size for layer in manifest.layers),
-        weights=sum(layer.size for layer, _ in weights),
-        headers=tuple(packed),
+        weights=sum(layer.size for layer in manifest.layers if layer.media_type in _LOADED),
         tensors=sum(len(each.tensors) for each in packed) + sum(len(each.tensors) for each in loose),
+        per_token=cache_per_token(packed) or cache_of(beside),
     )
 
 
@@ -94,7 +114,21 @@ def weight_format(layer: Descriptor, config: ModelConfig) -> Format | None:
         kind = kinds.classify(_name(layer))
         of_name = {FileKind.GGUF: Format.GGUF, FileKind.SAFETENSORS: Format.SAFETENSORS}.get(kind)
         known = of_name or (config.format if config.format is not Format.DDUF else None)
-    return None if known and "mmproj" in _name(layer).lower() else known
+    aside = "mmproj" in _name(layer).lower() or kinds.ROLE in layer.annotations
+    return None if aside else known
+
+
+def _described(headers: Sequence[SafetensorsHeader], config_json: bytes) -> ModelConfig:
+    described = describe_safetensors(headers, context_size=context_size(config_json))
+    return replace(described, architecture=described.architecture or architecture(config_json))
+
+
+async def _beside(source: Source, manifest: Manifest) -> bytes:
+    """The model's `config.json`, which says what the weights do not; empty when there is none."""
+    found = [layer for layer in manifest.layers if _path(layer) == "config.json"]
+    if not found or found[0].size > MAX_CONFIG_BYTES:
+        return b""
+    return await read_blob(source, found[0], limit=MAX_CONFIG_BYTES)
 
 
 async def _header(
@@ -126,14 +160,35 @@ async def _range(source: Source, blob: Descriptor, start: int, stop: int) -> byt
 
 
 async def _template(source: Source, manifest: Manifest, headers: Sequence[GGUFHeader]) -> str | None:
-    """The chat template: the artifact's own before that of the weights."""
-    for layer in manifest.layers:
-        own = layer.media_type == kinds.TEMPLATE_LAYER or _name(layer).endswith(".jinja")
-        if own and layer.size <= MAX_TEMPLATE_BYTES:
-            raw = await read_blob(source, layer, limit=MAX_TEMPLATE_BYTES)
+    """The chat template: the artifact's own before that of the weights, a file of its own before a part."""
+    files = sorted(filter(_has_template, manifest.layers), key=_template_rank)
+    for layer in files[:_MOST_TEMPLATES]:
+        raw = await read_blob(source, layer, limit=MAX_TEMPLATE_BYTES)
+        if not _name(layer).endswith(".json"):
             return raw.decode("utf-8", "replace")
+        if (text := chat_template(raw)) is not None:
+            return text
     inside = (header.metadata.get(_TEMPLATE_KEY) for header in headers)
     return next((text for text in inside if isinstance(text, str)), None)
+
+
+def _has_template(layer: Descriptor) -> bool:
+    own = layer.media_type == kinds.TEMPLATE_LAYER or kinds.unpacked_type(
+        layer.annotations.get(kinds.ROLE)
+    ) == (kinds.TEMPLATE_LAYER)
+    named = kinds.classify(_name(layer)) is FileKind.TEMPLATE or _name(layer) == _TOKENIZER
+    return (own or named) and layer.size <= MAX_TEMPLATE_BYTES
+
+
+def _template_rank(layer: Descriptor) -> tuple[int, bool, bool, bool, str]:
+    path = _path(layer)
+    return (
+        path.count("/"),
+        _name(layer) == _TOKENIZER,
+        path.endswith(".json"),
+        path != "chat_template.jinja",
+        path,
+    )
 
 
 def _filled(own: ModelConfig, found: ModelConfig) -> ModelConfig:
@@ -149,6 +204,9 @@ def _filled(own: ModelConfig, found: ModelConfig) -> ModelConfig:
     )
 
 
+def _path(layer: Descriptor) -> str:
+    return layer.annotations.get(kinds.FILEPATH, "")
+
+
 def _name(layer: Descriptor) -> str:
-    path = layer.annotations.get(kinds.FILEPATH, "")
-    return PurePosixPath(path).name or layer.digest.short
+    return PurePosixPath(_path(layer)).name or layer.digest.short

@@ -93,9 +93,25 @@ def place_layers(manifest: Manifest, config: ModelConfig) -> Placement:
     """Decide where every layer goes.
 
     Raises:
-        UnsupportedModel: no weights that anything could run, names that collide or lead outside, or an
-            archive that cannot be unpacked.
+        UnsupportedModel: no weights that anything could run; see `check_places` for the rest.
     """
+    placement = _placed(manifest, config)
+    model_format = effective_config(manifest, config).format
+    if not placement.archives and not placement.cast(model_format).weights:
+        raise _no_weights()
+    return placement
+
+
+def check_places(manifest: Manifest, config: ModelConfig) -> None:
+    """Refuse a model that could not be laid out, before its layers are fetched.
+
+    Raises:
+        UnsupportedModel: names that collide or lead outside, or an archive that cannot be unpacked.
+    """
+    _placed(manifest, config)
+
+
+def _placed(manifest: Manifest, config: ModelConfig) -> Placement:
     archives: list[Archive] = []
     layers: list[Descriptor] = []
     for layer in manifest.layers:
@@ -110,10 +126,7 @@ def place_layers(manifest: Manifest, config: ModelConfig) -> Placement:
         else _places_by_role(layers, model_format)
     )
     _check_collisions(places)
-    placement = Placement(tuple(places), tuple(archives))
-    if not archives and not placement.cast(model_format).weights:
-        raise _no_weights()
-    return placement
+    return Placement(tuple(places), tuple(archives))
 
 
 def effective_config(manifest: Manifest, config: ModelConfig) -> ModelConfig:
@@ -227,6 +240,9 @@ def _check_collisions(places: Sequence[Place]) -> None:
 def _role(layer: Descriptor, model_format: Format | None) -> Role:
     """Tell a layer's role by its type; CNCF's types leave it to the name and the model's format."""
     name = _name(layer)
+    stated = kinds.unpacked_type(layer.annotations.get(kinds.ROLE))
+    if stated and layer.media_type.startswith(_CNCF_PREFIX):
+        return _ROLES[stated]
     if layer.media_type == kinds.CNCF_WEIGHT:
         if "mmproj" in name.lower():
             return Role.PROJECTOR
@@ -253,18 +269,29 @@ def _cast(parts: Sequence[tuple[PurePosixPath, Role]], preferred: Format | None)
         of[Role.PROJECTOR] += projectors
     order = sorted(_WEIGHTS, key=lambda model_format: model_format is not preferred)
     weights = next((of[_WEIGHTS[key]] for key in order if of[_WEIGHTS[key]]), [])
-    templates = [path for path in of[Role.TEMPLATE] if path.suffix.lower() == ".jinja"]
+    # `chat_template.json` has a template inside, but is none.
+    templates = [path for path in of[Role.TEMPLATE] if path.suffix.lower() != ".json"]
     return Cast(
         weights=tuple(_one_set(weights)),
         projector=min(of[Role.PROJECTOR], key=_rank, default=None),
-        template=min(templates, key=_rank, default=None),
+        template=min(templates, key=_template_rank, default=None),
         adapters=tuple(of[Role.ADAPTER]),
     )
 
 
-def _rank(path: PurePosixPath) -> tuple[int, bool, str]:
-    """Files further up first, then the usual name of a template, then by name."""
-    return len(path.parts), path.name != "chat_template.jinja", str(path)
+def _rank(path: PurePosixPath) -> tuple[int, str]:
+    """Files further up first, then by name."""
+    return len(path.parts), str(path)
+
+
+def _template_rank(path: PurePosixPath) -> tuple[int, bool, bool, str]:
+    """As others, but with the usual name and the usual suffix before others."""
+    return (
+        len(path.parts),
+        path.name != "chat_template.jinja",
+        path.suffix.lower() != ".jinja",
+        str(path),
+    )
 
 
 def _one_set(weights: Sequence[PurePosixPath]) -> Sequence[PurePosixPath]:

@@ -12,17 +12,19 @@ from pathlib import Path
 
 import msgspec
 
-from modelrunner.errors import UnsupportedModel
+from modelrunner.errors import DamagedWeights, UnsupportedModel
 from modelrunner.models.foreign import HEAD_BYTES, recognise
 from modelrunner.models.headers import HeaderIncomplete, read_growing
 from modelrunner.oci.manifest import UNREADABLE
 
 MAX_HEADER_BYTES = 100_000_000  # the official reader's
 MAX_DIMENSIONS = 64
+MAX_ELEMENTS = 1 << 63  # of one tensor; the official reader counts them in 64 bits, too
 # The name of one file of several. Source: the names that `transformers` saves under.
 SHARD_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.safetensors", re.DOTALL)
 BITS = {
-    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0"), 8),
+    **dict.fromkeys(("BOOL", "U8", "I8"), 8),
+    **dict.fromkeys(("F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
@@ -138,7 +140,8 @@ def _check(tensors: list[SafetensorsTensor], data_bytes: int, name: str) -> None
         shown = tensor.name[:100]
         if tensor.start != position or tensor.stop < tensor.start:
             raise _broken(name, f"tensor `{shown}` at byte {tensor.start} instead of {position}")
-        if len(tensor.shape) > MAX_DIMENSIONS or any(size < 0 for size in tensor.shape):
+        shape = tensor.shape
+        if len(shape) > MAX_DIMENSIONS or any(size < 0 for size in shape) or tensor.elements > MAX_ELEMENTS:
             raise _broken(name, f"tensor `{shown}` with a shape that cannot be")
         bits = BITS.get(tensor.dtype)
         if bits is not None and tensor.elements * bits != 8 * (tensor.stop - tensor.start):
@@ -150,15 +153,15 @@ def _check(tensors: list[SafetensorsTensor], data_bytes: int, name: str) -> None
         raise _broken(name, f"{data_bytes - position} bytes that belong to no tensor")
 
 
-def _truncated(name: str, missing: int) -> UnsupportedModel:
-    return UnsupportedModel(
+def _truncated(name: str, missing: int) -> DamagedWeights:
+    return DamagedWeights(
         f"truncated safetensors file: `{name}` ({missing} bytes are missing)",
         hint="the file is incomplete; download it again",
     )
 
 
-def _broken(name: str, claim: str) -> UnsupportedModel:
-    return UnsupportedModel(
+def _broken(name: str, claim: str) -> DamagedWeights:
+    return DamagedWeights(
         f"broken safetensors file: `{name}` (its header has {claim})",
         hint="the file is damaged; download it again",
     )

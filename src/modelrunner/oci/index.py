@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from modelrunner.errors import InvalidReference, InvalidRequest
+from modelrunner.errors import InvalidManifest, InvalidReference
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import (
     DOCKER_MANIFEST,
@@ -76,24 +76,24 @@ def parse_index(raw: bytes) -> tuple[Listed, ...]:
     A name is one with a repository; a bare tag, as some programs write there, says nothing about whose.
 
     Raises:
-        InvalidRequest: not an index, too large, empty, too long, or it lists something that is no manifest.
+        InvalidManifest: not an index, too large, empty, too long, or it lists something that is no manifest.
     """
     if len(raw) > MAX_INDEX_BYTES:
-        raise InvalidRequest(f"`{INDEX_FILE}` is larger than {MAX_INDEX_BYTES} bytes")
+        raise InvalidManifest(f"`{INDEX_FILE}` is larger than {MAX_INDEX_BYTES} bytes")
     try:
         index = msgspec.json.decode(raw, type=_Index)
     except UNREADABLE as exc:
-        raise InvalidRequest(f"`{INDEX_FILE}` is not an image index: {exc}") from exc
+        raise InvalidManifest(f"`{INDEX_FILE}` is not an image index: {exc}") from exc
     if index.schema_version != 2 or index.media_type != OCI_INDEX or index.config or index.layers:
-        raise InvalidRequest(f"`{INDEX_FILE}` is not an image index: `{index.media_type[:200]}`")
+        raise InvalidManifest(f"`{INDEX_FILE}` is not an image index: `{index.media_type[:200]}`")
     if not 0 < len(index.manifests) <= MAX_MODELS:
-        raise InvalidRequest(
+        raise InvalidManifest(
             f"`{INDEX_FILE}` lists {len(index.manifests)} manifests, and not 1 to {MAX_MODELS}"
         )
     listed = tuple(_listed(entry) for entry in index.manifests)
     sizes = {each.digest: each.size for each in listed}
     if any(sizes[each.digest] != each.size for each in listed):
-        raise InvalidRequest(f"`{INDEX_FILE}` lists the same digest with two sizes")
+        raise InvalidManifest(f"`{INDEX_FILE}` lists the same digest with two sizes")
     return listed
 
 
@@ -101,14 +101,14 @@ def check_layout(raw: bytes) -> None:
     """Make sure that `oci-layout` tells of a version that is understood.
 
     Raises:
-        InvalidRequest: of another, or of none.
+        InvalidManifest: of another, or of none.
     """
     try:
         version = msgspec.json.decode(raw, type=_Layout).image_layout_version
     except UNREADABLE as exc:
-        raise InvalidRequest(f"`{LAYOUT_FILE}` has no version: {exc}") from exc
+        raise InvalidManifest(f"`{LAYOUT_FILE}` has no version: {exc}") from exc
     if version.partition(".")[0] != "1":
-        raise InvalidRequest(f"`{LAYOUT_FILE}` is of an unknown version: `{version[:100]}`")
+        raise InvalidManifest(f"`{LAYOUT_FILE}` is of an unknown version: `{version[:100]}`")
 
 
 def named_models(
@@ -117,7 +117,7 @@ def named_models(
     """Put together what an index lists, each model once; `manifests` are raw and verified.
 
     Raises:
-        InvalidRequest: a manifest is not there or has another size, or two models have the same name.
+        InvalidManifest: a manifest is not there or has another size, or two models have the same name.
     """
     names: dict[Digest, list[Reference]] = {}
     sizes: dict[Digest, int] = {}
@@ -129,7 +129,7 @@ def named_models(
         if name is None or name in own:
             continue
         if taken.setdefault(name, each.digest) != each.digest:
-            raise InvalidRequest(f"`{INDEX_FILE}` gives two models the name `{name.familiar}`")
+            raise InvalidManifest(f"`{INDEX_FILE}` gives two models the name `{name.familiar}`")
         own.append(name)
     return tuple(
         NamedModel(_manifest(digest, sizes[digest], manifests), tuple(own)) for digest, own in names.items()
@@ -145,9 +145,9 @@ def index_document(models: Iterable[NamedModel]) -> bytes:
 def _listed(entry: _Entry) -> Listed:
     digest = Digest.parse(entry.digest)
     if entry.media_type not in {OCI_MANIFEST, DOCKER_MANIFEST}:
-        raise InvalidRequest(f"`{digest}` in `{INDEX_FILE}` is no manifest but `{entry.media_type[:200]}`")
+        raise InvalidManifest(f"`{digest}` in `{INDEX_FILE}` is no manifest but `{entry.media_type[:200]}`")
     if entry.size < 0:
-        raise InvalidRequest(f"negative size in `{INDEX_FILE}`: `{entry.size}`")
+        raise InvalidManifest(f"negative size in `{INDEX_FILE}`: `{entry.size}`")
     annotations = entry.annotations or {}
     name = annotations.get(_WHOLE_NAME) or annotations.get(_NAME)
     return Listed(digest, entry.size, name if name and "/" in name else None)
@@ -174,16 +174,16 @@ def _name(listed: Listed, parse: Parse) -> Reference | None:
     except InvalidReference:
         return None
     if name.digest not in {None, listed.digest}:
-        raise InvalidRequest(f"`{INDEX_FILE}` calls `{listed.digest}` by another digest: `{name.familiar}`")
+        raise InvalidManifest(f"`{INDEX_FILE}` calls `{listed.digest}` by another digest: `{name.familiar}`")
     return name.without_digest if name.tag is not None else None
 
 
 def _manifest(digest: Digest, size: int, manifests: Mapping[Digest, bytes]) -> Manifest:
     raw = manifests.get(digest)
     if raw is None:
-        raise InvalidRequest(
+        raise InvalidManifest(
             f"the manifest `{digest}` that `{INDEX_FILE}` lists is missing", hint="make the archive again"
         )
     if len(raw) != size:
-        raise InvalidRequest(f"manifest `{digest}` has {len(raw)} bytes, but `{INDEX_FILE}` says {size}")
+        raise InvalidManifest(f"manifest `{digest}` has {len(raw)} bytes, but `{INDEX_FILE}` says {size}")
     return parse_manifest(raw)

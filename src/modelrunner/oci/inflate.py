@@ -9,7 +9,7 @@ import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from modelrunner.errors import InvalidRequest
+from modelrunner.errors import InvalidArchive
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
@@ -24,14 +24,14 @@ async def plain(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Pass a stream on as it is, or decompressed when it is gzip.
 
     Raises:
-        InvalidRequest: compressed in another way, damaged, cut short, or a bomb.
+        InvalidArchive: compressed in another way, damaged, cut short, or a bomb.
     """
     head = b""
     while len(head) < _LONGEST and (piece := await anext(stream, None)) is not None:
         head += piece
     for magic, program in _OTHERS.items():
         if head.startswith(magic):
-            raise InvalidRequest(
+            raise InvalidArchive(
                 f"the archive is compressed with {program}", hint=f"decompress it first: `{program} -dc FILE`"
             )
     whole = _chained(head, stream)
@@ -63,20 +63,20 @@ async def _inflated(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]
             left = member.unconsumed_tail or member.unused_data
             given += len(data)
             if given > max(_FREE, _RATIO * taken):
-                raise InvalidRequest(
+                raise InvalidArchive(
                     f"the archive grows more than {_RATIO} times as large when it is decompressed",
                     hint="decompress it first, if it is what it should be: `gzip -dc FILE`",
                 )
             if data:
                 yield data
     if not member.eof:
-        raise InvalidRequest("the compressed archive ends too early", hint="make or send the archive again")
+        raise InvalidArchive("the compressed archive ends too early", hint="make or send the archive again")
 
 
 async def _step(member: "zlib._Decompress", data: bytes) -> bytes:
     try:
         return await asyncio.to_thread(member.decompress, data, _PIECE)
     except zlib.error as exc:
-        raise InvalidRequest(
+        raise InvalidArchive(
             "the compressed archive is damaged", hint="make or send the archive again"
         ) from exc

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from modelrunner.errors import DigestMismatch, InvalidRequest
+from modelrunner.errors import DigestMismatch, InvalidArchive
 from modelrunner.oci import tar
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.index import (
@@ -69,7 +69,7 @@ async def load(
     sink, before any of them is committed. A blob that the sink has already may be missing in the archive.
 
     Raises:
-        InvalidRequest: not an archive, cut short, without a manifest, or without a blob that is needed.
+        InvalidArchive: not an archive, cut short, without a manifest, or without a blob that is needed.
         DigestMismatch: a blob is not what its name says.
     """
     async with aclosing(plain(stream)) as bare:
@@ -88,7 +88,7 @@ async def _read(reader: tar.Reader, sink: Sink, tell: Tell) -> _Contents:
     contents = _Contents()
     while entry := await reader.next_entry():
         if reader.headers > _MAX_HEADERS:
-            raise InvalidRequest(f"the archive has more than {_MAX_HEADERS} entries")
+            raise InvalidArchive(f"the archive has more than {_MAX_HEADERS} entries")
         name = _checked_name(entry)
         if entry.is_directory:
             continue
@@ -102,9 +102,9 @@ async def _read(reader: tar.Reader, sink: Sink, tell: Tell) -> _Contents:
 
 async def _document(reader: tar.Reader, entry: tar.Entry, name: str, contents: _Contents) -> bytes:
     if name in contents.documents:
-        raise InvalidRequest(f"the archive has more than one `{name}`")
+        raise InvalidArchive(f"the archive has more than one `{name}`")
     if entry.size > _DOCUMENTS[name]:
-        raise InvalidRequest(f"`{name}` is larger than {_DOCUMENTS[name]} bytes")
+        raise InvalidArchive(f"`{name}` is larger than {_DOCUMENTS[name]} bytes")
     return await reader.read_entry()
 
 
@@ -125,7 +125,7 @@ async def _load_blob(
         raise DigestMismatch(f"blob `{blob.digest}` has other content than its name in the archive says")
     contents.manifests[blob.digest] = raw
     if sum(map(len, contents.manifests.values())) > _MAX_DOCUMENTS:
-        raise InvalidRequest(f"the archive has more than {_MAX_DOCUMENTS} bytes of manifests")
+        raise InvalidArchive(f"the archive has more than {_MAX_DOCUMENTS} bytes of manifests")
 
 
 async def _write(
@@ -170,7 +170,7 @@ async def _require_blobs(manifest: Manifest, contents: _Contents, sink: Sink) ->
             continue
         async with sink.claim(blob) as present:
             if present != blob.size:
-                raise InvalidRequest(
+                raise InvalidArchive(
                     f"the archive lacks the blob `{blob.digest}` of its manifest, and it is not here either",
                     hint="make the archive again; a delta needs the blobs that were left out of it",
                 )
@@ -184,7 +184,7 @@ def _models(contents: _Contents, parse: Parse) -> tuple[NamedModel, ...]:
     sole = documents.get(MANIFEST_FILE)
     if INDEX_FILE not in documents:
         if sole is None:
-            raise InvalidRequest(
+            raise InvalidArchive(
                 f"manifest not found: the archive has neither `{MANIFEST_FILE}` nor `{INDEX_FILE}`",
                 hint="use an archive made by `export`, or an OCI image layout",
             )
@@ -192,7 +192,7 @@ def _models(contents: _Contents, parse: Parse) -> tuple[NamedModel, ...]:
     listed = parse_index(documents[INDEX_FILE])
     if sole is not None and not sole.lstrip().startswith(b"["):  # a list is Docker's own, for images
         if Digest.of(sole) not in {each.digest for each in listed}:
-            raise InvalidRequest(f"`{MANIFEST_FILE}` is of another model than those of `{INDEX_FILE}`")
+            raise InvalidArchive(f"`{MANIFEST_FILE}` is of another model than those of `{INDEX_FILE}`")
         contents.manifests.setdefault(Digest.of(sole), sole)
     return named_models(listed, contents.manifests, parse)
 
@@ -205,14 +205,14 @@ def _checked_name(entry: tar.Entry) -> str:
     """The name of an entry without a leading `./`.
 
     Raises:
-        InvalidRequest: it would lead out of the archive, or the entry is a link or a device.
+        InvalidArchive: it would lead out of the archive, or the entry is a link or a device.
     """
     name = entry.name
     plain_name = name.removeprefix("./").removesuffix("/")
     if ".." in plain_name.split("/") or plain_name.startswith("/") or "\\" in plain_name:
-        raise InvalidRequest(f"invalid path detected: `{name[:200]}`")
+        raise InvalidArchive(f"invalid path detected: `{name[:200]}`")
     if not entry.is_file and not entry.is_directory:
-        raise InvalidRequest(
+        raise InvalidArchive(
             f"the archive has a link or a device, which no model needs: `{name[:200]}`",
             hint="make the archive again with plain files only",
         )

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from modelrunner.errors import InvalidRequest
+from modelrunner.errors import InvalidManifest, InvalidRequest
 from modelrunner.oci.digest import Digest
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -87,20 +87,20 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest:
     `media_type` is what the other side said the bytes are; the document's own field must agree.
 
     Raises:
-        InvalidRequest: not a manifest, an index, too large, too many layers, an unknown digest, a negative
+        InvalidManifest: not a manifest, an index, too large, too many layers, an unknown digest, a negative
             size, or a type that contradicts the one that was announced.
     Source: OCI image-spec v1.1, manifest.md; CVE-2021-41190 is why a document that is both is refused.
     """
     if len(raw) > MAX_MANIFEST_BYTES:
-        raise InvalidRequest(f"manifest is larger than {MAX_MANIFEST_BYTES} bytes")
+        raise InvalidManifest(f"manifest is larger than {MAX_MANIFEST_BYTES} bytes")
     try:
         document = msgspec.json.decode(raw, type=_Manifest)
     except UNREADABLE as exc:
-        raise InvalidRequest(f"not an image manifest: {exc}") from exc
+        raise InvalidManifest(f"not an image manifest: {exc}") from exc
     kind = _kind(document, (media_type or "").partition(";")[0].strip())
     layers = document.layers or []
     if document.schema_version != 2 or len(layers) > MAX_LAYERS:
-        raise InvalidRequest(f"unusable manifest: schema {document.schema_version}, {len(layers)} layers")
+        raise InvalidManifest(f"unusable manifest: schema {document.schema_version}, {len(layers)} layers")
     manifest = Manifest(
         raw=raw,
         media_type=kind,
@@ -111,7 +111,7 @@ def parse_manifest(raw: bytes, media_type: str | None = None) -> Manifest:
     )
     sizes = {blob.digest: blob.size for blob in manifest.blobs}
     if any(sizes[blob.digest] != blob.size for blob in (manifest.config, *manifest.layers)):
-        raise InvalidRequest("unusable manifest: the same digest appears with two sizes")
+        raise InvalidManifest("unusable manifest: the same digest appears with two sizes")
     return manifest
 
 
@@ -119,19 +119,23 @@ def _kind(document: _Manifest, announced: str) -> str:
     """The type of a manifest, which the document and whoever sent it must agree on."""
     kind = document.media_type or announced or OCI_MANIFEST
     if kind not in {OCI_MANIFEST, DOCKER_MANIFEST} or document.manifests is not None:
-        raise InvalidRequest(f"not a single image manifest: `{kind}`")
+        raise InvalidManifest(f"not a single image manifest: `{kind}`")
     known = {OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_MANIFEST_LIST}
     if announced in known and announced != kind:
-        raise InvalidRequest(f"manifest is announced as `{announced}` but says it is `{kind}`")
+        raise InvalidManifest(f"manifest is announced as `{announced}` but says it is `{kind}`")
     return kind
 
 
 def _descriptor(document: _Descriptor) -> Descriptor:
     if document.size < 0:
-        raise InvalidRequest(f"negative size in manifest: `{document.size}`")
+        raise InvalidManifest(f"negative size in manifest: `{document.size}`")
+    try:
+        digest = Digest.parse(document.digest)
+    except InvalidRequest as exc:
+        raise InvalidManifest(f"unusable manifest: {exc.message}", hint=exc.hint) from exc
     return Descriptor(
         media_type=document.media_type,
-        digest=Digest.parse(document.digest),
+        digest=digest,
         size=document.size,
         annotations=MappingProxyType(document.annotations or {}),
     )

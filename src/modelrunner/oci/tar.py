@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
-from modelrunner.errors import InvalidRequest
+from modelrunner.errors import InvalidArchive
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -80,7 +80,7 @@ class Reader:
         """Go on to the next entry; None at the end of the archive.
 
         Raises:
-            InvalidRequest: not a tar archive, or one that is cut short.
+            InvalidArchive: not a tar archive, or one that is cut short.
         """
         extended: dict[str, str] = {}
         for _ in range(_MAX_EXTENSIONS + 1):
@@ -99,13 +99,13 @@ class Reader:
             is_file = info.isreg() and not info.issparse()
             name = extended.get("path", info.name)
             return Entry(name, self._left, is_file=is_file, is_directory=info.isdir())
-        raise InvalidRequest(f"the archive has more than {_MAX_EXTENSIONS} extended headers for one entry")
+        raise InvalidArchive(f"the archive has more than {_MAX_EXTENSIONS} extended headers for one entry")
 
     async def entry_chunks(self) -> AsyncGenerator[bytes, None]:
         """What was not used yet of the current entry's content, in pieces as they come.
 
         Raises:
-            InvalidRequest: the archive is cut short.
+            InvalidArchive: the archive is cut short.
         """
         while self._left:
             piece = await self._some(self._left)
@@ -123,9 +123,9 @@ class Reader:
 
     def _begin(self, size: int) -> None:
         if size < 0:
-            raise InvalidRequest("the archive has an entry of a negative size")
+            raise InvalidArchive("the archive has an entry of a negative size")
         if size > _MAX_ENTRY:
-            raise InvalidRequest(f"the archive has an entry that claims to have {size} bytes")
+            raise InvalidArchive(f"the archive has an entry that claims to have {size} bytes")
         self._left, self._pad = size, -size % BLOCK
 
     async def _header(self) -> tarfile.TarInfo | None:
@@ -142,11 +142,11 @@ class Reader:
         try:
             return tarfile.TarInfo.frombuf(bytes(block), "utf-8", "surrogateescape")
         except tarfile.HeaderError as exc:
-            raise InvalidRequest("not a tar archive, or a damaged one", hint=_SHORT) from exc
+            raise InvalidArchive("not a tar archive, or a damaged one", hint=_SHORT) from exc
 
     async def _read_extension(self) -> bytes:
         if self._left > _MAX_EXTENSION:
-            raise InvalidRequest(f"the archive has an extended header of {self._left} bytes")
+            raise InvalidArchive(f"the archive has an extended header of {self._left} bytes")
         return await self.read_entry()
 
     async def _some(self, most: int, *, may_end: bool = False) -> bytes:
@@ -156,7 +156,7 @@ class Reader:
             if piece is None and may_end:
                 return b""
             if piece is None:
-                raise InvalidRequest("the archive ends too early", hint=_SHORT)
+                raise InvalidArchive("the archive ends too early", hint=_SHORT)
             self._piece, self._at = piece, 0
         start, self._at = self._at, min(self._at + most, len(self._piece))
         whole = start == 0 and self._at == len(self._piece)
@@ -185,12 +185,12 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
         found = _LENGTH.match(content, start)
         end = start + int(found[1]) if found else 0
         if found is None or not found.end() < end <= len(content):
-            raise InvalidRequest("the archive has a malformed extended header", hint=_SHORT)
+            raise InvalidArchive("the archive has a malformed extended header", hint=_SHORT)
         key, _, value = content[found.end() : end - 1].decode("utf-8", "replace").partition("=")
         records[key] = value
         start = end
     if not _SIZE.fullmatch(records.get("size", "0")) or any(key.startswith("GNU.sparse") for key in records):
-        raise InvalidRequest("the archive has an entry of a kind that is not supported")
+        raise InvalidArchive("the archive has an entry of a kind that is not supported")
     return {key: records[key] for key in ("path", "size") if key in records}
 
 

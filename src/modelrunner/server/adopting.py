@@ -2,24 +2,24 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from modelrunner.errors import InvalidRequest, ModelNotFound, RunnerError
+from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, RunnerError
 from modelrunner.models import gguf, kinds, safetensors
 from modelrunner.models.candidate import Candidate, Found, Origin, Part, Unusable
 from modelrunner.models.config import ModelConfig
-from modelrunner.models.foreign_stores import find, find_everywhere, usual_places
+from modelrunner.models.foreign_stores import find, find_at, find_everywhere, usual_places
 from modelrunner.models.gguf_config import describe as describe_gguf
 from modelrunner.models.names import parse_name
-from modelrunner.models.packaging import Described, compose
+from modelrunner.models.packaging import Described, File, compose, newest
 from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, context_size, describe
-from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.server.progress import status_line, success_line, warning_line
 from modelrunner.server.repackage import store_variant
 from modelrunner.store.adopt import Way
 from modelrunner.store.store import Store
+from modelrunner.units import format_bytes
 from modelrunner.wire import ProgressLine
 
 
@@ -44,19 +44,20 @@ class Adopting:
             ModelNotFound: one of `names` is not there.
         """
         found = await asyncio.to_thread(self._find, origin)
-        chosen = _chosen(found, names)
         done = 0
-        for each in chosen:
+        for each in _chosen(found, names):
             if isinstance(each, Unusable):
                 yield warning_line(f"{each.name} is left out: {each.reason}", "pull")
             elif dry_run:
-                yield status_line(f"Would import {each.name} ({len(each.parts)} files)", "pull")
+                yield status_line(_prospect(each), "pull")
             else:
                 try:
-                    yield status_line(await self._adopt(each, link=link), "pull")
-                    done += 1
+                    sentence, is_new = await self._adopt(each, link=link)
                 except RunnerError as exc:
                     yield warning_line(f"{each.name} is left out: {exc.message}", "pull")
+                    continue
+                done += is_new
+                yield status_line(sentence, "pull")
         models = "model" if done == 1 else "models"
         yield success_line("Nothing was imported" if not done else f"{done} {models} imported", "pull")
 
@@ -72,10 +73,11 @@ class Adopting:
                 f"no program that models can be imported from: `{origin}`",
                 hint=f"name one of {', '.join(known)}, or a file or folder with its whole path",
             )
-        return find(Origin.FILES, (path,))
+        return find_at(path)
 
-    async def _adopt(self, candidate: Candidate, *, link: bool) -> str:
-        """Take one model over; a sentence about how."""
+    async def _adopt(self, candidate: Candidate, *, link: bool) -> tuple[str, bool]:
+        """Take one model over; a sentence about how, and whether it was not here yet."""
+        name = parse_name(candidate.name)  # before any byte is taken
         config = await asyncio.to_thread(_config, candidate)
         wish = Way.LINK if candidate.settled or link else Way.REFLINK
         ways: set[Way] = set()
@@ -87,17 +89,14 @@ class Adopting:
         manifest, config_bytes = compose(
             described, config, created=_created(candidate.parts), config_type=candidate.config_type
         )
-        name = parse_name(candidate.name)
-        return await self._keep(manifest, config_bytes, name, ways)
-
-    async def _keep(self, manifest: Manifest, config: bytes, name: Reference, ways: set[Way]) -> str:
         known = self._store.snapshot.get(manifest.digest)
         if known is not None:
             await self._store.tag(known.id, name)
-            return f"{name.familiar} is here already"
-        await store_variant(self._store, manifest, config, name)
+            return f"{name.familiar} is here already", False
+        await store_variant(self._store, manifest, config_bytes, name)
         how = " and ".join(sorted(ways)) or "nothing to copy"
-        return f"Imported {name.familiar} ({how})"
+        rest = f"; without its {', '.join(candidate.left_out)}" if candidate.left_out else ""
+        return f"Imported {name.familiar} ({how}{rest})", True
 
 
 def _chosen(found: Sequence[Found], names: Sequence[str]) -> list[Found]:
@@ -105,13 +104,26 @@ def _chosen(found: Sequence[Found], names: Sequence[str]) -> list[Found]:
     if not names:
         return list(found)
     wanted = {parse_name(name): name for name in names}
-    by_name = {parse_name(each.name): each for each in found if isinstance(each, Candidate)}
+    by_name = {reference: each for each in found if (reference := _reference(each)) is not None}
     for reference, typed in wanted.items():
         if reference not in by_name:
             raise ModelNotFound(
                 f"nothing to import as `{typed}`", hint="`dmr import --dry-run` lists what there is"
             )
     return [by_name[reference] for reference in wanted]
+
+
+def _reference(found: Found) -> Reference | None:
+    """The name that it would get; None when there is none in the name that it has elsewhere."""
+    try:
+        return parse_name(found.name)
+    except InvalidReference:
+        return None
+
+
+def _prospect(candidate: Candidate) -> str:
+    files = "1 file" if len(candidate.parts) == 1 else f"{len(candidate.parts)} files"
+    return f"Would import {candidate.name} ({files}, {format_bytes(candidate.size)})"
 
 
 def _config(candidate: Candidate) -> ModelConfig:
@@ -147,5 +159,4 @@ def _context(parts: Sequence[Part]) -> int | None:
 
 def _created(parts: Sequence[Part]) -> datetime:
     """When the last of the files was written, in whole seconds."""
-    seconds = max(int(part.path.stat().st_mtime) for part in parts)
-    return datetime.fromtimestamp(seconds, UTC)
+    return newest([File(part.path, part.media_type, part.name) for part in parts])

@@ -10,6 +10,7 @@ from modelrunner.models.hub import Hub
 from modelrunner.models.hub_upload import HubUpload
 from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
 from modelrunner.models.peek import Peek, peek
+from modelrunner.models.placement import check_places
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.load import load
@@ -193,10 +194,16 @@ class Transfers:
 
 
 async def _config(source: Source, manifest: Manifest) -> ModelConfig:
-    """Read what an artifact says of its model; raises UnsupportedModel when that cannot be read."""
+    """Read what an artifact says of its model.
+
+    Raises:
+        UnsupportedModel: that cannot be read, or its files have names that cannot be.
+    """
     check_config_type(manifest.config.media_type)
     raw = await read_blob(source, manifest.config, limit=MAX_CONFIG_BYTES)
-    return parse_config(raw, manifest.config.media_type)
+    config = parse_config(raw, manifest.config.media_type)
+    check_places(manifest, config)
+    return config
 
 
 def _bearer(token: str | None) -> Credential | None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
 from modelrunner.errors import DigestMismatch, RunnerError
 from modelrunner.oci.digest import Digest
@@ -36,9 +36,9 @@ class Verifying:
             ModelNotFound: one of `names` is not here.
             DigestMismatch: something is wrong, and was not repaired.
         """
-        only = {self._catalogue.find(name).id for name in names} if names else None
-        names_of = {model.id: model.tags for model in self._catalogue.models}
+        only = {await self._store.upkeep.find(name) for name in names} if names else None
         survey = await self._store.upkeep.survey(only)
+        names_of = survey.names
         read = 0
 
         def count(more: int) -> None:
@@ -72,16 +72,18 @@ class Verifying:
             damaged -= {model.id for model in self._catalogue.models}
         if damaged:
             raise DigestMismatch(
-                f"{len(damaged)} of {len(names_of) or len(damaged)} models are damaged",
+                f"{_count(len(damaged))} damaged, of {len(names_of)} that were checked",
                 hint="pull them again, or use `dmr verify --repair`",
             )
         yield success_line(f"{len(survey.checks)} files are right", "pull")
 
     async def _repair(
-        self, damaged: Collection[Digest], names_of: dict[Digest, tuple[Reference, ...]]
+        self, damaged: Collection[Digest], names_of: Mapping[Digest, tuple[Reference, ...]]
     ) -> AsyncGenerator[ProgressLine, None]:
         for model in damaged:
-            for name in names_of.get(model, ())[:1]:
+            if not names_of[model]:
+                yield warning_line(f"{model.short} has no name, and cannot be pulled again", "pull")
+            for name in names_of[model][:1]:
                 yield status_line(f"Pulling {name.familiar} again", "pull")
                 try:
                     async with contextlib.aclosing(self._transfers.pull(str(name))) as lines:
@@ -90,6 +92,10 @@ class Verifying:
                                 yield line
                 except RunnerError as exc:
                     yield warning_line(f"{name.familiar} cannot be repaired: {exc.message}", "pull")
+
+
+def _count(models: int) -> str:
+    return "1 model is" if models == 1 else f"{models} models are"
 
 
 def _progress(done: int, total: int) -> ProgressLine:
@@ -102,7 +108,7 @@ def _progress(done: int, total: int) -> ProgressLine:
     }
 
 
-def _sentence(finding: Finding, names_of: dict[Digest, tuple[Reference, ...]]) -> str:
+def _sentence(finding: Finding, names_of: Mapping[Digest, tuple[Reference, ...]]) -> str:
     users = [
         names_of[model][0].familiar if names_of.get(model) else model.short for model in finding.check.models
     ]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from modelrunner.dialects.openai import model_item
 from modelrunner.models.config import ModelConfig
-from modelrunner.models.fit import cache_per_token, estimate
+from modelrunner.models.fit import estimate
 from modelrunner.models.kinds import Format
 from modelrunner.models.peek import Peek
 from modelrunner.oci.digest import Digest
@@ -45,7 +45,7 @@ def remote_view(manifest: Manifest, found: Peek, memory: int) -> ModelView:
     """Describe a model that is elsewhere, and whether it fits into `memory`, in bytes."""
     fit = estimate(
         weights=found.weights,
-        per_token=cache_per_token(found.headers),
+        per_token=found.per_token,
         trained=found.config.context_size,
         available=memory,
     )
@@ -59,7 +59,7 @@ def remote_view(manifest: Manifest, found: Peek, memory: int) -> ModelView:
     }
     if found.template is not None:
         details["chat_template"] = found.template
-    if fit.context is not None:
+    if fit.context is not None and found.per_token:
         details["fits_context"] = fit.context
     return {**model_view(manifest.digest, None, found.config), "details": details}
 

@@ -113,11 +113,12 @@ def take(
                 reading.hash(clone, temporary)
         elif taken is Way.LINK:
             reading.hash(file, source)
-            _check_unchanged(source, before, os.fstat(file.fileno()))
         else:
             _check_room(near, before.st_size)
             with explaining("write", near, needed=before.st_size), temporary.open("xb") as copy:
                 reading.hash(file, source, copy)
+        if taken is not Way.REFLINK:
+            _check_unchanged(source, before, os.fstat(file.fileno()))
         digest = reading.digest
         if expected not in {None, digest}:
             raise DigestMismatch(
@@ -156,9 +157,10 @@ def opened(path: Path) -> Iterator[FileIO]:
         handle = os.open(path, _FLAGS)
     except OSError as exc:
         raise _unreadable(path, exc) from exc
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InvalidRequest(f"not a regular file: `{path}`")
     with FileIO(handle) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InvalidRequest(f"not a regular file: `{path}`")
         yield file
 
 
@@ -177,8 +179,10 @@ class _Reading:
         return Digest(self._algorithm, self._hash.hexdigest())
 
     def hash(self, file: FileIO, path: Path, copy: BinaryIO | None = None) -> None:
+        """Read what there is now: a file that grows as fast as it is read would have no end."""
         buffer = memoryview(bytearray(_PIECE))
-        while length := _fill(file, path, buffer):
+        end = os.fstat(file.fileno()).st_size
+        while length := _fill(file, path, buffer[: max(0, end - self.size)]):
             if self._stop is not None and self._stop.is_set():
                 raise CancelledError
             self._hash.update(buffer[:length])

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from modelrunner.errors import InvalidReference, ModelNotFound, StoreError
+from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, StoreError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import DOCKER_HUB, Reference, parse_reference
 
@@ -39,6 +39,15 @@ class Index:
     def entry(self, model: Digest) -> Entry | None:
         """The entry of a model."""
         return next((entry for entry in self.entries if entry.id == str(model)), None)
+
+    @property
+    def listed(self) -> Iterator[tuple[Digest, Entry]]:
+        """Every entry whose id is a digest; any other is of somebody else's making, and names no file."""
+        for entry in self.entries:
+            try:
+                yield Digest.parse(entry.id), entry
+            except InvalidRequest:
+                continue
 
     def canonical(self, tag: str) -> Reference | None:
         """What a stored tag means; None for text that is no reference."""

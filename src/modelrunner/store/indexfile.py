@@ -13,7 +13,7 @@ from modelrunner.store.disk import explaining, write_atomically
 from modelrunner.store.index import Index, dumps, loads
 from modelrunner.store.layout import Layout, initialise
 from modelrunner.store.locks import holding
-from modelrunner.store.lookup import Grammar
+from modelrunner.store.lookup import Grammar, Names
 from modelrunner.store.snapshot import Snapshot, read_snapshot
 
 _log = logging.getLogger(__name__)
@@ -85,6 +85,10 @@ class IndexFile:
             StoreError: it cannot be read.
         """
         return self._read()[0]
+
+    def names(self, index: Index) -> Names:
+        """Everything that an index lists, also what is damaged: that has to be found, too."""
+        return Names(((model, index.references(entry)) for model, entry in index.listed), self._grammar)
 
     def doubt(self, models: Collection[Digest]) -> None:
         """Look again whether all files of some models are here, although the index has not changed.

@@ -43,7 +43,7 @@ from modelrunner.store.indexfile import IndexFile
 from modelrunner.store.landing import Landing
 from modelrunner.store.layout import Layout
 from modelrunner.store.locks import Turns
-from modelrunner.store.lookup import AsId, Grammar, Names, Parse
+from modelrunner.store.lookup import AsId, Grammar, Parse
 from modelrunner.store.offload import in_thread
 from modelrunner.store.partial import SUFFIX
 from modelrunner.store.removal import Removal, Step, plan_removal
@@ -335,7 +335,7 @@ class Store:
 
     def _remove(self, text: str, *, force: bool) -> list[Step]:
         with self._index_file.edit() as index:
-            match = _names(index, self._grammar).match(text)
+            match = self._index_file.names(index).match(text)
             if match is None:
                 raise _not_found(text)
             removal = plan_removal(index, match, text, force=force)
@@ -405,12 +405,6 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-def _names(index: Index, grammar: Grammar) -> Names:
-    """Everything that is listed, also what is damaged: it must be possible to remove that, too."""
-    listed = ((_digest(entry.id), index.references(entry)) for entry in index.entries)
-    return Names(((digest, tags) for digest, tags in listed if digest is not None), grammar)
 
 
 def _digest(text: str) -> Digest | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 from pathlib import Path
 
+from modelrunner.errors import ModelNotFound
 from modelrunner.oci.digest import Digest
 from modelrunner.store import garbage, verify
 from modelrunner.store.adopt import Count, ignore
@@ -37,6 +38,16 @@ class Upkeep:
         self._index_file = index_file
         self._editing = editing
         self._is_wanted = is_wanted
+
+    async def find(self, text: str) -> Digest:
+        """The model that a text names, as `Snapshot.find_loosely` finds it, but also when it is damaged.
+
+        Raises:
+            InvalidReference: the text is neither an id nor a name.
+            ModelNotFound: no such model here.
+            StoreError: the index cannot be read.
+        """
+        return await in_thread(self._find, text)
 
     async def survey(self, models: Collection[Digest] | None = None) -> Survey:
         """Find out which files are to be read for some models, or for all that are listed.
@@ -107,6 +118,13 @@ class Upkeep:
         """
         async with self._editing:
             return await in_thread(partial(self._prune, older_than, damaged=damaged))
+
+    def _find(self, text: str) -> Digest:
+        names = self._index_file.names(self._index_file.read())
+        match = names.match(text) or names.match_bare(text)
+        if match is None:
+            raise ModelNotFound(f"model not found: `{text}`", hint="see what is here with `dmr list`")
+        return match.model
 
     def _survey(self, models: Collection[Digest] | None) -> Survey:
         return verify.survey(self._index_file.read(), self._layout, models)

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from pathlib import Path
 from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
+from modelrunner.oci.reference import Reference
 from modelrunner.store.adopt import Count, hash_file, ignore
 from modelrunner.store.disk import explaining, files_below, remove_quietly, sync_directory
 from modelrunner.store.index import Entry, Index
@@ -65,10 +66,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What there is to be read for some models; `total` is in bytes."""
+    """What there is to be read for some models, and what they are called; `total` is in bytes."""
 
     checks: tuple[Check, ...]
     manifests: tuple[tuple[Digest, Manifest], ...]
+    names: Mapping[Digest, tuple[Reference, ...]]
     total: int
 
 
@@ -80,9 +82,11 @@ def survey(index: Index, layout: Layout, only: Collection[Digest] | None = None)
     needed: dict[Digest, tuple[int | None, list[Digest]]] = {}
     manifests: list[tuple[Digest, Manifest]] = []
     checks: list[Check] = []
-    for entry, model in _listed(index):
+    names: dict[Digest, tuple[Reference, ...]] = {}
+    for model, entry in index.listed:
         if only is not None and model not in only:
             continue
+        names[model] = index.references(entry)
         path = layout.manifest(model)
         checks.append(Check(model, path, None, (model,), is_manifest=True))
         manifest = _manifest(path)
@@ -95,7 +99,8 @@ def survey(index: Index, layout: Layout, only: Collection[Digest] | None = None)
         Check(digest, layout.blobs / digest.path, size, tuple(users))
         for digest, (size, users) in needed.items()
     ]
-    return Survey((*checks, *blobs), tuple(manifests), sum(_size(check.path) for check in (*checks, *blobs)))
+    everything = (*checks, *blobs)
+    return Survey(everything, tuple(manifests), names, sum(_size(check.path) for check in everything))
 
 
 def examine(
@@ -169,12 +174,6 @@ def set_aside(layout: Layout, turns: Turns, finding: Finding) -> Path | None:
 def drop_bundle(layout: Layout, model: Digest) -> None:
     """Delete what was laid out of a model, so that it is laid out anew."""
     remove_quietly(layout.bundle(model))
-
-
-def _listed(index: Index) -> Iterable[tuple[Entry, Digest]]:
-    for entry in index.entries:
-        with suppress(InvalidRequest):  # an entry of somebody else's making, which names no file
-            yield entry, Digest.parse(entry.id)
 
 
 def _files(entry: Entry, manifest: Manifest | None) -> Iterable[tuple[Digest, int | None]]:

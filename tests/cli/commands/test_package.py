@@ -146,20 +146,28 @@ def test_an_impossible_name_is_told_before_the_work(daemon: "Daemon", dmr: "Run"
     assert outcome.err.startswith("error: invalid model reference")
 
 
-@pytest.mark.parametrize("push", [False, True])
-def test_a_variant_is_made_by_the_daemon(daemon: "Daemon", dmr: "Run", *, push: bool) -> None:
-    """Only its configuration differs, so no layer moves; it is pushed when that was asked for."""
+def test_a_variant_is_made_by_the_daemon(daemon: "Daemon", dmr: "Run") -> None:
+    """Only its configuration differs, so no layer moves."""
     daemon.json("POST", "/models/ai/x/repackage", {"target": "y"}, status=201)
-    daemon.lines("/models/y/push", {"type": "success", "message": "Model pushed successfully"})
 
-    outcome = dmr("package", "--from", "ai/x", "--context-size", "4096", *(["--push"] if push else []), "y")
+    outcome = dmr("package", "--from", "ai/x", "--context-size", "4096", "y")
 
     assert outcome.code == 0
-    assert daemon.seen[0].json == {"target": "y", "context_size": 4096}
-    assert daemon.paths[1:] == (["POST /models/y/push"] if push else [])
+    assert [request.json for request in daemon.seen] == [{"target": "y", "context_size": 4096}]
     assert outcome.err.splitlines()[:4] == [
         'Reading model from daemon: "ai/x"',
         "Setting context size 4096",
         "Creating lightweight model variant...",
         "Model variant created successfully",
     ]
+
+
+@pytest.mark.parametrize("source", [["--gguf", "tiny.gguf"], ["--from", "ai/x"]])
+def test_hugging_face_is_no_registry_to_push_to(
+    daemon: "Daemon", dmr: "Run", folder: Path, source: list[str]
+) -> None:
+    """Said before the work, with what does it."""
+    outcome = dmr("package", *source, "--push", "hf.co/Me/Mine")
+
+    assert (outcome.code, daemon.seen) == (2, [])
+    assert "`dmr push hf.co/Me/Mine`" in outcome.err

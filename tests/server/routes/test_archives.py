@@ -185,7 +185,7 @@ async def test_a_cut_archive_keeps_what_has_come(daemon: "Daemon") -> None:
         gzip.compress(bytes(70 << 20), 9),
     ],
 )
-async def test_a_bad_archive_is_an_invalid_request(daemon: "Daemon", data: bytes) -> None:
+async def test_a_bad_archive_has_an_error_of_its_own(daemon: "Daemon", data: bytes) -> None:
     """In our own form: a code, and a sentence."""
     answer = await daemon.ask(
         "POST",
@@ -194,6 +194,6 @@ async def test_a_bad_archive_is_an_invalid_request(daemon: "Daemon", data: bytes
         headers={"Accept": "application/vnd.modelrunner.error+json"},
     )
 
-    assert (400, "invalid_request") == (answer.status, answer.json["error"]["code"])
+    assert (400, "invalid_archive") == (answer.status, answer.json["error"]["code"])
     assert await _listed(daemon) == {}
     assert not list(daemon.services.store.root.glob("blobs/*/*"))

@@ -5,14 +5,16 @@ import contextlib
 import html
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from modelrunner.models import kinds
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.layout import archive
 from modelrunner.oci.reference import parse_reference
-from modelrunner.testing.artifacts import Artifact, make_artifact
+from modelrunner.testing.artifacts import Artifact, Artifacts, make_artifact
 from modelrunner.testing.registry import Access, FakeRegistry, cut, refuse, stall
 from modelrunner.testing.serving import serving
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tests.server.conftest import Daemon, Make
 
 JSON = {"Accept": "application/json"}
+OURS = {"Accept": "application/vnd.modelrunner.error+json"}
 CHAT = "/engines/v1/chat/completions"
 MODEL = make_artifact(b"weights" * 1000)
 UNREADABLE = [b"no JSON", b'{"config":{"format":"\xff"}}', b'{"config":{"gguf":{"a":' + b"[" * 100_000]
@@ -429,6 +432,35 @@ async def test_a_pulled_model_whose_configuration_cannot_be_read_is_refused(
 
     assert 422 == answer.status
     assert [] == registry.lines(f"GET .*{blob_of(model)}")
+    assert [] == (await daemon.ask("GET", "/models")).json
+
+
+@pytest.mark.parametrize(
+    "title", ["../../..", "a/..", "/etc/passwd", "C:/x", "a\\..\\b", "a\x1b[2Jb", "a\0b"]
+)
+@pytest.mark.parametrize("way", ["pull", "load"])
+async def test_a_model_whose_files_have_names_that_lead_outside_is_refused(
+    daemon: "Daemon", registry: FakeRegistry, address: str, tmp_path: Path, title: str, way: str
+) -> None:
+    """Before any of its weights are fetched, with an error of its own."""
+    layers: list[tuple[str, str | None, bytes]] = [
+        (kinds.GGUF_LAYER, "m.gguf", b"weights"),
+        (kinds.FILE_LAYER, title, b"evil"),
+    ]
+    config = b'{"config":{"format":"gguf"}}'
+    manifest, _ = Artifacts(tmp_path).make(layers, config_type=kinds.CONFIG_V02, config=config)
+    contents = {Digest.of(data): data for data in (config, b"weights", b"evil")}
+    if way == "pull":
+        registry.add("team/evil", "v1", manifest, contents)
+        body = {"from": f"{address}/team/evil:v1"}
+        answer = await daemon.ask("POST", "/models/create", json=body, headers=OURS)
+    else:
+        archived = await _archived(Artifact(manifest, contents))
+        answer = await daemon.ask("POST", "/models/load", data=archived, headers=OURS)
+
+    assert (422, "unsafe_path") == (answer.status, answer.json["error"]["code"])
+    assert answer.json["error"]["message"].isprintable()
+    assert [] == registry.lines(f"GET .*{Digest.of(b'weights')}")
     assert [] == (await daemon.ask("GET", "/models")).json
 
 

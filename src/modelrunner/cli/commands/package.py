@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING
 from modelrunner.cli.blocking import walk
 from modelrunner.cli.output import note
 from modelrunner.cli.parse import Namespace, Parser, number
-from modelrunner.cli.progress import announce_retry, follow, meter
+from modelrunner.cli.progress import meter
 from modelrunner.cli.session import Session
-from modelrunner.wire import ExportRequest, RepackageRequest
+from modelrunner.errors import InvalidRequest
+from modelrunner.wire import RepackageRequest
 
 if TYPE_CHECKING:  # the rest of the program is imported only when there is something to package
+    from modelrunner.models.config import ModelConfig
     from modelrunner.models.packages import Extras
     from modelrunner.models.packaging import Draft
     from modelrunner.oci.digest import Digest
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
+    from modelrunner.oci.transfer import Source
 
 Hashed = Callable[[int, int], None]
 
@@ -58,9 +61,10 @@ def run(args: Namespace, session: Session) -> int:
     if args.origin is not None:
         return _variant(args, session)
     reference = _reference(args, session)
+    _check_target(args)
     draft = _drafted(args)
     if args.push:
-        _push(draft, reference, session)
+        _push(draft, draft, reference, session)
     else:
         _load(draft, reference, frozenset(), session)
     return 0
@@ -87,6 +91,17 @@ def _reference(args: Namespace, session: Session) -> "Reference":
     from modelrunner.models.names import parse_name
 
     return parse_name(args.words[0], default_registry=session.settings.default_registry)
+
+
+def _check_target(args: Namespace) -> None:
+    from modelrunner.models.names import is_hugging_face
+
+    name = args.words[0]
+    if args.push and is_hugging_face(name):
+        raise InvalidRequest(
+            f"--push is for registries, and Hugging Face is none: `{name}`",
+            hint=f"package it without --push, then `dmr push {name}`",
+        )
 
 
 def _drafted(args: Namespace) -> "Draft":
@@ -143,15 +158,18 @@ def _hashing(make: Callable[[Hashed], "Draft"]) -> "Draft":
 def _variant(args: Namespace, session: Session) -> int:
     """Make a variant that shares the layers of a model that the daemon has."""
     reference = _reference(args, session)
+    _check_target(args)
     note(f'Reading model from daemon: "{args.origin}"')
-    if args.license or args.chat_template or args.mmproj or args.lora or args.format:
-        _changed(args, reference, session)
+    if args.push:
+        draft, model, _ = _changed(args, session)
+        _push(draft, model, reference, session)
+    elif args.license or args.chat_template or args.mmproj or args.lora or args.format:
+        draft, _, kept = _changed(args, session)
+        _load(draft, reference, kept, session)
+        note("Model variant created successfully")
     else:
         _repackaged(args, session)
-    note("Model variant created successfully")
-    if args.push:
-        with closing(session.client().push(args.words[0], on_retry=announce_retry("push"))) as lines:
-            note(follow(lines, "push", sys.stderr))
+        note("Model variant created successfully")
     return 0
 
 
@@ -164,59 +182,29 @@ def _repackaged(args: Namespace, session: Session) -> None:
     session.client().repackage(args.origin, wanted)
 
 
-def _changed(args: Namespace, reference: "Reference", session: Session) -> None:
-    """Edit the documents here; only what is new travels, since the daemon has the layers."""
+def _changed(args: Namespace, session: Session) -> "tuple[Draft, Source, frozenset[Digest]]":
+    """Edit the documents here: the variant, where all of its blobs are, and which of them the daemon has."""
+    import asyncio
+
+    from modelrunner.cli.daemon_model import DaemonModel, Joined
     from modelrunner.models.edit import Form, draft_variant
+    from modelrunner.models.kinds import CONFIG_CNCF
 
     form = Form(args.format) if args.format else None
-    manifest, config = _documents(args.origin, session)
+    model = DaemonModel(session.client(), args.origin)
+
+    async def read() -> "tuple[Manifest, bytes, ModelConfig | None]":
+        manifest = await model.manifest()
+        config = await model.config(manifest)
+        unpacked = form is Form.DOCKER and manifest.config.media_type == CONFIG_CNCF
+        return manifest, config, await model.described(manifest, config) if unpacked else None
+
+    manifest, config, described = asyncio.run(read())
     extras = _extras(args)
-    draft = _hashing(lambda tell: draft_variant(manifest, config, extras, form, tell=tell))
-    kept = frozenset(layer.digest for layer in manifest.layers)
-    _load(draft, reference, kept, session)
-
-
-def _documents(model: str, session: Session) -> tuple["Manifest", bytes]:
-    """The manifest and the configuration of a model that the daemon has, without its layers."""
-    from modelrunner.errors import InvalidRequest
-    from modelrunner.oci.manifest import parse_manifest
-
-    client = session.client()
-    everything = client.blobs()
-    files = _small_files(client.export(_without(model, everything), on_size=_nothing))
-    manifest = parse_manifest(files["manifest.json"])
-    wanted = manifest.config.digest
-    others = [digest for digest in everything if digest != str(wanted)]
-    files = _small_files(client.export(_without(model, others), on_size=_nothing))
-    config = files.get(f"blobs/{wanted.path}", b"")
-    verifier = wanted.verifier()
-    verifier.update(config)
-    if not verifier.matches:
-        raise InvalidRequest(f"the daemon has no configuration of `{model}`", hint="pull the model again")
-    return manifest, config
-
-
-def _small_files(pieces: Generator[bytes, None, None]) -> dict[str, bytes]:
-    """The files of a small archive, by name."""
-    import io
-    import tarfile
-
-    with closing(pieces):
-        whole = io.BytesIO(b"".join(pieces))
-    with tarfile.open(fileobj=whole) as archive:
-        return {
-            member.name: file.read()
-            for member in archive
-            if (file := archive.extractfile(member)) is not None
-        }
-
-
-def _without(model: str, digests: list[str]) -> ExportRequest:
-    return {"models": [model], "except": digests}
-
-
-def _nothing(_size: int) -> None:
-    """Take note of no size."""
+    draft = _hashing(
+        lambda tell: draft_variant(manifest, config, extras, form, described=described, tell=tell)
+    )
+    return draft, Joined(draft, model), frozenset(layer.digest for layer in manifest.layers)
 
 
 def _load(draft: "Draft", reference: "Reference", kept: frozenset["Digest"], session: Session) -> None:
@@ -247,7 +235,7 @@ def _load(draft: "Draft", reference: "Reference", kept: frozenset["Digest"], ses
     note("Model loaded successfully")
 
 
-def _push(draft: "Draft", reference: "Reference", session: Session) -> None:
+def _push(draft: "Draft", source: "Source", reference: "Reference", session: Session) -> None:
     """Copy the artifact straight into its registry, with the user's own credentials."""
     import asyncio
 
@@ -272,7 +260,7 @@ def _push(draft: "Draft", reference: "Reference", session: Session) -> None:
                 certificates=Certificates(settings.ca_cert, docker_folders(session.environ.get("HOME"))),
                 user_agent=session.user_agent,
             ) as registry:
-                await copy(draft, registry.repository(reference), manifest, [reference], tell=tell)
+                await copy(source, registry.repository(reference), manifest, [reference], tell=tell)
 
         asyncio.run(push())
     note("Model pushed successfully")

@@ -1,0 +1,105 @@
+"""Verify and prune, over the API."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from modelrunner.store.store import Store
+from tests.server.conftest import Daemon
+
+JSON = {"Accept": "application/json"}
+
+
+async def _verify(daemon: Daemon, **request: object) -> list[Any]:
+    return (await daemon.ask("POST", "/models/verify", json=request, headers=JSON)).lines
+
+
+def _weights(store: Store) -> Path:
+    (model,) = store.snapshot.models
+    return store.blob_path(model.manifest.layers[0].digest)
+
+
+def _flip(path: Path) -> None:
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+async def test_a_store_that_is_right_is_said_to_be(tiny: Daemon) -> None:
+    """With how much was read, and how many files."""
+    progress, *_, last = await _verify(tiny)
+
+    assert ("success", "3 files are right") == (last["type"], last["message"])
+    assert progress["total"] == progress["layer"]["current"] > 0
+
+
+async def test_a_flipped_bit_is_an_error_that_says_what_to_do(tiny: Daemon) -> None:
+    """The file is set aside, the model is not offered any more, and the second time it is missing."""
+    path = _weights(tiny.services.store)
+    _flip(path)
+    first = await _verify(tiny)
+    listed = (await tiny.ask("GET", "/models")).json
+    second = await _verify(tiny, models=[])
+
+    messages = [line["message"] for line in first]
+    assert f"wrong content: sha256:{path.name} of ai/tiny:latest" in messages
+    assert any(message.startswith("Set aside as ") for message in messages)
+    assert ("error", "`dmr verify --repair`") == (first[-1]["type"], first[-1]["hint"][-21:])
+    assert [] == listed
+    assert f"missing: sha256:{path.name} of ai/tiny:latest" in [line["message"] for line in second]
+    assert "Error: 1 model is damaged, of 1 that were checked" == second[-1]["message"]
+
+
+async def test_a_damaged_model_is_found_by_its_name(tiny: Daemon) -> None:
+    """Though it is not listed: whoever was told to repair it has nothing else to call it by."""
+    path = _weights(tiny.services.store)
+    path.unlink()
+    await _verify(tiny)
+    named = await _verify(tiny, models=["tiny"])
+
+    assert f"missing: sha256:{path.name} of ai/tiny:latest" in [line["message"] for line in named]
+
+
+async def test_a_model_that_is_used_keeps_its_file(tiny: Daemon) -> None:
+    """An engine reads it; it is said all the same."""
+    await tiny.ask("POST", "/engines/v1/chat/completions", json=tiny.chat())
+    path = _weights(tiny.services.store)
+    _flip(path)
+    said = await _verify(tiny)
+
+    assert path.exists()
+    assert any("is in use, and is left where it is" in line["message"] for line in said)
+    assert "error" == said[-1]["type"]
+
+
+async def test_a_model_that_is_not_here_cannot_be_checked(daemon: Daemon) -> None:
+    """A status, before the first line."""
+    answer = await daemon.ask("POST", "/models/verify", json={"models": ["ai/nothing"]})
+
+    assert 404 == answer.status
+
+
+async def test_what_nothing_names_is_shown_and_then_deleted(tiny: Daemon) -> None:
+    """Old files only, unless all are asked for; quarantine only when that is."""
+    store = tiny.services.store
+    old, young = (store.root / "blobs" / "sha256" / (letter * 64) for letter in "ab")
+    for path in (old, young):
+        path.write_bytes(b"12345")
+    os.utime(old, (0, 0))
+    aside = store.root / "quarantine" / "sha256" / ("c" * 64)
+    aside.parent.mkdir(parents=True)
+    aside.write_bytes(b"123")
+
+    async def pruned(**request: object) -> tuple[list[str], int]:
+        reply = (await tiny.ask("POST", "/models/prune", json=request)).json
+        return [Path(file["path"]).name[:1] for file in reply["files"]], reply["freed"]
+
+    assert (["a"], 5) == await pruned(dry_run=True)
+    assert old.exists()
+    assert (["a"], 5) == await pruned()
+    assert (["b"], 5) == await pruned(all=True)
+    assert (["c"], 3) == await pruned(damaged=True)
+    assert ([], 0) == await pruned(all=True, damaged=True)
+    assert [] == [path for path in (old, young, aside) if path.exists()]
+    assert 1 == len(store.snapshot.models)
