@@ -26,15 +26,12 @@ from modelrunner.testing.daemon import running
 MODEL = "bench/smollm2"
 ROUNDS = 7
 ROOT = Path(__file__).parent.parent
-BODY = json.dumps(
-    {
-        "model": MODEL,
-        "messages": [{"role": "user", "content": "Say hello."}],
-        "stream": True,
-        "max_tokens": 4,
-        "temperature": 0,
-    }
-)
+QUESTION = {
+    "messages": [{"role": "user", "content": "Say hello."}],
+    "stream": True,
+    "max_tokens": 4,
+    "temperature": 0,
+}
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -49,9 +46,10 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _ask(connection: http.client.HTTPConnection) -> float:
+def ask(connection: http.client.HTTPConnection, model: str = MODEL) -> float:
     """Ask, and read the whole answer; when its first text came, by `perf_counter`."""
-    connection.request("POST", "/v1/chat/completions", BODY, {"Content-Type": "application/json"})
+    body = json.dumps({"model": model, **QUESTION})
+    connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     if response.status != 200:
         raise RuntimeError(response.read().decode(errors="replace"))
@@ -64,7 +62,7 @@ def _ask(connection: http.client.HTTPConnection) -> float:
     return first
 
 
-def _bare(launch: Launch, path: Path) -> float:
+def bare(launch: Launch, path: Path) -> float:
     started = time.perf_counter()
     process = subprocess.Popen(
         launch.argv, env={**os.environ, **launch.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -81,7 +79,7 @@ def _bare(launch: Launch, path: Path) -> float:
             finally:
                 connection.close()
             time.sleep(0.002)
-        return _ask(_UnixConnection(path)) - started
+        return ask(_UnixConnection(path)) - started
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -90,30 +88,40 @@ def _bare(launch: Launch, path: Path) -> float:
 
 def _through(port: int) -> float:
     started = time.perf_counter()
-    took = _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) - started
+    took = ask(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) - started
     post(port, "/engines/unload", {"all": True})
     return took
 
 
-def main() -> bool:
-    """Both, in turns."""
+def test_model() -> Path:
+    """Where the model is that the benchmarks use; it is fetched when it is not here."""
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    gguf = Path(done.stdout.strip())
+    return Path(done.stdout.strip())
+
+
+def bare_launch(gguf: Path, path: Path) -> Launch:
+    """The command line of the engine, as the daemon would use it, on a socket at `path`."""
     engine = LlamaCpp(EngineSettings(server_path=None, search_path=os.environ["PATH"], extra_args=()))
+    bundle = Bundle(path.parent, ModelConfig(format=Format.GGUF), (gguf,))
+    return engine.launch(bundle, Mode.COMPLETION, Options(), Address(socket=path))
+
+
+def main() -> bool:
+    """Both, in turns."""
+    gguf = test_model()
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
-        bundle = Bundle(folder, ModelConfig(format=Format.GGUF), (gguf,))
         path = folder / "bare.sock"
-        launch = engine.launch(bundle, Mode.COMPLETION, Options(), Address(socket=path))
+        launch = bare_launch(gguf, path)
         with running(folder / "home") as runner:
             runner.must("package", "--gguf", gguf, MODEL)
-            _through(runner.port), _bare(launch, path)  # both once, so that every file is in memory
-            pairs = [(_through(runner.port), _bare(launch, path)) for _ in range(ROUNDS)]
+            _through(runner.port), bare(launch, path)  # both once, so that every file is in memory
+            pairs = [(_through(runner.port), bare(launch, path)) for _ in range(ROUNDS)]
     return show(
         "cold start (SmolLM2-135M, request to first token)",
         [

@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
     "cli/commands/load.py": {"oci"},
+    "cli/commands/simulate.py": {"runtime"},
     "cli/commands/package.py": {"models", "oci"},
     "cli/daemon_model.py": {"models", "oci"},
 }

@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "rm": Entry("rm", "Remove local models"),
     "run": Entry("run", "Run a model and interact with it, by a prompt or in a chat"),
     "serve": Entry("serve", "Run the daemon in the foreground", standalone=True),
+    "simulate": Entry("simulate", "Show what the scheduler would do with a trace of requests"),
     "status": Entry("status", "Check whether the daemon is running"),
     "tag": Entry("tag", "Tag a model"),
     "unload": Entry("unload", "Unload running models"),

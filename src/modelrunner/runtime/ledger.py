@@ -71,18 +71,21 @@ def cover(needs: Sequence[Amounts], lack: Amounts) -> tuple[int, ...] | None:
     left = dict(lack)
     chosen: list[int] = []
     for index, need in enumerate(needs):
-        if all(amount <= 0 for amount in left.values()):
+        if not left:
             break
-        if any(left[name] > 0 and need.get(name, 0) > 0 for name in left):
+        helps = False
+        for name in tuple(left):
+            if amount := need.get(name, 0):
+                helps = True
+                left[name] -= amount
+                if left[name] <= 0:
+                    del left[name]
+        if helps:
             chosen.append(index)
-            for name in left:
-                left[name] -= need.get(name, 0)
-    if any(amount > 0 for amount in left.values()):
+    if left:
         return None
-    for index in reversed(chosen):
-        need = needs[index]
-        if all(left[name] + need.get(name, 0) <= 0 for name in left):
+    for index in reversed(chosen[:-1]):
+        rest = total(needs[other] for other in chosen if other != index)
+        if all(rest.get(name, 0) >= amount for name, amount in lack.items()):
             chosen.remove(index)
-            for name in left:
-                left[name] += need.get(name, 0)
     return tuple(chosen)

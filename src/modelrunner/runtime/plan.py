@@ -23,6 +23,9 @@ class Key:
     model: Digest
     mode: Mode
 
+    def __hash__(self) -> int:
+        return hash(self.model.hex)  # of a text, which remembers it: a decision looks up many keys
+
     def __str__(self) -> str:
         return f"{self.engine}/{self.model.short}/{self.mode}"
 

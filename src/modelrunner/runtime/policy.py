@@ -100,6 +100,8 @@ class _Decision:
         self._claims: list[Amounts] = []
         self._earlier: set[Key] = set()  # residents that those in front wait for
         self._taken: set[Key] = set()  # residents that make room already
+        self._askable: list[Resident] | None = None  # who is ready and not pinned, once somebody asks
+        self._askable_in_all = Room({})
         self._stop: list[Step] = []
         self._start: list[Step] = []
         self._refuse: list[Refusal] = []
@@ -254,11 +256,15 @@ class _Decision:
 
     def _candidates(self, lack: Amounts) -> list[Resident]:
         """Who could be asked to give way, the idle and the longest here first; nobody if all are too few."""
-        ready = [r for r in self._here.values() if r.state is State.READY and not r.pinned]
-        if Room(total(r.need for r in ready)).lack(lack):
+        if self._askable is None:
+            ready = (r for r in self._here.values() if r.state is State.READY and not r.pinned)
+            self._askable = sorted(ready, key=lambda r: (r.leases > 0, r.ready_since))
+            self._askable_in_all = Room(total(r.need for r in self._askable))
+        if self._askable_in_all.lack(lack):
             return []
-        spared = self._earlier | self._taken
-        return sorted((r for r in ready if r.key not in spared), key=lambda r: (r.leases > 0, r.ready_since))
+        earlier, taken = self._earlier, self._taken  # which only grow
+        self._askable = [r for r in self._askable if r.key not in earlier and r.key not in taken]
+        return self._askable
 
     def _give_up(self, victims: Sequence[Resident]) -> None:
         """Count on the room of some residents, so that nobody else does."""

@@ -12,7 +12,7 @@ from modelrunner.runtime import failures, policy
 from modelrunner.runtime.history import BY_VALUE, Histories, Judge
 from modelrunner.runtime.lease import Loaded, S, Stay
 from modelrunner.runtime.ledger import Amounts
-from modelrunner.runtime.line import ANY_TERMS, Line, Terms, Ticket
+from modelrunner.runtime.line import ANY_TERMS, Head, Line, Terms, Ticket
 from modelrunner.runtime.plan import (
     Key,
     Limits,
@@ -185,8 +185,11 @@ class Scheduler(Generic[S]):
         effects: Effects[S] = Effects()
         if self.closing:
             self._dismiss_idle(now, effects)
-        self._refuse_failing(now, effects)
-        plan = self._plan(self._waiting(effects), now, look)
+        waiting = [self._entry(head) for head in self._bearable(now, effects)]
+        for entry in waiting:
+            if entry.need is None:
+                self._find_out(entry.key, effects)
+        plan = self._plan(waiting, now, look)
         for key in plan.gone:
             effects.gone.append(self._crash(key, now))
         for step in plan.stop:
@@ -210,9 +213,12 @@ class Scheduler(Generic[S]):
     def outlook(self, key: Key, need: Amounts, now: float, look: Look) -> Outlook:
         """Say what would happen if a model were asked for now; nothing does."""
         loaded = self.residents.get(key)
-        waiting = self._waiting(Effects())
+        failed = self.histories.of(key).failures
+        waiting = [self._entry(head) for head in self.line.heads()]
         if all(entry.key != key for entry in waiting):
-            waiting.append(self._entry(key, now, need, checked=self._wishes.memory_check(key)))
+            checked = self._wishes.memory_check(key)
+            not_before = failed.next_try if failed is not None else 0.0
+            waiting.append(Waiting(key, now, need, checked, not_before, self._wishes.pinned(key)))
         plan = self._plan(waiting, now, look)
         wait = plan.waits.get(key)
         return Outlook(
@@ -220,7 +226,7 @@ class Scheduler(Generic[S]):
             starts=any(step.key == key for step in plan.start),
             stops=wait.others if wait is not None and any(step.cause == key for step in plan.stop) else (),
             wait=wait,
-            refusal=next((refusal for refusal in plan.refuse if refusal.key == key), None),
+            refusal=self._failing(key, now) or next((each for each in plan.refuse if each.key == key), None),
         )
 
     def view(self, loaded: Loaded[S], now: float) -> Resident:
@@ -255,39 +261,37 @@ class Scheduler(Generic[S]):
         views = [self.view(loaded, now) for loaded in self.residents.values()]
         return policy.plan(views, waiting, self.limits, now, lambda: Seen(look(), self.freed_at))
 
-    def _waiting(self, effects: Effects[S]) -> list[Waiting]:
-        """The line as the policy wants it; what is not known yet is to be found out."""
-        entries = []
-        for ticket, since, checked in self.line.heads():
-            key = ticket.key
-            loaded = self.residents.get(key)
-            need = self._needs.get(key)
-            if need is None and loaded is not None and _stays(loaded):
-                need = loaded.need
-            elif need is None:
-                self._find_out(key, effects)
-            entries.append(self._entry(key, since, need, checked=checked))
-        return entries
+    def _bearable(self, now: float, effects: Effects[S]) -> list[Head]:
+        """The line as it is when all are turned away whose model fails again and again."""
+        heads = self.line.heads()
+        for head in tuple(heads):
+            refusal = self._failing(head.ticket.key, now)
+            if refusal is not None:
+                effects.refuse += ((each, refusal) for each in self.line.take(refusal.key))
+                heads.remove(head)
+        return heads
+
+    def _failing(self, key: Key, now: float) -> Refusal | None:
+        failed = self.histories.of(key).failures
+        if failed is None or key in self.residents or failed.refused_until(now) is None:
+            return None
+        return Refusal(key, Why.FAILING, {}, {})
+
+    def _entry(self, head: Head) -> Waiting:
+        """One of the line as the policy wants it; its need is None while that is not known."""
+        key = head.ticket.key
+        loaded = self.residents.get(key)
+        need = self._needs.get(key)
+        if need is None and loaded is not None and _stays(loaded):
+            need = loaded.need
+        failed = self.histories.of(key).failures
+        not_before = failed.next_try if failed is not None else 0.0
+        return Waiting(key, head.since, need, head.checked, not_before, self._wishes.pinned(key))
 
     def _find_out(self, key: Key, effects: Effects[S]) -> None:
         if key not in self._estimating and key not in self._needs:
             self._estimating.add(key)
             effects.estimate.append(key)
-
-    def _entry(self, key: Key, since: float, need: Amounts | None, *, checked: bool) -> Waiting:
-        failed = self.histories.of(key).failures
-        not_before = failed.next_try if failed is not None else 0.0
-        return Waiting(key, since, need, checked, not_before, self._wishes.pinned(key))
-
-    def _refuse_failing(self, now: float, effects: Effects[S]) -> None:
-        """Turn away whoever waits for a model that fails again and again."""
-        for ticket, _, _ in self.line.heads():
-            key = ticket.key
-            failed = self.histories.of(key).failures
-            if failed is None or key in self.residents or failed.refused_until(now) is None:
-                continue
-            refusal = Refusal(key, Why.FAILING, {}, {})
-            effects.refuse += ((each, refusal) for each in self.line.take(key))
 
     def _dismiss_idle(self, now: float, effects: Effects[S]) -> None:
         for loaded in self.residents.values():

@@ -56,6 +56,11 @@ class Outcome:
         return self.waits[min(len(self.waits) - 1, int(quantile * len(self.waits)))]
 
     @property
+    def mean_wait(self) -> float:
+        """The wait of an average request."""
+        return sum(self.waits) / len(self.waits) if self.waits else 0.0
+
+    @property
     def hit_rate(self) -> float:
         """The part of the requests whose model was ready."""
         return self.hits / self.requests if self.requests else 0.0

@@ -66,7 +66,7 @@ def read_trace(lines: Iterable[str]) -> Trace:
             else:
                 model = _model(entry)
                 models[model.name] = model
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (InvalidRequest, ValueError, TypeError, KeyError, AttributeError) as exc:
             raise InvalidRequest(
                 f"invalid trace: line {number}: {type(exc).__name__}: {exc}", hint=_HINT
             ) from exc
