@@ -68,7 +68,7 @@ def cover(needs: Sequence[Amounts], lack: Amounts) -> tuple[int, ...] | None:
 
     What turns out not to be needed is spared, from the back.
     """
-    left = dict(lack)
+    left = {name: amount for name, amount in lack.items() if amount > 0}
     chosen: list[int] = []
     for index, need in enumerate(needs):
         if not left:
