@@ -83,11 +83,15 @@ class Transport:
             Unauthorized: the token server refuses the credentials.
             RegistryError: a redirect or a realm leads where it must not.
         """
-        reply = await self._persist(request)
         try:
-            yield reply
+            reply = await self._persist(request)
+            try:
+                yield reply
+            finally:
+                reply.close()
         finally:
-            reply.close()
+            if isinstance(request.body, Upload):
+                await request.body.let_go()
 
     async def wait_to_continue(self, failures: int, cause: TransferInterrupted) -> None:
         """Wait before going on with a body that broke off for the given time in a row.

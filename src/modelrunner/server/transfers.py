@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
@@ -11,6 +11,7 @@ from modelrunner.models.hub_upload import HubUpload
 from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
 from modelrunner.models.peek import Peek, peek
 from modelrunner.oci.credentials import Credential
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.load import load
 from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
@@ -18,6 +19,7 @@ from modelrunner.oci.pace import Pace
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.transfer import Sink, Source, Tell, copy, read_blob
+from modelrunner.oci.upload import Neighbours
 from modelrunner.server.catalogue import Catalogue, not_found
 from modelrunner.server.progress import reported, status_line, success_line, warning_line
 from modelrunner.store.snapshot import StoredModel
@@ -126,10 +128,24 @@ class Transfers:
         self, text: str, reference: Reference, model: StoredModel, token: str | None
     ) -> tuple[Sink, str | None]:
         if not is_hugging_face(text):
-            return self._registry.repository(reference, credential=_bearer(token)), None
+            sink = self._registry.repository(
+                reference, credential=_bearer(token), neighbours=self._neighbours(reference)
+            )
+            return sink, None
         upload = HubUpload(self._hub, parse_hub_name(text), model.manifest, token)
         await upload.ensure()
         return upload, "Created a private repository on Hugging Face" if upload.created else None
+
+    def _neighbours(self, target: Reference) -> Neighbours:
+        """Where in the registry of `target` a blob may be, by the names of the models here that have it."""
+        models = self._store.snapshot.models
+
+        def find(blob: Digest) -> Sequence[str]:
+            having = (model for model in models if any(each.digest == blob for each in model.manifest.blobs))
+            tags = (tag for model in having for tag in model.tags if tag.registry == target.registry)
+            return list(dict.fromkeys(tag.repository for tag in tags if tag.repository != target.repository))
+
+        return find
 
     async def _find(
         self, text: str, reference: Reference, token: str | None
