@@ -34,6 +34,7 @@ LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
     "cli/commands/load.py": {"oci"},
     "cli/commands/package.py": {"models", "oci"},
+    "cli/handover.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
     "aiohttp": {"oci/connections.py"},

@@ -156,9 +156,10 @@ def opened(path: Path) -> Iterator[FileIO]:
         handle = os.open(path, _FLAGS)
     except OSError as exc:
         raise _unreadable(path, exc) from exc
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InvalidRequest(f"not a regular file: `{path}`")
     with FileIO(handle) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InvalidRequest(f"not a regular file: `{path}`")
         yield file
 
 
