@@ -45,6 +45,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "oci/credentials.py",
         "engines/llamacpp.py",
         "testing/docker_registry.py",
+        "testing/tls.py",
         "cli/daemon.py",
         "cli/editor.py",
         "testing/daemon.py",
