@@ -174,7 +174,7 @@ class Repository:
         url = place.endpoint.url(f"{place.repository}/manifests/{selector}")
         request = Request("GET", url, place, {"Accept": _ACCEPT}, once=once)
         headers, body, url = await self._read(request, str(reference), MAX_MANIFEST_BYTES)
-        if url.startswith("http:") and not self._access.endpoint.is_plain and reference.digest is None:
+        if url.startswith("http:") and not place.endpoint.is_plain and reference.digest is None:
             raise RegistryError(f"the manifest of `{reference}` would come without encryption")
         _verify(body, reference, headers.get("Docker-Content-Digest"))
         media_type = headers.get("Content-Type", "").partition(";")[0].strip()
