@@ -27,7 +27,7 @@ CHUNK = 1 << 20
 LAYER = bytes(range(256)) * 4 * 1024 * 5 + b"tail"  # five chunks and four bytes
 ARTIFACT = make_artifact(LAYER, b"second layer")
 BLOB = ARTIFACT.layers[0]
-IMPATIENT = RetryPolicy(first=0.0, tries=4, connects=2)
+IMPATIENT = RetryPolicy(first=0.0, tries=4, breaks=4, connects=2)
 REPOSITORY = "team/model"
 
 
@@ -123,7 +123,7 @@ async def test_an_upload_that_never_moves_is_given_up(client: Any, registry: Fak
         with pytest.raises(TransferInterrupted, match="status 503"):
             await _push(client, url)
 
-    assert len(registry.lines("^PATCH")) == IMPATIENT.tries
+    assert len(registry.lines("^PATCH")) == IMPATIENT.breaks
 
 
 async def test_a_push_that_was_called_off_goes_on_with_the_next_one(

@@ -280,7 +280,7 @@ class Repository:
                     body = await reply.read(limit)
             except TransferInterrupted as exc:
                 failures += 1
-                await self._transport.wait_to_continue(failures, exc)
+                await self._transport.wait_to_repeat(failures, exc)
             else:
                 if len(body) > limit:
                     raise RegistryError(f"the manifest of `{what}` is larger than {limit} bytes")
