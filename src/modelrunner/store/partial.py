@@ -22,7 +22,7 @@ from modelrunner.store.journal import JOURNAL, Journal
 SUFFIX = ".incomplete"  # the reference's; both continue each other's downloads
 CHUNK = 1024 * 1024  # bytes read or written at once; large enough that changing threads costs nothing
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-_SYNC_EVERY = 256 << 20  # bytes; what a power failure can cost
+_SYNC_EVERY = 64 << 20  # bytes; what a power failure can cost, and so that the disk begins early
 _MOST_PIECES = 512  # in one call; systems take 1024
 
 
