@@ -1,5 +1,7 @@
-"""Wall time of short commands, and what a daemon costs: time to its first answer, and memory when idle."""
+"""Time of short commands, also with many models; what a daemon costs: its start, and memory when idle."""
 
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -11,11 +13,14 @@ import psutil
 
 from benchmarks.daemons import get, wait_until_ready
 from benchmarks.figures import Figure, show
+from modelrunner.models.packages import package_gguf
+from modelrunner.oci.digest import Digest
 from modelrunner.testing.daemon import BIN, running
 from modelrunner.testing.gguf import tiny_gguf
 
 ROUNDS = 25
 STARTS = 7
+MANY = 5000  # models in one store
 
 
 def _times(command: Sequence[str | Path], env: dict[str, str]) -> tuple[float, ...]:
@@ -39,6 +44,61 @@ def _first_answers(home: Path) -> tuple[float, ...]:
     return tuple(times)
 
 
+def _answers(port: int, path: str) -> tuple[float, ...]:
+    """Milliseconds of each of many answers, when the first has been given."""
+    times: list[float] = []
+    for _ in range(ROUNDS + 1):
+        started = time.perf_counter()
+        status, body = get(port, path)
+        times.append(1000 * (time.perf_counter() - started))
+        assert status == 200
+        assert len(json.loads(body)) == MANY
+    return tuple(times[1:])
+
+
+def _fill(store: Path, weights: Path) -> None:
+    """Make a store of many models, each with a description of its own; written at once, not one by one."""
+    template = "{% for message in messages %}{{ message.content }}{% endfor %}" * 40
+    tiny_gguf(weights, **{"tokenizer.chat_template": template})
+    blobs, manifests = store / "blobs" / "sha256", store / "manifests" / "sha256"
+    blobs.mkdir(parents=True)
+    manifests.mkdir(parents=True)
+    entries = []
+    for number in range(MANY):
+        os.utime(weights, (number, number))  # a time of its own makes a model of its own
+        draft = package_gguf(weights)
+        manifest = draft.manifest_value
+        if not number:
+            (blobs / manifest.layers[0].digest.hex).write_bytes(weights.read_bytes())
+        (blobs / manifest.config.digest.hex).write_bytes(draft.config_bytes)
+        (manifests / Digest.of(manifest.raw).hex).write_bytes(manifest.raw)
+        files = [str(blob.digest) for blob in manifest.blobs]
+        name = f"docker.io/bench/model-{number}:latest"
+        entries.append({"id": str(manifest.digest), "tags": [name], "files": files})
+    (store / "layout.json").write_text('{"version": "1.0.0"}')
+    (store / "models.json").write_text(json.dumps({"models": entries}, indent=2))
+
+
+def _many(folder: Path) -> list[Figure]:
+    """The same with many models in the store; warm, as the targets have it."""
+    _fill(folder / "home" / ".docker" / "models", folder / "many.gguf")
+    started = time.perf_counter()
+    with running(folder / "home") as runner:
+        wait_until_ready(runner.port, "/models")
+        first = 1000 * (time.perf_counter() - started)
+        lists = _times([BIN / "dmr", "list"], runner.environ)
+        return [
+            Figure(f"dmr list, {MANY} models", lists, "ms", at_most=100),
+            Figure(f"GET /models, {MANY} models", _answers(runner.port, "/models"), "ms", at_most=100),
+            Figure(f"  start to the first list, {MANY} models", (first,), "ms"),
+            Figure(f"  resident memory, {MANY} models", (_resident(runner.pid),), "MB"),
+        ]
+
+
+def _resident(pid: int) -> float:
+    return float(psutil.Process(pid).memory_info().rss / 1e6)
+
+
 def main() -> bool:
     """Commands against a daemon with a model in it, then the daemon itself."""
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
@@ -47,7 +107,7 @@ def main() -> bool:
             runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf"), "bench/tiny")
             env = runner.environ
             get(runner.port, "/engines/status")
-            resident = psutil.Process(runner.pid).memory_info().rss / 1e6
+            resident = _resident(runner.pid)
             probe = _times([BIN / "docker-model", "docker-cli-plugin-metadata"], env)
             figures = [
                 Figure("dmr list", _times([BIN / "dmr", "list"], env), "ms", at_most=80),
@@ -60,6 +120,8 @@ def main() -> bool:
             Figure("daemon, start to first answer", _first_answers(folder / "home"), "ms", at_most=700),
             Figure("daemon, resident memory when idle", (resident,), "MB", at_most=80),
         ]
+        (folder / "many").mkdir()
+        figures += _many(folder / "many")
     return show("commands and the daemon itself", figures)
 
 

@@ -36,6 +36,7 @@ LAZILY: dict[str, set[str]] = {
     "cli/commands/simulate.py": {"runtime"},
     "cli/commands/package.py": {"models", "oci"},
     "cli/daemon_model.py": {"models", "oci"},
+    "cli/handover.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
     "aiohttp": {"oci/connections.py"},
@@ -46,6 +47,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "oci/credentials.py",
         "engines/llamacpp.py",
         "testing/docker_registry.py",
+        "testing/tls.py",
         "cli/daemon.py",
         "cli/editor.py",
         "testing/daemon.py",

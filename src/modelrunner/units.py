@@ -91,26 +91,28 @@ def format_bytes(count: float) -> str:
     return f"{count:.2f}YB"
 
 
+# Up to how many hours, in which unit, and how many hours that has.
+_AGES = ((24 * 14, "days", 24), (24 * 60, "weeks", 24 * 7), (24 * 730, "months", 24 * 30))
+
+
 def format_age(seconds: float) -> str:
     """Print how long something is, roughly, in words: `3 weeks`, `About a minute`.
 
     Source: docker/go-units `HumanDuration`, which every Docker table uses.
     """
     whole, hours = int(seconds), math.floor(seconds / 3600 + 0.5)
-    steps = (
-        (whole < 1, "Less than a second"),
-        (whole == 1, "1 second"),
-        (whole < 60, f"{whole} seconds"),
-        (whole < 120, "About a minute"),
-        (whole < 3600, f"{whole // 60} minutes"),
-        (hours <= 1, "About an hour"),
-        (hours < 48, f"{hours} hours"),
-        (hours < 24 * 14, f"{hours // 24} days"),
-        (hours < 24 * 60, f"{hours // 24 // 7} weeks"),
-        (hours < 24 * 730, f"{hours // 24 // 30} months"),
-        (True, f"{max(2, whole // 3600 // 24 // 365)} years"),
-    )
-    return next(text for applies, text in steps if applies)
+    if hours >= 48:
+        for limit, unit, size in _AGES:
+            if hours < limit:
+                return f"{hours // size} {unit}"
+        return f"{max(2, whole // 3600 // 24 // 365)} years"
+    if whole >= 3600:
+        return "About an hour" if hours <= 1 else f"{hours} hours"
+    if whole >= 60:
+        return "About a minute" if whole < 120 else f"{whole // 60} minutes"
+    if whole > 1:
+        return f"{whole} seconds"
+    return "1 second" if whole == 1 else "Less than a second"
 
 
 def _no_duration(text: str) -> InvalidRequest:

@@ -110,6 +110,20 @@ ImportRequest = TypedDict(
 )
 
 
+class TakeRequest(TypedDict):
+    """A file to become a blob: where it is, and which file the caller has there; `link` shares it.
+
+    `size` is in bytes, `modified` in nanoseconds since 1970.
+    """
+
+    path: str
+    device: int
+    inode: int
+    size: int
+    modified: int
+    link: NotRequired[bool]
+
+
 class VerifyRequest(TypedDict):
     """Which models to check; all without `models`. `repair` pulls again what is damaged."""
 

@@ -283,6 +283,37 @@ def test_ctrl_c_keeps_what_has_arrived_and_says_so(
     assert _broken(runner, artifact) == []
 
 
+def test_ctrl_c_of_a_push_says_that_it_can_go_on(
+    runner: Runner, proxy: FaultProxy, artifact: Artifact
+) -> None:
+    """The daemon stops sending; the next push sends what had not arrived."""
+    runner.must("pull", _name(proxy))
+    name = f"{proxy.address}/team/again:v1"
+    runner.must("tag", _name(proxy), name)
+    runner.must("rm", _name(proxy))  # so that there is no neighbour to mount from
+    proxy.plan = lambda request: cut(0, Ending.PAUSE) if "/uploads/" in request.target else None
+    with subprocess.Popen(
+        [BIN / "dmr", "push", name],
+        env=runner.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        proxy.wait_until(lambda: sum(each.received for each in tuple(proxy.exchanges)) > 1 << 20)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        proxy.wait_until_idle()
+    proxy.plan = lambda _: None
+    runner.must("push", name)
+    runner.must("rm", name)
+    runner.must("pull", name)
+
+    assert process.returncode == 130
+    assert said == "push interrupted; run it again, and what has arrived is not sent again\n"
+    assert _broken(runner, artifact) == []
+
+
 def test_a_pull_goes_on_for_those_who_still_wait(
     runner: Runner, proxy: FaultProxy, artifact: Artifact
 ) -> None:

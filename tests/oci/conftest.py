@@ -15,6 +15,7 @@ from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
+from modelrunner.oci.upload import CHUNK
 
 
 @dataclass
@@ -69,12 +70,14 @@ class Client:
         *,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
+        upload_chunk: int = CHUNK,
     ) -> AsyncIterator[Registry]:
         async with Registry(
             credentials=Passwords(known or {}),
             user_agent="modelrunner-test/1",
             retry=retry or RetryPolicy(first=0.0),
             timeouts=timeouts or Timeouts(connect=5.0, stall=5.0, finish=5.0),
+            upload_chunk=upload_chunk,
         ) as registry:
             yield registry
 

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from modelrunner.errors import RegistryError, TransferInterrupted
+from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
 from modelrunner.oci.chunks import Span, Spans, total, united
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.fetch import Lanes, fetch
@@ -144,10 +144,50 @@ async def test_a_source_that_always_breaks_is_given_up() -> None:
             yield piece
 
     source.behave = nothing
-    with pytest.raises(RegistryError, match="reset, 5 times in a row"):
+    with pytest.raises(RegistryError, match="reset, 9 times in a row"):
         await _fetch(source, landing)
 
     assert total(landing.present) >= 0
+
+
+async def test_a_source_that_goes_away_for_a_while_is_waited_for() -> None:
+    """A registry that starts again, a network that is gone for a moment: what has moved will move again."""
+    source, landing = Source(), Landing()
+    opened, refused = source.open, 0
+
+    @asynccontextmanager
+    async def unsteady(
+        blob: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        nonlocal refused
+        if source.sent > 1 << 20 and refused < 6:
+            refused += 1
+            raise RegistryUnreachable("cannot reach `http://r` (connection refused)")
+        async with opened(blob, start, stop) as found:
+            yield found
+
+    source.open = unsteady  # type: ignore[method-assign]  # a source that does so
+    await _fetch(source, landing)
+
+    assert refused == 6
+    assert landing.content == CONTENT
+
+
+async def test_a_source_that_was_never_there_is_not_waited_for() -> None:
+    """The first refusal is told as it is."""
+    source, landing = Source(), Landing()
+
+    @asynccontextmanager
+    async def away(
+        blob: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        if blob.size:
+            raise RegistryUnreachable("cannot reach `http://r` (connection refused)")
+        yield start, source._pieces(start, stop or 0)
+
+    source.open = away  # type: ignore[method-assign]  # a source that does so
+    with pytest.raises(RegistryUnreachable):
+        await _fetch(source, landing)
 
 
 async def test_a_stalled_request_is_asked_again() -> None:

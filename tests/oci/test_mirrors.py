@@ -1,10 +1,11 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from modelrunner.errors import ModelNotFound, RegistryError
+from modelrunner.errors import DigestMismatch, ModelNotFound, RegistryError
 from modelrunner.oci.auth import Access
 from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credential, Credentials
@@ -13,8 +14,10 @@ from modelrunner.oci.mirrors import Hosts, parse_mirrors
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.registry import Repository, Turns
 from modelrunner.oci.retry import RetryPolicy
-from modelrunner.oci.transfer import read_blob
+from modelrunner.oci.transfer import copy, read_blob
 from modelrunner.oci.transport import Transport
+from modelrunner.oci.upload import Sessions
+from modelrunner.store.store import Store
 from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.registry import FakeRegistry, answer, replace_body
 from modelrunner.testing.serving import serving
@@ -100,7 +103,7 @@ async def repository(world: World) -> AsyncIterator[Repository]:
             )
         )
         access = Access(Endpoint("docker.io", far, internal=True), "ai/m")
-        yield Repository(transport, Hosts(access, parse_mirrors([near])), Turns())
+        yield Repository(transport, Hosts(access, parse_mirrors([near])), Turns(), Sessions())
 
 
 async def test_a_mirror_is_asked_instead_of_the_registry(world: World, repository: Repository) -> None:
@@ -132,6 +135,37 @@ async def test_another_manifest_than_the_digest_is_not_taken_from_a_mirror(
 
     assert ARTIFACT.content.digest == manifest.digest
     assert 1 == len(world.upstream.seen)
+
+
+@pytest.mark.parametrize("kind", ["layer", "config"])
+async def test_wrong_bytes_of_a_mirror_are_fetched_again_from_the_registry(
+    world: World, repository: Repository, tmp_path: Path, kind: str
+) -> None:
+    """Which a mirror that serves a damaged copy does not keep from being pulled."""
+    blob = ARTIFACT.layers[0] if kind == "layer" else ARTIFACT.config
+    world.mirror.blobs[blob.digest] = bytes(blob.size)
+    store = Store(tmp_path / "store")
+    manifest = await repository.manifest(REFERENCE)
+    await read_blob(repository, manifest.config, limit=1 << 20)
+    await copy(repository, store, manifest, [REFERENCE])
+
+    assert ARTIFACT.contents[blob.digest] == store.blob_path(blob.digest).read_bytes()
+    assert {f"GET /v2/ai/m/blobs/{blob.digest}"} == set(world.upstream.lines())
+
+
+async def test_wrong_bytes_of_the_registry_itself_are_an_error(
+    world: World, repository: Repository, tmp_path: Path
+) -> None:
+    """Nobody is left to ask."""
+    blob = ARTIFACT.layers[0]
+    for registry in (world.mirror, world.upstream):
+        registry.blobs[blob.digest] = bytes(blob.size)
+    store = Store(tmp_path / "store")
+    with pytest.raises(DigestMismatch):
+        await copy(repository, store, await repository.manifest(REFERENCE), [REFERENCE])
+
+    assert not store.blob_path(blob.digest).exists()
+    assert () == store.snapshot.models
 
 
 async def test_a_redirect_is_remembered_until_it_expires(world: World, repository: Repository) -> None:

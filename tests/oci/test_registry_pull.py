@@ -26,7 +26,7 @@ from modelrunner.testing.serving import serving
 LAYER = bytes(range(256)) * 2000  # 512,000 bytes
 ARTIFACT = make_artifact(LAYER, b"second layer")
 REPOSITORY = "team/model"
-IMPATIENT = RetryPolicy(first=0.0, tries=3, connects=2)
+IMPATIENT = RetryPolicy(first=0.0, tries=3, breaks=3, connects=2)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from modelrunner.testing.serving import serving
 LAYER = bytes(range(256)) * 4000  # 1,024,000 bytes
 ARTIFACT = make_artifact(LAYER, b"second layer")
 REPOSITORY = "team/model"
-IMPATIENT = RetryPolicy(first=0.0, tries=3, connects=2)
+IMPATIENT = RetryPolicy(first=0.0, tries=3, breaks=3, connects=2)
 
 
 @pytest.fixture

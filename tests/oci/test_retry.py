@@ -61,7 +61,16 @@ def test_a_refused_connection_is_tried_less_often_than_a_broken_body() -> None:
     policy = RetryPolicy()
 
     assert [policy.after_refusal(failures, 0.0) is None for failures in (2, 3)] == [False, True]
-    assert [policy.after_break(failures, 0.0) is None for failures in (4, 5)] == [False, True]
+    assert [policy.after_cut(failures, 0.0) is None for failures in (4, 5)] == [False, True]
+    assert [policy.after_break(failures, 0.0) is None for failures in (8, 9)] == [False, True]
+
+
+def test_a_transfer_outlives_a_router_that_starts_again() -> None:
+    """Its tries take a minute and more, unless chance is against it, and then three quarters of one."""
+    policy = RetryPolicy()
+    waits = [[policy.after_break(failures, draw) or 0.0 for failures in range(1, 9)] for draw in (0.0, 1.0)]
+
+    assert [sum(each) for each in waits] == [91.5, 45.75]
 
 
 @pytest.mark.parametrize(

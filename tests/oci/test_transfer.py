@@ -226,7 +226,7 @@ async def test_a_sink_that_always_loses_is_given_up(memory: Any) -> None:
 
     with pytest.raises(TransferInterrupted):
         await copy(
-            Source(artifact), memory, artifact.content, [], retry=RetryPolicy(tries=2, first=0.0), parallel=1
+            Source(artifact), memory, artifact.content, [], retry=RetryPolicy(breaks=2, first=0.0), parallel=1
         )
     assert len(memory.claims) == 2
 

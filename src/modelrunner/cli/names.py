@@ -31,8 +31,9 @@ def matches(tag: str, wanted: str, default_registry: str = "") -> bool:
 
 def sort_key(name: str) -> tuple[str, bool, str]:
     """Order of names in tables: by repository without case, the plain name before its variants."""
-    variant = _variant(name)
-    return _repository(name).lower(), bool(variant), variant.lower()
+    head, slash, last = name.lower().rpartition("/")
+    bare, _, variant = last.partition(":")
+    return f"{head}{slash}{bare}", bool(variant), variant
 
 
 def short_id(model_id: str) -> str:
@@ -42,7 +43,10 @@ def short_id(model_id: str) -> str:
 
 def _without_registry(tag: str, default_registry: str) -> str:
     prefixes = (f"{default_registry}/",) if default_registry not in {"", "docker.io"} else _HUB
-    return next((tag.removeprefix(prefix) for prefix in prefixes if tag.startswith(prefix)), tag)
+    for prefix in prefixes:
+        if tag.startswith(prefix):
+            return tag[len(prefix) :]
+    return tag
 
 
 def _comparable(text: str, default_registry: str) -> str:

@@ -139,6 +139,14 @@ class Client:
         """Take over models that other programs keep on the daemon's machine; yields what has come."""
         return self._progress("/models/import", request)
 
+    def take(self, request: wire.TakeRequest) -> Transfer:
+        """Have the daemon read a file of this machine as a blob; the last line's message is its digest.
+
+        Raises:
+            InvalidRequest: it does not see the file.
+        """
+        return self._progress("/models/take", request)
+
     def verify(self, request: wire.VerifyRequest) -> Transfer:
         """Check the files of models; yields what is found.
 

@@ -304,7 +304,7 @@ class HubRepository:
                     link = reply.headers.get("Link", "")
             except TransferInterrupted as exc:
                 failures += 1
-                await self._hub.transport.wait_to_continue(failures, exc)
+                await self._hub.transport.wait_to_repeat(failures, exc)
                 continue
             if len(body) > limit:
                 raise RegistryError(f"the hub's answer about `{self.name.repository}` is too long")

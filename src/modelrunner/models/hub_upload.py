@@ -5,7 +5,7 @@ Source: the hub's API as huggingface_hub v0.27 speaks it (`_commit_api.py`, `lfs
 """
 
 import base64
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 import msgspec
@@ -22,6 +22,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import UNREADABLE, Descriptor, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.replies import MAX_ERROR_BYTES
+from modelrunner.oci.upload import Rest
 
 INLINE_BYTES = 10 << 20  # from here on a file goes to the storage, whatever it is
 _MAX_PARTS = 10_000
@@ -183,7 +184,7 @@ class HubUpload:
         if not 0 < count <= _MAX_PARTS or any(str(n) not in headers for n in range(1, count + 1)):
             raise RegistryError("the hub's addresses for an upload are not those of its parts")
         parts: list[dict[str, object]] = []
-        rest = _Rest(chunks)
+        rest = Rest(chunks)
         for number in range(1, count + 1):
             size = min(part_size, blob.size - part_size * (number - 1))
             async with aclosing(rest.take(size)) as pieces:
@@ -221,22 +222,3 @@ class HubUpload:
             msgspec.json.encode(present),
             frozenset(good),
         )
-
-
-class _Rest:
-    """A stream of pieces, of which some bytes are taken at a time."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._held = b""
-
-    async def take(self, size: int) -> AsyncGenerator[bytes, None]:
-        """The next `size` bytes, or fewer at the end."""
-        while size > 0:
-            if not self._held:
-                self._held = await anext(self._chunks, b"")
-                if not self._held:
-                    return
-            piece, self._held = self._held[:size], self._held[size:]
-            size -= len(piece)
-            yield piece

@@ -12,7 +12,7 @@ from modelrunner.models.config import ModelConfig, check_context_size
 from modelrunner.models.directory import is_weights, model_files
 from modelrunner.models.gguf_config import describe as describe_gguf
 from modelrunner.models.kinds import Format
-from modelrunner.models.packaging import Draft, File, Tell, assemble, ignore
+from modelrunner.models.packaging import Draft, File, Hashing, Tell, assemble, hash_files, ignore
 from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, context_size, describe, size_text
 
 _ADAPTER = "adapter"  # GGUF's `general.type` of a LoRA
@@ -72,7 +72,9 @@ class Extras:
 NOTHING_ELSE = Extras()
 
 
-def package_gguf(path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore) -> Draft:
+def package_gguf(
+    path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore, hashing: Hashing = hash_files
+) -> Draft:
     """Package a GGUF file, or a set of shards of which any may be given, in Docker's form 0.1.
 
     Blocks while it hashes, and tells from its threads the bytes hashed and those in all.
@@ -84,10 +86,12 @@ def package_gguf(path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = igno
     extras.check()
     weights = gguf.shards(path)
     config = describe_gguf([gguf.read_header(shard) for shard in weights])
-    return _assembled([plain(shard, kinds.GGUF_LAYER) for shard in weights], config, extras, tell)
+    return _assembled([plain(shard, kinds.GGUF_LAYER) for shard in weights], config, extras, tell, hashing)
 
 
-def package_safetensors(path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore) -> Draft:
+def package_safetensors(
+    path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore, hashing: Hashing = hash_files
+) -> Draft:
     """Package a safetensors file, or a set of shards, in Docker's form 0.1: without the files beside it.
 
     Raises:
@@ -98,10 +102,14 @@ def package_safetensors(path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell
     weights = safetensors.shards(path)
     headers = [safetensors.read_header(shard) for shard in weights]
     config = describe(headers, context_size=_context_beside(path))
-    return _assembled([plain(shard, kinds.SAFETENSORS_LAYER) for shard in weights], config, extras, tell)
+    return _assembled(
+        [plain(shard, kinds.SAFETENSORS_LAYER) for shard in weights], config, extras, tell, hashing
+    )
 
 
-def package_dduf(path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore) -> Draft:
+def package_dduf(
+    path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore, hashing: Hashing = hash_files
+) -> Draft:
     """Package a DDUF file, which has a whole diffusion model in one archive.
 
     Raises:
@@ -117,10 +125,12 @@ def package_dduf(path: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = igno
         size=size_text(path.stat().st_size),
         metadata={"dduf_file": path.name, "layout": "dduf"},
     )
-    return _assembled([plain(path, kinds.DDUF_LAYER)], config, extras, tell)
+    return _assembled([plain(path, kinds.DDUF_LAYER)], config, extras, tell, hashing)
 
 
-def package_directory(root: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore) -> Draft:
+def package_directory(
+    root: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell = ignore, hashing: Hashing = hash_files
+) -> Draft:
     """Package a directory as it is, in Docker's form 0.2: one layer for each file, names and folders kept.
 
     Raises:
@@ -129,7 +139,7 @@ def package_directory(root: Path, extras: Extras = NOTHING_ELSE, *, tell: Tell =
     """
     extras.check()
     files = model_files(root)
-    return _assembled(files, _directory_config(files), extras, tell, config_type=kinds.CONFIG_V02)
+    return _assembled(files, _directory_config(files), extras, tell, hashing, config_type=kinds.CONFIG_V02)
 
 
 def plain(path: Path, media_type: str) -> File:
@@ -142,6 +152,7 @@ def _assembled(
     config: ModelConfig,
     extras: Extras,
     tell: Tell,
+    hashing: Hashing,
     *,
     config_type: str = kinds.CONFIG_V01,
 ) -> Draft:
@@ -153,6 +164,7 @@ def _assembled(
         config_type=kinds.CONFIG_CNCF if extras.packed else config_type,
         created=extras.created,
         tell=tell,
+        hashing=hashing,
     )
 
 

@@ -44,6 +44,8 @@ PACK_TYPES = {
 }
 
 Tell = Callable[[int, int], None]
+# Finds out the digest and the size of files, telling how many bytes of all it has seen.
+Hashing = Callable[[Sequence[Path], Tell], Mapping[Path, tuple[Digest, int]]]
 
 
 def ignore(done: int, total: int) -> None:
@@ -105,6 +107,46 @@ class Draft:
                 yield start, pieces
 
 
+def hash_files(paths: Sequence[Path], tell: Tell) -> dict[Path, tuple[Digest, int]]:
+    """Hash every file once, several at a time; hashing releases the interpreter lock."""
+    distinct = list(dict.fromkeys(paths))
+    try:
+        total = sum(path.stat().st_size for path in distinct)
+    except OSError as exc:
+        raise _unreadable(Path(exc.filename), exc) from exc
+    lock, stopped = threading.Lock(), threading.Event()
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        if stopped.is_set():
+            raise CancelledError
+        with lock:
+            done += more
+            tell(done, total)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "hash") as threads:
+        try:
+            return dict(zip(distinct, threads.map(lambda path: _hash(path, count), distinct), strict=True))
+        finally:
+            stopped.set()  # after an interrupt nobody waits for the rest of a large file
+
+
+def _hash(path: Path, count: Callable[[int], None]) -> tuple[Digest, int]:
+    """Hash a file; the size is that of the bytes hashed, should the file be growing."""
+    state, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb", buffering=0) as file:
+            buffer = memoryview(bytearray(_PIECE))
+            while length := file.readinto(buffer):
+                state.update(buffer[:length])
+                size += length
+                count(length)
+    except OSError as exc:
+        raise _unreadable(path, exc) from exc
+    return Digest("sha256", state.hexdigest()), size
+
+
 def assemble(
     files: Sequence[File],
     config: ModelConfig,
@@ -112,6 +154,7 @@ def assemble(
     config_type: str = kinds.CONFIG_V01,
     created: datetime | None = None,
     tell: Tell = ignore,
+    hashing: Hashing = hash_files,
 ) -> Draft:
     """Make an artifact of files in this order, one layer for each, with this description.
 
@@ -119,7 +162,7 @@ def assemble(
         InvalidRequest: a file cannot be read.
     """
     moment = created or newest(files)
-    hashed = hash_files([file.path for file in files], tell)
+    hashed = hashing([file.path for file in files], tell)
     described = [Described(file.name, file.media_type, *hashed[file.path]) for file in files]
     manifest, config_bytes = compose(described, config, created=moment, config_type=config_type)
     return Draft(
@@ -203,46 +246,6 @@ def _fields(descriptor: Descriptor) -> dict[str, object]:
         "size": descriptor.size,
         "digest": str(descriptor.digest),
     }
-
-
-def hash_files(paths: Sequence[Path], tell: Tell) -> dict[Path, tuple[Digest, int]]:
-    """Hash every file once, several at a time; hashing releases the interpreter lock."""
-    distinct = list(dict.fromkeys(paths))
-    try:
-        total = sum(path.stat().st_size for path in distinct)
-    except OSError as exc:
-        raise _unreadable(Path(exc.filename), exc) from exc
-    lock, stopped = threading.Lock(), threading.Event()
-    done = 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        if stopped.is_set():
-            raise CancelledError
-        with lock:
-            done += more
-            tell(done, total)
-
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1), "hash") as threads:
-        try:
-            return dict(zip(distinct, threads.map(lambda path: _hash(path, count), distinct), strict=True))
-        finally:
-            stopped.set()  # after an interrupt nobody waits for the rest of a large file
-
-
-def _hash(path: Path, count: Callable[[int], None]) -> tuple[Digest, int]:
-    """Hash a file; the size is that of the bytes hashed, should the file be growing."""
-    state, size = hashlib.sha256(), 0
-    try:
-        with path.open("rb", buffering=0) as file:
-            buffer = memoryview(bytearray(_PIECE))
-            while length := file.readinto(buffer):
-                state.update(buffer[:length])
-                size += length
-                count(length)
-    except OSError as exc:
-        raise _unreadable(path, exc) from exc
-    return Digest("sha256", state.hexdigest()), size
 
 
 def _open(path: Path) -> BinaryIO:

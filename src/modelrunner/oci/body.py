@@ -1,7 +1,7 @@
 """The bytes of one blob from a registry, gone on with after each break until they are complete."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -25,11 +25,10 @@ class Routes:
     """Where the blobs of one repository are, and what was learned about that; shared by its bodies.
 
     `moved` has where the registry sent us for a blob, and for whose sake: the next range is asked for there,
-    until that place, whose URL is a permission with an end, refuses. `found` is told of blobs that came.
+    until that place, whose URL is a permission with an end, refuses.
     """
 
     hosts: Hosts
-    found: Callable[[Digest], None]
     moved: dict[Digest, tuple[Access, str]] = field(default_factory=dict)
 
     def leave(self, blob: Digest, url: str) -> None:
@@ -69,7 +68,6 @@ class Body:
         if self.start < self._stop:
             self._part = await self._connect(self.start)
             self.start = self._part.start
-            self._routes.found(self._blob.digest)
         return self
 
     async def __aexit__(

@@ -27,6 +27,7 @@ from modelrunner.oci.endpoint import Endpoint, check_foreign, internal_refused, 
 
 _BUFFER = 1024 * 1024  # bytes read ahead of a slow consumer
 _PIECE = 256 * 1024  # bytes written at once: small enough for a slow line to show that it moves
+_LET_GO = 5.0  # seconds for a cancelled task to end
 _MAX_HEADER = 32 * 1024  # bytes; signed locations are long
 
 
@@ -47,6 +48,9 @@ class Upload:
         self.size = size
         self.error: Exception | None = None
         self._chunks = chunks
+        self._outside = asyncio.Event()  # of the chunks: nobody waits for the next one
+        self._outside.set()
+        self.is_complete = False  # whether every byte has been handed over
 
     async def pieces(
         self, within: Callable[[float | None], None], timeouts: Timeouts
@@ -60,21 +64,40 @@ class Upload:
             RegistryError: the source has more or fewer bytes.
         """
         sent = 0
-        within(None)
         try:
-            async for chunk in self._chunks:
+            while chunk := await self._next(within):
                 sent += len(chunk)
                 self._check(sent <= self.size)
                 view = memoryview(chunk)
                 for start in range(0, len(view), _PIECE):
                     within(timeouts.stall)
                     yield view[start : start + _PIECE]
-                within(None)
             self._check(sent == self.size)
         except Exception as exc:
             self.error = exc  # the HTTP library would hide it behind one of its own
             raise
+        self.is_complete = True
         within(timeouts.finish)
+
+    async def let_go(self) -> None:
+        """Wait until nobody is inside the chunks, once the exchange is over: they can be closed then.
+
+        The HTTP library reads them in a task of its own, which ends a moment after it was told to.
+        """
+        async with asyncio.timeout(_LET_GO):
+            await self._outside.wait()
+
+    async def _next(self, within: Callable[[float | None], None]) -> bytes:
+        """The next chunk that has something in it; empty at the end."""
+        within(None)
+        self._outside.clear()
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    return chunk
+            return b""
+        finally:
+            self._outside.set()
 
     def _check(self, fits: bool) -> None:  # noqa: FBT001 - an assertion with an error of its own
         if not fits:
@@ -84,11 +107,12 @@ class Upload:
 class Reply:
     """An answer whose body has not been read yet."""
 
-    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, url: str, body: Upload | None = None) -> None:
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.url = url
         self._response = response
+        self._body = body
         self._broken = False
 
     def header_values(self, name: str) -> list[str]:
@@ -131,7 +155,7 @@ class Reply:
 
     def close(self) -> None:
         """Give the connection back, or close it when there is more to come on it, or should have."""
-        if self._broken:
+        if self._broken or (self._body is not None and not self._body.is_complete):
             self._response.close()
         else:
             self._response.release()
@@ -269,7 +293,7 @@ class Connections:
                 timeout = self._timeout(self._timeouts.finish)
                 response = await self._request(asker, method, url, sized, pieces, timeout)
                 answered = True
-                return Reply(response, url)
+                return Reply(response, url, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             if body.error is not None:
                 raise body.error from exc

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol
 
-from modelrunner.errors import RegistryError, RunnerError, TransferInterrupted
+from modelrunner.errors import RegistryError, RegistryUnreachable, RunnerError, TransferInterrupted
 from modelrunner.oci import chunks
 from modelrunner.oci.chunks import MOST_LANES, Ramp, Spans
 from modelrunner.oci.manifest import Descriptor
@@ -140,6 +140,7 @@ class _Fetch:
     under_way: list[_Part] = field(default_factory=list)
     speeds: list[float] = field(default_factory=list)
     here: int = 0
+    moved: bool = False  # whether anything came
 
     async def run(self) -> None:
         present = self.landing.present
@@ -165,7 +166,7 @@ class _Fetch:
                     if position != 0:
                         raise _misplaced(self.blob, position, 0)
                     await self._pick(pieces, gaps)
-            except TransferInterrupted as exc:
+            except (TransferInterrupted, RegistryUnreachable) as exc:
                 failures = 1 if self.here - before >= self.retry.headway else failures + 1
                 await self._back_off(failures, exc)
 
@@ -229,13 +230,15 @@ class _Fetch:
             mark = part.position
             try:
                 await self._stream(part, group, ramp)
-            except TransferInterrupted as exc:
+            except (TransferInterrupted, RegistryUnreachable) as exc:
+                if not self.moved and isinstance(exc, RegistryUnreachable):
+                    raise  # it was never there
                 failures = 1 if part.position - mark >= self.retry.headway else failures + 1
                 part.waited, part.received = 0.0, 0
                 await self._back_off(failures, exc)
         self.speeds = [*self.speeds[-_REMEMBERED:], part.speed]
 
-    async def _back_off(self, failures: int, cause: TransferInterrupted) -> None:
+    async def _back_off(self, failures: int, cause: RegistryError) -> None:
         delay = self.retry.after_break(failures, random.random())  # noqa: S311 - spreads retries in time
         if delay is None:
             raise RegistryError(
@@ -279,6 +282,7 @@ class _Fetch:
     def _count(self, size: int) -> None:
         """Tell of bytes that came, and will land whatever happens next; the last are told when verified."""
         self.here += size
+        self.moved = True
         if self.here < self.blob.size:
             self.tell(self.here)
 

@@ -6,7 +6,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType, TracebackType
 from typing import Self
-from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from modelrunner.errors import (
@@ -20,10 +19,10 @@ from modelrunner.errors import (
 from modelrunner.oci.auth import Access
 from modelrunner.oci.body import Body, Routes
 from modelrunner.oci.certificates import Certificates
-from modelrunner.oci.connections import Reply, Timeouts, Upload
+from modelrunner.oci.connections import Reply, Timeouts
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.endpoint import endpoint, resolve, same_origin
+from modelrunner.oci.endpoint import endpoint, same_origin
 from modelrunner.oci.manifest import (
     DOCKER_MANIFEST,
     DOCKER_MANIFEST_LIST,
@@ -40,6 +39,7 @@ from modelrunner.oci.replies import MAX_ERROR_BYTES, refusal
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.tokens import Lookup
 from modelrunner.oci.transport import Request, Transport
+from modelrunner.oci.upload import CHUNK, Neighbours, Sessions, Uploads, no_neighbours
 
 # Indexes are asked for too, so that the answer to one is a clear sentence and not "not found".
 _ACCEPT = f"{OCI_MANIFEST}, {DOCKER_MANIFEST}, {OCI_INDEX}, {DOCKER_MANIFEST_LIST}"
@@ -56,6 +56,7 @@ class Registry:
 
     `insecure` names hosts, with or without a port, that speak plain HTTP; with `insecure_all` all do.
     Those in `private_realms` may name token servers inside the user's network. `mirrors` are of Docker Hub.
+    A blob larger than `upload_chunk` bytes is pushed in several requests.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Registry:
         certificates: Certificates | None = None,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
+        upload_chunk: int = CHUNK,
     ) -> None:
         self._insecure = insecure
         self._private_realms = private_realms
         self._mirrors = parse_mirrors(mirrors, private_realms=private_realms)
         self._insecure_all = insecure_all
         self._turns = Turns()
+        self._sessions = Sessions(upload_chunk)
         self._transport = Transport(
             credentials,
             user_agent=user_agent,
@@ -100,10 +103,17 @@ class Registry:
         """Fetch and verify the manifest that a reference names; see `Repository.manifest`."""
         return await self.repository(reference, credential=credential).manifest(reference)
 
-    def repository(self, reference: Reference, *, credential: Credential | None = None) -> "Repository":
+    def repository(
+        self,
+        reference: Reference,
+        *,
+        credential: Credential | None = None,
+        neighbours: Neighbours = no_neighbours,
+    ) -> "Repository":
         """The repository of a reference as a source and a sink.
 
-        `credential` came with the request, and is used instead of what is on file.
+        `credential` came with the request, and is used instead of what is on file. `neighbours` names other
+        repositories of the same registry that may have a blob, from which it need not be sent again.
         """
         where = endpoint(
             reference.registry,
@@ -112,21 +122,30 @@ class Registry:
             private_realms=self._private_realms,
         )
         access = Access(where, reference.repository, credential=credential)
-        return Repository(self._transport, Hosts(access, self._mirrors), self._turns)
+        hosts = Hosts(access, self._mirrors)
+        return Repository(self._transport, hosts, self._turns, self._sessions, neighbours)
 
 
 class Repository:
     """One repository: a source to pull from, and a sink to push to."""
 
-    def __init__(self, transport: Transport, hosts: Hosts, turns: Turns) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        hosts: Hosts,
+        turns: Turns,
+        sessions: Sessions,
+        neighbours: Neighbours = no_neighbours,
+    ) -> None:
         access = hosts.upstream
         self._transport = transport
         self._hosts = hosts
-        self._routes = Routes(hosts, _take_no_note)
+        self._routes = Routes(hosts)
         self._access = access
         self._turns = turns
         self._pushing = replace(access, actions=_PUSH)
         self._name = f"{access.endpoint.registry}/{access.repository}"
+        self._uploads = Uploads(transport, self._pushing, self._name, sessions, neighbours)
 
     async def manifest(self, reference: Reference) -> Manifest:
         """Fetch the manifest that a reference names, and verify it.
@@ -155,7 +174,7 @@ class Repository:
         url = place.endpoint.url(f"{place.repository}/manifests/{selector}")
         request = Request("GET", url, place, {"Accept": _ACCEPT}, once=once)
         headers, body, url = await self._read(request, str(reference), MAX_MANIFEST_BYTES)
-        if url.startswith("http:") and not self._access.endpoint.is_plain and reference.digest is None:
+        if url.startswith("http:") and not place.endpoint.is_plain and reference.digest is None:
             raise RegistryError(f"the manifest of `{reference}` would come without encryption")
         _verify(body, reference, headers.get("Docker-Content-Digest"))
         media_type = headers.get("Content-Type", "").partition(";")[0].strip()
@@ -188,46 +207,38 @@ class Repository:
         ):
             yield body.start, chunks
 
+    def doubt(self, blob: Digest) -> bool:
+        """Have a blob whose bytes were wrong come from the registry itself; whether a mirror was asked."""
+        return self._hosts.doubt(blob)
+
     @asynccontextmanager
     async def claim(self, blob: Descriptor) -> AsyncIterator[int]:
-        """Hold the sole right of this process to push a blob; yield its size if the registry has it, else 0.
+        """Hold the sole right of this process to push a blob; yield how much of it the registry has.
 
         Raises:
+            TransferInterrupted: the registry had all of it, and broke off while it was verifying it.
             Unauthorized: the registry wants (other) credentials.
             RegistryUnreachable: no connection, or no answer.
             RegistryError: anything else that the registry said.
         """
         key = (self._name, blob.digest)
         async with self._turns.setdefault(key, asyncio.Lock()):
-            present = await self._has(blob)
-            if not present and blob.size == 0:
+            if await self._has(blob):
+                yield blob.size
+                return
+            if blob.size == 0:
                 await self.write(blob, 0, _nothing())
-            yield blob.size if present else 0
+            yield await self._uploads.begin(blob) if blob.size else 0
 
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
-        """Push a claimed blob in one request; the registry verifies its digest.
+        """Push the rest of a claimed blob; the registry verifies its digest.
 
         Raises:
-            TransferInterrupted: it broke off, and nothing of it is kept.
+            TransferInterrupted: it broke off; the next claim says how much has arrived.
             Unauthorized: the registry wants (other) credentials.
             RegistryError: anything else that the registry said.
         """
-        if offset != 0:
-            raise RegistryError(f"a push of `{blob.digest}` cannot start at byte {offset}")
-        location = await self._begin_upload()
-        if location is None:
-            return
-        url = f"{location}{'&' if '?' in location else '?'}digest={quote(str(blob.digest), safe='')}"
-        headers = {"Content-Type": "application/octet-stream"}
-        request = Request("PUT", url, self._pushing, headers, Upload(blob.size, chunks))
-        async with self._transport.send(request) as reply:
-            if reply.status in _STORED:
-                return
-            error = await self._refusal(reply, str(blob.digest))
-        # The bytes are gone: whoever has them may send them again if the trouble was not ours.
-        if reply.status == 401 or reply.status in self._transport.retry.transient:
-            raise TransferInterrupted(error.message, hint=error.hint, detail=error.detail) from error
-        raise error
+        await self._uploads.send(blob, offset, chunks)
 
     async def commit(self, manifest: Manifest, tags: Sequence[Reference]) -> None:
         """Put the manifest, as the bytes that it came in, under each tag; by its digest when there are none.
@@ -258,16 +269,6 @@ class Repository:
                 return False
             raise await self._refusal(reply, self._name)
 
-    async def _begin_upload(self) -> str | None:
-        """Where to send the bytes; None when the registry found that it has them already."""
-        request = self._request("POST", "blobs/uploads/", body=b"")
-        async with self._transport.send(request) as reply:
-            if reply.status == 201:
-                return None
-            if reply.status not in {200, 202, 204}:
-                raise await self._refusal(reply, self._name)
-            return resolve(reply.url, reply.headers.get("Location"))
-
     async def _read(self, request: Request, what: str, limit: int) -> tuple[Mapping[str, str], bytes, str]:
         """Fetch a document of at most `limit` bytes: its headers, its bytes, and where they came from."""
         failures = 0
@@ -279,7 +280,7 @@ class Repository:
                     body = await reply.read(limit)
             except TransferInterrupted as exc:
                 failures += 1
-                await self._transport.wait_to_continue(failures, exc)
+                await self._transport.wait_to_repeat(failures, exc)
             else:
                 if len(body) > limit:
                     raise RegistryError(f"the manifest of `{what}` is larger than {limit} bytes")
@@ -325,10 +326,6 @@ def _verify(body: bytes, reference: Reference, announced: str | None) -> None:
 def _check_stored(announced: str | None, manifest: Manifest, what: str) -> None:
     if announced and announced.startswith("sha256:") and announced != str(manifest.digest):
         raise RegistryError(f"the registry stored `{what}` as `{announced}`, not as `{manifest.digest}`")
-
-
-def _take_no_note(_blob: Digest) -> None:
-    """Forget which blobs came."""
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -15,7 +15,10 @@ class RetryPolicy:
     """
 
     transient: frozenset[int] = frozenset({408, 429, 500, 502, 503, 504})
-    tries: int = 5  # of a request that gets an answer such as 503, and of a body that breaks off
+    tries: int = 5  # of a request that gets an answer such as 503
+    breaks: int = (
+        9  # in a row, of a transfer that had begun: a minute or more, in which a router starts again
+    )
     connects: int = 3  # of a connection that is refused: a person waits, and a wrong name stays wrong
     first: float = 0.5
     factor: float = 2.0
@@ -45,6 +48,10 @@ class RetryPolicy:
 
     def after_break(self, failures: int, draw: float) -> float | None:
         """How long to wait before going on with a body that broke off; None for not at all."""
+        return self.delay(failures, draw) if failures < self.breaks else None
+
+    def after_cut(self, failures: int, draw: float) -> float | None:
+        """How long to wait before fetching a document once more that broke off; None for not at all."""
         return self.delay(failures, draw) if failures < self.tries else None
 
     def after_refusal(self, failures: int, draw: float) -> float | None:

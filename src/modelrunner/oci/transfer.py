@@ -16,6 +16,7 @@ from modelrunner.errors import (
     RunnerError,
     TransferInterrupted,
 )
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.fetch import Landing, Lanes, fetch
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.pace import UNLIMITED, Pace
@@ -85,6 +86,15 @@ class LandingSink(Sink, Protocol):
         ...
 
 
+@runtime_checkable
+class DoubtfulSource(Source, Protocol):
+    """A source with several places of its own, some of which are not to be relied upon."""
+
+    def doubt(self, blob: Digest) -> bool:
+        """Have a blob whose bytes were wrong come from elsewhere; whether there is an elsewhere."""
+        ...
+
+
 Tell = Callable[[Progress], None]
 
 
@@ -149,17 +159,26 @@ async def read_blob(source: Source, blob: Descriptor, *, limit: int) -> bytes:
     """
     if blob.size > limit:
         raise InvalidRequest(f"blob `{blob.digest}` of {blob.size} bytes is larger than {limit} bytes")
+    while True:
+        body = await _read_blob(source, blob)
+        verifier = blob.digest.verifier()
+        verifier.update(body)
+        if len(body) == blob.size and verifier.matches:
+            return body
+        if not (isinstance(source, DoubtfulSource) and source.doubt(blob.digest)):
+            raise DigestMismatch(
+                f"blob `{blob.digest}` has other content than its digest says", hint="try again"
+            )
+
+
+async def _read_blob(source: Source, blob: Descriptor) -> bytes:
     body = bytearray()
     async with source.open(blob) as (start, chunks):
         async for chunk in chunks:
             body += chunk
             if len(body) > blob.size:
                 break
-    verifier = blob.digest.verifier()
-    verifier.update(body)
-    if start != 0 or len(body) != blob.size or not verifier.matches:
-        raise DigestMismatch(f"blob `{blob.digest}` has other content than its digest says", hint="try again")
-    return bytes(body)
+    return b"" if start else bytes(body)
 
 
 async def _land_blob(
@@ -172,8 +191,9 @@ async def _land_blob(
     pace: Pace,
     lanes: Lanes,
 ) -> None:
-    """Fetch a blob in ranges; once more from the start when what an earlier attempt left was wrong."""
-    for _ in range(2):
+    """Fetch a blob in ranges; again from its start when what was wrong is from earlier or from a mirror."""
+    again = False
+    while True:
         async with sink.land(blob) as landing:
             if landing is None:
                 return
@@ -185,33 +205,54 @@ async def _land_blob(
             try:
                 await landing.finish()
             except DigestMismatch as exc:
-                if not landing.resumed:
+                doubted = isinstance(source, DoubtfulSource) and source.doubt(blob.digest)
+                if not doubted and (again or not landing.resumed):
                     raise
+                again = True
                 _log.warning("fetched again blob=%s reason=%s", blob.digest, exc)
                 continue
         tell(Progress(blob, blob.size))
         return
-    raise DigestMismatch(f"blob `{blob.digest}` was wrong twice", hint="try again")
+
+
+class _Patience:
+    """Counts failures of one blob in a row; a new row begins when more has arrived at the other side."""
+
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._retry = retry
+        self._failures = 0
+        self._reached = 0
+
+    def reached(self, present: int) -> None:
+        """Take note of how many bytes the other side has."""
+        if present >= self._reached + self._retry.headway:
+            self._failures, self._reached = 0, present
+
+    def after(self, exc: TransferInterrupted) -> float:
+        """Seconds to wait before the next try; raises `exc` when there have been enough of them."""
+        self._failures += 1
+        delay = self._retry.after_break(self._failures, random.random())  # noqa: S311 - spreads retries in time
+        if delay is None:
+            raise exc
+        return delay
 
 
 async def _copy_patiently(
     blob: Descriptor, *, source: Source, sink: Sink, tell: Tell, retry: RetryPolicy
 ) -> None:
-    failures = 0
+    patience = _Patience(retry)
     while True:
         try:
-            return await _copy_blob(source, sink, blob, tell)
+            return await _copy_blob(source, sink, blob, tell, patience)
         except TransferInterrupted as exc:
-            failures += 1
-            delay = retry.after_break(failures, random.random())  # noqa: S311 - spreads retries in time
-            if delay is None:
-                raise
-            _log.info("transfer interrupted blob=%s failures=%d reason=%s", blob.digest, failures, exc)
+            delay = patience.after(exc)
+            _log.info("transfer interrupted blob=%s wait=%.1f reason=%s", blob.digest, delay, exc)
         await asyncio.sleep(delay)
 
 
-async def _copy_blob(source: Source, sink: Sink, blob: Descriptor, tell: Tell) -> None:
+async def _copy_blob(source: Source, sink: Sink, blob: Descriptor, tell: Tell, patience: _Patience) -> None:
     async with sink.claim(blob) as present:
+        patience.reached(present)
         if present == blob.size:
             return
         async with source.open(blob, present) as (position, chunks):

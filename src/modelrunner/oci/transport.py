@@ -83,11 +83,15 @@ class Transport:
             Unauthorized: the token server refuses the credentials.
             RegistryError: a redirect or a realm leads where it must not.
         """
-        reply = await self._persist(request)
         try:
-            yield reply
+            reply = await self._persist(request)
+            try:
+                yield reply
+            finally:
+                reply.close()
         finally:
-            reply.close()
+            if isinstance(request.body, Upload):
+                await request.body.let_go()
 
     async def wait_to_continue(self, failures: int, cause: TransferInterrupted) -> None:
         """Wait before going on with a body that broke off for the given time in a row.
@@ -95,13 +99,15 @@ class Transport:
         Raises:
             RegistryError: it has happened too often.
         """
-        delay = self.retry.after_break(failures, _draw())
-        if delay is None:
-            raise RegistryError(
-                f"{cause.message}, {failures} times in a row",
-                hint="try again later; what has arrived is kept",
-            ) from cause
-        await asyncio.sleep(delay)
+        await _wait(self.retry.after_break(failures, _draw()), failures, cause)
+
+    async def wait_to_repeat(self, failures: int, cause: TransferInterrupted) -> None:
+        """Wait before fetching a document once more that broke off for the given time in a row.
+
+        Raises:
+            RegistryError: it has happened too often.
+        """
+        await _wait(self.retry.after_cut(failures, _draw()), failures, cause)
 
     async def _persist(self, request: Request) -> Reply:
         once = request.once or isinstance(request.body, Upload)
@@ -199,6 +205,14 @@ class Transport:
             finally:
                 reply.close()
             await asyncio.sleep(delay)
+
+
+async def _wait(delay: float | None, failures: int, cause: TransferInterrupted) -> None:
+    if delay is None:
+        raise RegistryError(
+            f"{cause.message}, {failures} times in a row", hint="try again later; what has arrived is kept"
+        ) from cause
+    await asyncio.sleep(delay)
 
 
 def _may_follow(status: int, request: Request) -> bool:

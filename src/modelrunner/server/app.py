@@ -50,6 +50,7 @@ ROUTES = (
     _route("POST", "/models/load", models.load),
     _route("POST", "/models/export", models.export_several),
     _route("POST", "/models/import", upkeep.import_models),
+    _route("POST", "/models/take", upkeep.take),
     _route("POST", "/models/verify", upkeep.verify),
     _route("POST", "/models/prune", upkeep.prune),
     _route("GET", "/blobs", models.list_blobs),

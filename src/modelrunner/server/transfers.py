@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
@@ -11,7 +11,9 @@ from modelrunner.models.hub_upload import HubUpload
 from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
 from modelrunner.models.peek import Peek, peek
 from modelrunner.models.placement import check_places
+from modelrunner.models.web import WebFile, is_web_file, look, web_name
 from modelrunner.oci.credentials import Credential
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.load import load
 from modelrunner.oci.manifest import MAX_CONFIG_BYTES, Manifest
@@ -19,7 +21,9 @@ from modelrunner.oci.pace import Pace
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.transfer import Sink, Source, Tell, copy, read_blob
+from modelrunner.oci.upload import Neighbours
 from modelrunner.server.catalogue import Catalogue, not_found
+from modelrunner.server.downloads import download
 from modelrunner.server.progress import reported, status_line, success_line, warning_line
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
@@ -68,6 +72,10 @@ class Transfers:
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
+        if is_web_file(text):
+            async for line in self._download(text):
+                yield line
+            return
         reference = self.name(text)
         self._store.refresh()
         here = self._store.snapshot.find_reference(reference)
@@ -100,6 +108,27 @@ class Transfers:
         _log.info("model pulled model=%s id=%s", reference.familiar, manifest.digest.short)
         yield success_line("Model pulled successfully", "pull")
 
+    async def _download(self, address: str) -> AsyncGenerator[ProgressLine, None]:
+        """Bring a file of a web server here, unless what is here was made of it."""
+        reference = web_name(address)
+        async with self._turns:
+            file = await look(self._hub.transport, address)
+            self._store.refresh()
+            here = self._store.snapshot.find_reference(reference)
+            if here is not None and self._is_made_of(here, file):
+                yield self._cached(here)
+                return
+            async for line in download(self._store, file, reference, self._pace):
+                yield line
+        _log.info("model downloaded model=%s", reference.familiar)
+        yield success_line(f"Model pulled successfully as {reference.familiar}", "pull")
+
+    def _is_made_of(self, model: StoredModel, file: WebFile) -> bool:
+        """Whether a model is what a file still is, by its size and the time of its last change."""
+        created = self._catalogue.config(model).created
+        sizes = [layer.size for layer in model.manifest.layers]
+        return file.is_dated and created == file.changed and sizes == [file.key.size]
+
     async def push(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
         """Send a model to the registry of its name.
 
@@ -127,10 +156,24 @@ class Transfers:
         self, text: str, reference: Reference, model: StoredModel, token: str | None
     ) -> tuple[Sink, str | None]:
         if not is_hugging_face(text):
-            return self._registry.repository(reference, credential=_bearer(token)), None
+            sink = self._registry.repository(
+                reference, credential=_bearer(token), neighbours=self._neighbours(reference)
+            )
+            return sink, None
         upload = HubUpload(self._hub, parse_hub_name(text), model.manifest, token)
         await upload.ensure()
         return upload, "Created a private repository on Hugging Face" if upload.created else None
+
+    def _neighbours(self, target: Reference) -> Neighbours:
+        """Where in the registry of `target` a blob may be, by the names of the models here that have it."""
+        models = self._store.snapshot.models
+
+        def find(blob: Digest) -> Sequence[str]:
+            having = (model for model in models if any(each.digest == blob for each in model.manifest.blobs))
+            tags = (tag for model in having for tag in model.tags if tag.registry == target.registry)
+            return list(dict.fromkeys(tag.repository for tag in tags if tag.repository != target.repository))
+
+        return find
 
     async def _find(
         self, text: str, reference: Reference, token: str | None

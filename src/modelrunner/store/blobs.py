@@ -84,13 +84,22 @@ class Blobs:
             if await in_thread(self._settle, blob, stop, stop=stop):
                 yield None
                 return
-            partial = Partial(blob, self.path(blob.digest))
-            try:
-                landing = Landing(blob, partial, await in_thread(partial.restore), self._ahead)
-                async with landing.hashing():
-                    yield landing
-            finally:
-                partial.close()
+            async with self._landing(blob, Partial(blob, self.path(blob.digest))) as landing:
+                yield landing
+
+    @asynccontextmanager
+    async def land_unnamed(self, key: Descriptor) -> AsyncIterator[Landing]:
+        """Hold the sole right to write a blob whose digest nobody knows yet; that of `key` stands for it.
+
+        Raises:
+            InsufficientStorage: the disk is full.
+            StoreError: the disk refuses.
+        """
+        async with (
+            self._turns.turn(key.digest),
+            self._landing(key, Partial(key, self.path(key.digest), named=False)) as landing,
+        ):
+            yield landing
 
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
@@ -127,6 +136,15 @@ class Blobs:
             yield start, _pieces(file, blob, end - start)
         finally:
             file.close()
+
+    @asynccontextmanager
+    async def _landing(self, blob: Descriptor, partial: Partial) -> AsyncIterator[Landing]:
+        try:
+            landing = Landing(blob, partial, await in_thread(partial.restore), self._ahead)
+            async with landing.hashing():
+                yield landing
+        finally:
+            partial.close()
 
     def _begin(self, blob: Descriptor, partial: Partial, stop: threading.Event) -> int:
         return blob.size if self._settle(blob, stop) else partial.resume(stop)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from modelrunner.oci.chunks import AHEAD, Span, Spans, united
+from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store.offload import in_thread
 from modelrunner.store.partial import CHUNK, Partial
@@ -70,6 +71,11 @@ class Landing:
     def resumed(self) -> bool:
         """Whether some of it was left by an earlier attempt."""
         return bool(self._found)
+
+    @property
+    def digest(self) -> Digest:
+        """What the blob turned out to be, once it is finished."""
+        return self._partial.digest
 
     async def put(self, offset: int, pieces: Sequence[bytes]) -> None:
         """Write the next bytes of a range, and have them hashed when it is their turn.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelrunner.errors import DigestMismatch, StoreError
 from modelrunner.oci.chunks import Span, Spans, prefix, united
-from modelrunner.oci.digest import Verifier
+from modelrunner.oci.digest import Digest, Verifier
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store import journal
 from modelrunner.store.disk import explaining, remove_file, remove_quietly, sync_directory
@@ -22,7 +22,7 @@ from modelrunner.store.journal import JOURNAL, Journal
 SUFFIX = ".incomplete"  # the reference's; both continue each other's downloads
 CHUNK = 1024 * 1024  # bytes read or written at once; large enough that changing threads costs nothing
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-_SYNC_EVERY = 256 << 20  # bytes; what a power failure can cost
+_SYNC_EVERY = 64 << 20  # bytes; what a power failure can cost, and so that the disk begins early
 _MOST_PIECES = 512  # in one call; systems take 1024
 
 
@@ -49,8 +49,10 @@ def present_spans(path: Path, size: int) -> Spans:
 class Partial:
     """The partial file of one claimed blob. `hashed` is how many bytes from the start have been hashed."""
 
-    def __init__(self, blob: Descriptor, final: Path) -> None:
+    def __init__(self, blob: Descriptor, final: Path, *, named: bool = True) -> None:
+        """Without `named` the digest of `blob` only stands for one that nobody knows yet."""
         self._blob = blob
+        self._named = named
         self._final = final
         self._path = final.with_name(f"{final.name}{SUFFIX}")
         self._journal_path = self._path.with_name(f"{self._path.name}{JOURNAL}")
@@ -155,6 +157,11 @@ class Partial:
                 self._unsynced += size
 
     @property
+    def digest(self) -> Digest:
+        """That of the bytes which have been hashed."""
+        return self._verifier.actual
+
+    @property
     def wants_sync(self) -> bool:
         """Whether so much was written that a power failure would cost too much."""
         return self._unsynced >= _SYNC_EVERY
@@ -206,7 +213,7 @@ class Partial:
                 hint="try again; it continues where it stopped",
             )
         actual = self._verifier.actual
-        if actual != self._blob.digest or not self._is_ours():
+        if (self._named and actual != self._blob.digest) or not self._is_ours():
             self.discard()
             raise DigestMismatch(
                 f"blob digest mismatch: expected `{self._blob.digest}`, got `{actual}`",
@@ -215,11 +222,12 @@ class Partial:
         with explaining("write", self._path):
             os.fsync(self._file)
             self.close()
-            self._path.replace(self._final)
+            final = self._final.with_name(actual.hex)
+            self._path.replace(final)
             # Bundles are hard links of blobs, and an engine must not be able to change a blob. Not before the
             # rename: a partial file that a crash leaves read-only could not be continued.
-            self._final.chmod(0o444)
-            sync_directory(self._final.parent)
+            final.chmod(0o444)
+            sync_directory(final.parent)
         remove_quietly(self._journal_path)
 
     def discard(self) -> None:

@@ -166,6 +166,19 @@ class Store:
         async with self._blobs.land(blob) as landing:
             yield landing
 
+    @asynccontextmanager
+    async def land_unnamed(self, key: Descriptor) -> AsyncIterator[Landing]:
+        """Hold the sole right to write a blob whose digest nobody knows yet; that of `key` stands for it.
+
+        Raises:
+            InsufficientStorage: the disk is full.
+            StoreError: the disk refuses.
+        """
+        self._wanted[key.digest] = time.monotonic()
+        async with self._blobs.land_unnamed(key) as landing:
+            yield landing
+            self._wanted[landing.digest] = time.monotonic()
+
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
 

@@ -58,6 +58,7 @@ class Fault:
     whole: bool = False  # the range is not passed on
     shift: int = 0  # how far off the bytes are that come instead
     relabel: int = 0  # how far off the range is that the answer names
+    taken: int | None = None  # bytes of the request's body after which the connection breaks
     happened: Callable[[], None] = lambda: None  # called when the answer breaks off
 
 
@@ -67,6 +68,11 @@ Plan = Callable[[Request], Fault | None]
 def cut(after: int, ending: Ending = Ending.CLOSE, happened: Callable[[], None] | None = None) -> Fault:
     """Break off after some bytes of the body."""
     return Fault(cut=after, ending=ending, happened=happened or (lambda: None))
+
+
+def cut_upload(after: int) -> Fault:
+    """Break the connection after some bytes of what the client sends, on both sides."""
+    return Fault(taken=after)
 
 
 def drip(piece: int, pause: float) -> Fault:

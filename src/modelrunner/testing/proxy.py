@@ -204,6 +204,9 @@ class _Relay:
         upstream.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
         left = int(headers.get("content-length", 0))
         while left and (data := await reader.read(min(self.fault.piece, left))):
+            if self.fault.taken is not None and self.exchange.received >= self.fault.taken:
+                self.fault.happened()
+                raise ConnectionError("broken off")
             upstream.write(data)
             await upstream.drain()
             left -= len(data)

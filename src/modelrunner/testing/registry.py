@@ -123,6 +123,8 @@ class FakeRegistry:
         self.faults: list[Fault] = []
         self.upload_base = ""  # another host to send uploads to
         self.ranges = True
+        self.chunks = True  # whether uploads may come in several requests
+        self.mounts = True  # whether a repository may have a blob of another one
         self._tokens: dict[str, frozenset[str]] = {}
         self._uploads: dict[str, bytes] = {}
         self._numbers = count(1)
@@ -207,12 +209,17 @@ class FakeRegistry:
         return Reply(206, headers, content[first : last + 1])
 
     def _upload(self, seen: Seen, name: str) -> Reply:
-        number = str(next(self._numbers)) if seen.method == "POST" else seen.path.rpartition("/")[2]
-        content = self._uploads.get(number, b"") + seen.body
-        if seen.method in {"POST", "PATCH"}:
-            self._uploads[number] = content
-            location = f"{self.upload_base}/v2/{name}/blobs/uploads/{number}?_state=a%2Fb%3D"
-            return Reply(202, {"Location": location, "Range": f"0-{max(len(content) - 1, 0)}"})
+        if seen.method == "POST":
+            return self._begin(seen, name)
+        number = seen.path.rpartition("/")[2]
+        held = self._uploads.get(number, b"")
+        if number not in self._uploads and seen.method != "PUT":
+            return _error(404, "BLOB_UPLOAD_UNKNOWN")
+        if seen.method == "GET":
+            return self._status(204, name, number)
+        if seen.method == "PATCH":
+            return self._take(seen, name, number, held)
+        content = held + seen.body
         digest = Digest.parse(seen.query.get("digest", ""))
         verifier = digest.verifier()
         verifier.update(content)
@@ -221,6 +228,30 @@ class FakeRegistry:
         self.blobs[digest] = content
         self._uploads.pop(number, None)
         return Reply(201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": str(digest)})
+
+    def _begin(self, seen: Seen, name: str) -> Reply:
+        """Open an upload, unless the blob is mounted: here all repositories have what one of them has."""
+        mount = seen.query.get("mount")
+        if mount and self.mounts and Digest.parse(mount) in self.blobs:
+            return Reply(201, {"Location": f"/v2/{name}/blobs/{mount}"})
+        number = str(next(self._numbers))
+        self._uploads[number] = b""
+        return self._status(202, name, number)
+
+    def _take(self, seen: Seen, name: str, number: str, held: bytes) -> Reply:
+        """Take a chunk that begins where the last one ended; also what came of one that broke off."""
+        if not self.chunks:
+            return _error(405, "UNSUPPORTED")
+        first = seen.headers.get("content-range", f"{len(held)}-").partition("-")[0]
+        if int(first) != len(held):
+            return _error(416, "RANGE_INVALID")
+        self._uploads[number] = held + seen.body
+        return self._status(202, name, number)
+
+    def _status(self, status: int, name: str, number: str) -> Reply:
+        location = f"{self.upload_base}/v2/{name}/blobs/uploads/{number}?_state=a%2Fb%3D"
+        last = max(len(self._uploads[number]) - 1, 0)
+        return Reply(status, {"Location": location, "Range": f"0-{last}"})
 
     def _deny(self, seen: Seen, name: str) -> Reply | None:
         """The refusal of a request that is not allowed."""

@@ -72,7 +72,7 @@ def _row(name: str, model: ModelView, now: float) -> tuple[str, ...]:
         config.get("quantization", ""),
         config.get("architecture", ""),
         short_id(model["id"]),
-        f"{format_age(max(0.0, now - created))} ago" if created else "",
+        f"{format_age(now - created if created < now else 0.0)} ago" if created else "",
         _context(config),
         config.get("size", ""),
     )

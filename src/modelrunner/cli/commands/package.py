@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.blocking import walk
+from modelrunner.cli.handover import Handover
 from modelrunner.cli.output import note
 from modelrunner.cli.parse import Namespace, Parser, number
 from modelrunner.cli.progress import meter
@@ -52,6 +53,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "--format", metavar="string", help='Artifact format: "docker" (default) or "cncf" (CNCF ModelPack)'
     )
+    parser.switch("--link", help="Share the files with the model store; they must not be changed any more")
     parser.switch("--push", help="Push to the registry instead of loading into the model store")
 
 
@@ -62,11 +64,13 @@ def run(args: Namespace, session: Session) -> int:
         return _variant(args, session)
     reference = _reference(args, session)
     _check_target(args)
-    draft = _drafted(args)
     if args.push:
+        draft = _drafted(args)
         _push(draft, draft, reference, session)
-    else:
-        _load(draft, reference, frozenset(), session)
+        return 0
+    handover = Handover(session.client(), link=args.link)
+    draft = _drafted(args, handover)
+    _load(draft, reference, frozenset(handover.taken), session)
     return 0
 
 
@@ -83,6 +87,8 @@ def _check(args: Namespace) -> None:
             "Cannot specify more than one of --gguf, --safetensors-dir, --dduf, or --from. "
             "Please use only one source."
         )
+    if args.link and (args.push or args.origin is not None):
+        raise args.parser.wrong("--link is for files that go into the model store.")
     if args.format is not None and args.format not in _FORMATS:
         raise args.parser.wrong(f'invalid --format value "{args.format}": must be "docker" or "cncf"')
 
@@ -104,8 +110,10 @@ def _check_target(args: Namespace) -> None:
         )
 
 
-def _drafted(args: Namespace) -> "Draft":
+def _drafted(args: Namespace, handover: Handover | None = None) -> "Draft":
+    """Make the artifact; the daemon reads the files where it can, unless they are not for it."""
     from modelrunner.models import packages
+    from modelrunner.models.packaging import hash_files
 
     make = {
         "gguf": packages.package_gguf,
@@ -117,7 +125,8 @@ def _drafted(args: Namespace) -> "Draft":
     path = _file(getattr(args, name))
     note(f'Adding {_SOURCES[name]} from "{path}"')
     extras = _extras(args)
-    return _hashing(lambda tell: make[name](path, extras, tell=tell))
+    hashing = handover.hash if handover else hash_files
+    return _hashing(lambda tell: make[name](path, extras, tell=tell, hashing=hashing))
 
 
 def _extras(args: Namespace) -> "Extras":

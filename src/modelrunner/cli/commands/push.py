@@ -4,7 +4,7 @@ import sys
 from contextlib import closing
 
 from modelrunner.cli.commands.pull import token_for
-from modelrunner.cli.output import say
+from modelrunner.cli.output import is_terminal, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import announce_retry, follow
 from modelrunner.cli.session import Session
@@ -19,6 +19,11 @@ def run(args: Namespace, session: Session) -> int:
     """Push, then print how it went."""
     name = args.words[0]
     lines = session.client().push(name, token_for(name, session), on_retry=announce_retry("push"))
-    with closing(lines):
-        say(follow(lines, "push", sys.stdout))
+    try:
+        with closing(lines):
+            say(follow(lines, "push", sys.stdout))
+    except KeyboardInterrupt:
+        mark = "\n" if is_terminal(sys.stderr) else ""  # the terminal has written ^C
+        note(f"{mark}push interrupted; run it again, and what has arrived is not sent again")
+        raise
     return 0

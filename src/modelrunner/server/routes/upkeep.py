@@ -1,4 +1,4 @@
-"""`/models/import`, `/models/verify` and `/models/prune`: what keeps a store whole."""
+"""`/models/import`, `/models/take`, `/models/verify`, `/models/prune`: what keeps a store whole."""
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -6,8 +6,9 @@ from starlette.responses import Response
 from modelrunner.server.replies import LinesReply, json_reply, parse, read
 from modelrunner.server.routes.models import progress
 from modelrunner.server.services import Services
+from modelrunner.server.taking import take_file
 from modelrunner.store.store import GRACE
-from modelrunner.wire import ImportRequest, PrunedFile, PruneReply, PruneRequest, VerifyRequest
+from modelrunner.wire import ImportRequest, PrunedFile, PruneReply, PruneRequest, TakeRequest, VerifyRequest
 
 _SMALL_BODY = 1 << 20  # bytes
 
@@ -22,6 +23,12 @@ async def import_models(services: Services, request: Request) -> LinesReply:
         dry_run=wanted.get("dry_run", False),
     )
     return progress(services, request, lines, "pull")
+
+
+async def take(services: Services, request: Request) -> LinesReply:
+    """`POST /models/take`."""
+    wanted = parse(await read(request, _SMALL_BODY), TakeRequest)
+    return progress(services, request, take_file(services.store, wanted), "pull")
 
 
 async def verify(services: Services, request: Request) -> LinesReply:
