@@ -5,6 +5,7 @@ import http.client
 import json
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -119,12 +120,14 @@ def test_a_pull_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, smollm2
 
 
 @pytest.mark.engine
-def test_an_idle_model_goes_away_by_itself(real: Runner) -> None:
+def test_an_idle_model_goes_away_by_itself(
+    real: Runner, engines_of: Callable[[int], list[psutil.Process]]
+) -> None:
     """With a keep-alive of nought the engine's process ends as soon as the answer is complete."""
     real.must("configure", "--keep-alive", "0", "ai/smollm2", "--", "--temp", "0", "--predict", "64")
     try:
         real.must("run", "ai/smollm2", "Say hello.")
-        engines = psutil.Process(real.pid).children(recursive=True)
+        engines = engines_of(real.pid)
         _, alive = psutil.wait_procs(engines, timeout=10)
         listed = real.must("ps")
     finally:

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from modelrunner.engines.base import Address, Launch, explain
 from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, RunnerError, ShuttingDown
+from modelrunner.runtime.cell import Cell
 from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
 from modelrunner.runtime.headers import Header, end_to_end, for_engine
 from modelrunner.runtime.process import GRACE, Child, without_credentials
@@ -25,12 +26,18 @@ class Instance:
     """A running engine. Satisfies `lease.Running`."""
 
     def __init__(
-        self, name: str, child: Child, address: Address, diagnose: Callable[[str], str | None]
+        self,
+        name: str,
+        child: Child,
+        address: Address,
+        diagnose: Callable[[str], str | None],
+        cell: Cell | None,
     ) -> None:
         self.name = name
         self.address = address
         self._child = child
         self._diagnose = diagnose
+        self._cell = cell
         self._stopped = False
         self.slots: int | None = None
         self.connections = Connections(address)
@@ -45,25 +52,26 @@ class Instance:
         diagnose: Callable[[str], str | None],
         *,
         environ: Mapping[str, str],
+        cell: Cell | None = None,
     ) -> "Instance":
         """Start the process and return when it is ready; nothing of it is left if that fails.
 
         `name` is what people call the engine; `log` gets each line it writes, and `diagnose` its last lines
-        when it failed. `environ` is what it inherits, less the credentials in it.
+        when it failed. `environ` is what it inherits, less the credentials in it. The cell is closed when
+        the instance stops; without one, the engine is kept to nothing.
 
         Raises:
             EngineFailed: it cannot be run, or ended by itself; the message has its last lines.
             NotReadyInTime: it was not ready within `launch.ready_within`.
         """
-        env = {**without_credentials(environ), **launch.env}
         try:
-            child = await Child.start(launch.argv, env=env, cwd=launch.cwd, on_line=log)
+            child = await _started(launch, address, log, without_credentials(environ), cell)
         except OSError as exc:
             raise EngineFailed(
                 f"{name} could not be started: `{launch.argv[0]}`: {exc.strerror}",
                 hint="check that the engine is installed and that its program can be run",
             ) from exc
-        instance = cls(name, child, address, diagnose)
+        instance = cls(name, child, address, diagnose, cell)
         try:
             await instance._become_ready(launch)
         except BaseException:
@@ -115,6 +123,8 @@ class Instance:
         self.connections.close()
         if self.address.socket is not None:
             self.address.socket.unlink(missing_ok=True)
+        if self._cell is not None:
+            await asyncio.to_thread(self._cell.close)
 
     async def _become_ready(self, launch: Launch) -> None:
         polling = asyncio.create_task(until_ready(self.address, launch.health))
@@ -149,6 +159,36 @@ class Instance:
         status = self.exited.result()
         sentence = self._diagnose(lines) or f"{self.name} {_ending(status)}"
         return EngineFailed(explain(sentence, lines), detail={"status": status})
+
+
+async def _started(
+    launch: Launch,
+    address: Address,
+    log: Callable[[str], None],
+    environ: Mapping[str, str],
+    cell: Cell | None,
+) -> Child:
+    """Start the process within its cell.
+
+    Raises:
+        OSError: it cannot be run, or not be confined.
+    """
+    if cell is None:
+        return await Child.start(launch.argv, env={**environ, **launch.env}, cwd=launch.cwd, on_line=log)
+    confinement = cell.confine(launch, address)
+    try:
+        child = await Child.start(
+            launch.argv,
+            env={**environ, **cell.environment, **launch.env, **cell.mark},
+            cwd=launch.cwd,
+            on_line=log,
+            before_exec=confinement.enter if confinement is not None else None,
+        )
+    finally:
+        if confinement is not None:
+            confinement.close()
+    cell.watch(child.pid)
+    return child
 
 
 class Upstream:
