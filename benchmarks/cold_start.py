@@ -95,15 +95,20 @@ def _through(port: int) -> float:
     return took
 
 
-def main() -> bool:
-    """Both, in turns."""
+def fetch_model() -> Path:
+    """The file of the test model."""
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    gguf = Path(done.stdout.strip())
+    return Path(done.stdout.strip())
+
+
+def main() -> bool:
+    """Both, in turns."""
+    gguf = fetch_model()
     engine = LlamaCpp(EngineSettings(server_path=None, search_path=os.environ["PATH"], extra_args=()))
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)

@@ -2,12 +2,12 @@
 
 import sys
 
-from benchmarks import cold_start, commands, passthrough, transfer
+from benchmarks import cold_start, commands, passthrough, sandbox, transfer
 
 
 def main() -> int:
     """Each in turn; none stops the others."""
-    kept = [benchmark.main() for benchmark in (passthrough, cold_start, commands, transfer)]
+    kept = [benchmark.main() for benchmark in (passthrough, cold_start, sandbox, commands, transfer)]
     return 0 if all(kept) else 1
 
 

@@ -116,6 +116,7 @@ class Sandbox:
         """
         self._setting = setting
         self._home = home
+        self._python = tuple(dict.fromkeys(_python()))
         usable = sys.platform == "linux" and setting is not Sandboxing.OFF
         self._system = System.find() if usable else None
         self.caveat = None if self._system and self._system.abi else _caveat(setting)
@@ -145,7 +146,7 @@ class Sandbox:
         for path in launch.writes:
             if not path.exists():
                 path.mkdir(mode=0o700, parents=True)
-        machine = Machine(self._home, tuple(_python()), _names_in(Path("/dev")))
+        machine = Machine(self._home, self._python, _names_in(Path("/dev")))
         wanted = rules(launch, address, directory, machine, _named(launch.argv))
         return Confinement(wanted, self._system)
 

@@ -127,14 +127,15 @@ def ruleset(abi: int, grants: Iterable[tuple[Path, Access]], ports: Iterable[int
     Raises:
         OSError: the kernel does not take it.
     """
+    known = known_access(abi)
     net = known_net(abi) if ports is not None else Net(0)
-    attributes = _Ruleset(int(known_access(abi)), int(net), int(known_scopes(abi)))
+    attributes = _Ruleset(int(known), int(net), int(known_scopes(abi)))
     descriptor = syscall()(_CREATE_RULESET, ctypes.addressof(attributes), ctypes.sizeof(attributes), 0, 0)
     if descriptor < 0:
         raise last_error()
     try:
         for path, access in grants:
-            _grant(descriptor, path, access & known_access(abi))
+            _grant(descriptor, path, access & known)
         for port in ports or () if net else ():
             _add(descriptor, _NET_PORT, _Port(int(Net.BIND_TCP), port))
     except BaseException:

@@ -25,6 +25,10 @@ _FACTS = """
 """
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _ACCELERATORS = ("nvidia", "dri", "kfd", "dxg", "accel")  # how the names of their nodes begin
+_OF_EVERYBODY = (
+    *((Path(text), Access.RUN) for text in _PROGRAMS.split()),
+    *((Path(text), Access.READ) for text in _FACTS.split()),
+)
 _BESIDE_BIN = ("lib", "lib64", "pyvenv.cfg")
 
 
@@ -65,15 +69,14 @@ def rules(launch: Launch, address: Address, directory: Path, machine: Machine, n
     guessed = (*machine.python, *_around(named.programs))
     devices = (*_DEVICES, *(name for name in machine.devices if name.startswith(_ACCELERATORS)))
     grants = (
-        *((Path(text), Access.RUN) for text in _PROGRAMS.split()),
-        *((Path(text), Access.READ) for text in _FACTS.split()),
+        *_OF_EVERYBODY,
         *((Path("/dev", name), Access.DEVICE) for name in devices),
         *((path, Access.RUN) for path in guessed if not machine.home.is_relative_to(path)),
         *((path, Access.RUN) for path in (*named.programs, *launch.reads)),
         *((path, Access.READ) for path in named.others),
         *((path, Access.WRITE) for path in (*launch.writes, directory)),
     )
-    return Rules(tuple(dict.fromkeys(grants)), _ports(launch, address), launch.largest_file)
+    return Rules(grants, _ports(launch, address), launch.largest_file)
 
 
 def private_environment(directory: Path) -> Mapping[str, str]:
