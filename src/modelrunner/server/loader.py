@@ -31,9 +31,9 @@ class Loader:
         configurations: Configurations,
         cells: Cells,
         environ: Mapping[str, str],
-        log: Callable[[str], None],
+        log: Callable[[str, str, str], None],
     ) -> None:
-        """`log` takes each line that an engine prints; `environ` is what engines inherit."""
+        """`log` takes an engine, a model's short id and a line; `environ` is what engines inherit."""
         self._store = store
         self._catalogue = catalogue
         self._engines = engines
@@ -90,7 +90,7 @@ class Loader:
         )
 
     def _line(self, key: Key, line: str) -> None:
-        self._log(f"{key} {line}")
+        self._log(key.engine, key.model.short, f"{key} {line}")
 
 
 def _described(engine: Engine, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
