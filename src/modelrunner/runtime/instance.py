@@ -11,10 +11,18 @@ from functools import lru_cache
 from types import TracebackType
 
 from modelrunner.engines.base import Address, Launch, explain
-from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, RunnerError, ShuttingDown
+from modelrunner.errors import (
+    EngineFailed,
+    InvalidRequest,
+    NotReadyInTime,
+    PortTaken,
+    RunnerError,
+    ShuttingDown,
+)
 from modelrunner.runtime.cell import Cell
 from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
 from modelrunner.runtime.headers import Header, end_to_end, for_engine
+from modelrunner.runtime.ports import is_taken
 from modelrunner.runtime.process import GRACE, Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
 
@@ -63,6 +71,7 @@ class Instance:
         Raises:
             EngineFailed: it cannot be run, or ended by itself; the message has its last lines.
             NotReadyInTime: it was not ready within `launch.ready_within`.
+            PortTaken: another program listens where it was to; another port may do.
         """
         try:
             child = await _started(launch, address, log, without_credentials(environ), cell)
@@ -132,8 +141,16 @@ class Instance:
             await asyncio.wait(
                 (polling, self.exited), timeout=launch.ready_within, return_when=asyncio.FIRST_COMPLETED
             )
+            if (
+                not self.alive
+                and self.address.socket is None
+                and is_taken(self.address.host, self.address.port)
+            ):
+                raise self._robbed()
             if not self.alive:
                 raise await self._obituary()
+            if polling.done() and not await self._is_what_answered():
+                raise self._robbed()
             if not polling.done():
                 raise NotReadyInTime(
                     explain(f"{self.name} was not ready within {launch.ready_within:g} seconds", self.tail),
@@ -142,6 +159,18 @@ class Instance:
         finally:
             polling.cancel()
             await asyncio.wait((polling,))
+
+    async def _is_what_answered(self) -> bool:
+        """Whether the answer came from the engine: a port can be anybody's, and then so is what it says."""
+        if self.address.socket is not None:
+            return True
+        return await asyncio.to_thread(self._child.listens_on, self.address.port)
+
+    def _robbed(self) -> PortTaken:
+        return PortTaken(
+            f"another program took the port `{self.address.port}` before {self.name} could listen on it",
+            hint="try again",
+        )
 
     async def loss(self, cause: Exception | None = None) -> RunnerError:
         """Say why there is no answer, or no end of it; with the last lines if the process is gone."""

@@ -8,11 +8,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
+
+import psutil
 
 from modelrunner.runtime.kernel import PR_SET_PDEATHSIG, Prctl, prctl
 from modelrunner.runtime.output import Splitter, Tail
@@ -105,6 +107,24 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
+def _family(leader: int) -> Iterator[psutil.Process]:
+    """A process, those in its group, and its descendants."""
+    for number in psutil.pids():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(number) == leader:
+                process = psutil.Process(number)
+                yield process
+                yield from process.children(recursive=True)
+
+
+def _ports_of(process: psutil.Process) -> set[int]:
+    """The TCP ports that it listens on; none when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        connections = process.net_connections(kind="tcp")
+        return {found.laddr[1] for found in connections if found.status == psutil.CONN_LISTEN}
+    return set()
+
+
 class Child:
     """A running child process and what is left of it afterwards."""
 
@@ -163,6 +183,16 @@ class Child:
     def tail(self) -> str:
         """The last lines that it wrote."""
         return self._listener.tail.text
+
+    def listens_on(self, port: int) -> bool:
+        """Whether it, or what it has started, listens on a TCP port. Blocks.
+
+        True also when the system does not tell.
+        """
+        try:
+            return any(port in _ports_of(process) for process in _family(self.pid))
+        except psutil.AccessDenied:
+            return True
 
     async def last_words(self) -> str:
         """Wait, shortly, for what an ended process has written to arrive, and give the last lines."""

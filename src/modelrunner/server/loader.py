@@ -1,22 +1,31 @@
 """How an instance comes to be: the model laid out, the command line asked for, the process started."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from modelrunner.engines.base import Address, Engine, Launch, Options
+from modelrunner.engines.base import Address, Engine, Launch, Listens, Options, listens_on
 from modelrunner.engines.registry import Engines
+from modelrunner.errors import PortTaken
 from modelrunner.models.bundle import Bundle, load_bundle, unpack
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.plan import Key
+from modelrunner.runtime.ports import free_port
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configurations import Configurations
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+_LOOPBACK = "127.0.0.1"
+_ROBBERIES = 3  # ports that may be taken before the engine listens
 
 
 class Loader:
@@ -55,15 +64,24 @@ class Loader:
         bundle = await asyncio.to_thread(self._bundle, model)
         await self._configurations.refresh()
         configured = self._configurations.effective(key).options
-        instance = await self._begin(key, engine, bundle, replace(configured, name=model.name))
+        instance = await self._with_a_port(key, engine, bundle, replace(configured, name=model.name))
         self.running[key] = configured
         instance.exited.add_done_callback(lambda _: self._ended(key, configured))
         return instance
 
+    async def _with_a_port(self, key: Key, engine: Engine, bundle: Bundle, options: Options) -> Instance:
+        """Start an engine; one that listens on a port gets another when somebody was quicker."""
+        for _ in range(_ROBBERIES):
+            with suppress(PortTaken):
+                return await self._begin(key, engine, bundle, options)
+            _log.warning("port taken before the engine listened, trying another key=%s", key)
+        return await self._begin(key, engine, bundle, options)
+
     async def _begin(self, key: Key, engine: Engine, bundle: Bundle, options: Options) -> Instance:
         cell = self._cells.open()
         try:
-            address = Address(socket=cell.socket)
+            on_socket = listens_on(engine) is Listens.SOCKET
+            address = Address(socket=cell.socket) if on_socket else Address(port=free_port(_LOOPBACK))
             launch = await asyncio.to_thread(_described, engine, bundle, key.mode, options, address)
             return await Instance.start(
                 launch,
