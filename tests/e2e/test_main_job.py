@@ -3,8 +3,10 @@
 import base64
 import http.client
 import json
+import platform
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +137,25 @@ def test_an_idle_model_goes_away_by_itself(
 
     assert alive == []
     assert "smollm2" not in listed
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no sandbox, and say so")
+def test_the_real_engine_runs_in_the_sandbox(
+    real: Runner, engines_of: Callable[[int], list[psutil.Process]]
+) -> None:
+    """It answers, without privileges to gain and without a network, in a directory that goes with it."""
+    real.must("run", "ai/smollm2", "Say hello.")
+    [engine] = engines_of(real.pid)
+    status = Path(f"/proc/{engine.pid}/status").read_text()
+    directory = Path(engine.environ()["DMR_ENGINE_DIRECTORY"])
+
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status or platform.machine() not in {"x86_64", "aarch64"}
+    assert [] == engine.net_connections(kind="inet")
+    assert ["engine.sock"] == [path.name for path in directory.iterdir()]
+    real.must("unload", "ai/smollm2")
+    assert not directory.exists()
 
 
 @pytest.mark.engine
