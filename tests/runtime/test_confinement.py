@@ -296,6 +296,25 @@ async def test_an_engine_that_cannot_be_run_is_an_error_with_its_name(prison: Pr
     assert not cell.directory.exists()
 
 
+@pytest.mark.parametrize("setting", [Sandboxing.AUTO, Sandboxing.OFF])
+async def test_an_engine_that_fails_for_want_of_something_points_at_the_sandbox(
+    make_prison: MakePrison, setting: Sandboxing
+) -> None:
+    """If there is one; else it was refused by somebody else."""
+    prison = await make_prison(setting)
+    cell = prison.cells.open()
+    code = "import sys; sys.exit('model.gguf: Permission denied')"
+    with pytest.raises(EngineFailed) as caught:
+        await Instance.start(
+            Launch((sys.executable, "-c", code)),
+            *(Address(cell.socket), "x", prison.lines.append, lambda _: None),
+            environ={},
+            cell=cell,
+        )
+
+    assert ("DMR_SANDBOX" in (caught.value.hint or "")) == (setting is Sandboxing.AUTO and ABI > 0)
+
+
 async def test_a_sandbox_can_be_turned_off(make_prison: MakePrison) -> None:
     """Then what is refused otherwise succeeds; the directory still goes."""
     prison = await make_prison(Sandboxing.OFF)

@@ -33,6 +33,11 @@ class Cell:
         return self._sandbox.environment(self.directory)
 
     @property
+    def confines(self) -> bool:
+        """Whether something is refused to the engine."""
+        return self._sandbox.caveat is None
+
+    @property
     def mark(self) -> Mapping[str, str]:
         """The variable by which the guardian knows whatever the engine starts."""
         return {os.fsdecode(VARIABLE.removesuffix(b"=")): str(self.directory)}

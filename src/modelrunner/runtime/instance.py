@@ -29,6 +29,9 @@ from modelrunner.runtime.readiness import until_ready
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
 _REAPED_WITHIN = 1.0  # seconds between a process's last closed connection and the news of its exit
 
+_REFUSALS = ("Permission denied", "PermissionError", "Operation not permitted")
+_HINT = "it may want what the sandbox refuses: DMR_SANDBOX=off turns that off"
+
 
 class Instance:
     """A running engine. Satisfies `lease.Running`."""
@@ -187,7 +190,10 @@ class Instance:
         lines = await self._child.last_words()
         status = self.exited.result()
         sentence = self._diagnose(lines) or f"{self.name} {_ending(status)}"
-        return EngineFailed(explain(sentence, lines), detail={"status": status})
+        refused = self._cell is not None and self._cell.confines and any(word in lines for word in _REFUSALS)
+        return EngineFailed(
+            explain(sentence, lines), hint=_HINT if refused else None, detail={"status": status}
+        )
 
 
 async def _started(
