@@ -93,10 +93,10 @@ def _through(port: int) -> float:
     return took
 
 
-def test_model() -> Path:
+def fetch_model() -> Path:
     """Where the model is that the benchmarks use; it is fetched when it is not here."""
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
+        [sys.executable, ROOT / "scripts" / "fetch_fetch_model.py"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
@@ -113,7 +113,7 @@ def bare_launch(gguf: Path, path: Path) -> Launch:
 
 def main() -> bool:
     """Both, in turns."""
-    gguf = test_model()
+    gguf = fetch_model()
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
         path = folder / "bare.sock"

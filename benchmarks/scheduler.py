@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.cold_start import ask, bare, bare_launch, test_model
+from benchmarks.cold_start import ask, bare, bare_launch, fetch_model
 from benchmarks.figures import Figure, show
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
@@ -91,7 +91,7 @@ def _waits(name: str) -> list[Figure]:
 
 def _swaps() -> list[Figure]:
     """Ask for two models in turn, of which one has a place."""
-    gguf = test_model()
+    gguf = fetch_model()
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
         path = folder / "bare.sock"

@@ -51,6 +51,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "cli/daemon.py",
         "cli/editor.py",
         "testing/daemon.py",
+        "testing/escape.py",
     },
     "xllamacpp": {"engines/llamacpp_server.py"},
     "prompt_toolkit": {"cli/chat.py"},

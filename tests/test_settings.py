@@ -179,6 +179,16 @@ def test_the_printed_form_holds_no_secret() -> None:
     assert "s3cret" not in repr(settings.load({}, {**HOME, "HF_TOKEN": "s3cret"}))
 
 
+def test_the_sandbox_is_one_of_three_words() -> None:
+    """As much as the system can do, unless somebody says otherwise."""
+    assert "auto" == settings.load({}, {"HOME": "/home/u"}).sandbox
+    assert "require" == settings.load({}, {"HOME": "/home/u", "DMR_SANDBOX": "REQUIRE"}).sandbox
+
+    with pytest.raises(InvalidRequest, match="invalid value for DMR_SANDBOX: `none`") as caught:
+        settings.load({}, {"HOME": "/home/u", "DMR_SANDBOX": "none"})
+    assert "`require`" in (caught.value.hint or "")
+
+
 def test_the_reference_page_is_current() -> None:
     """`docs/reference/settings.md` is what the table says."""
     page = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"

@@ -23,6 +23,7 @@
     ├── DigestMismatch          bytes that are not what their digest says
     ├── StoreError              the store on disk cannot be read or written
     ├── EngineFailed            the engine crashed or answered nonsense
+    │   └── PortTaken               another program took its port before it listened
     │   └── EngineFailing       it did so several times in a row, and is not tried for a while
     ├── NotReadyInTime
     ├── RegistryError           the registry said no, or nonsense
@@ -244,6 +245,12 @@ class EngineFailing(EngineFailed):
 
     status = 503
     code = "engine_failing"
+
+
+class PortTaken(EngineFailed):
+    """Another program took the engine's port before it listened; the next start has another port."""
+
+    code = "port_taken"
 
 
 class NotReadyInTime(RunnerError):

@@ -55,6 +55,7 @@ class Settings(NamedTuple):
     ca_cert: Path | None
     llama_server_path: Path | None
     llama_args: tuple[str, ...]
+    sandbox: str
     search_path: str
     model_runner_host: str | None
     autostart: bool
@@ -188,6 +189,13 @@ def _level(text: str) -> str:
     return level
 
 
+def _sandbox(text: str) -> str:
+    setting = text.lower()
+    if setting not in {"auto", "off", "require"}:
+        raise ValueError(text)
+    return setting
+
+
 def _registry(text: str) -> str:
     return "docker.io" if text in {"index.docker.io", "registry-1.docker.io"} else text
 
@@ -208,6 +216,7 @@ _MAYBE_SIZE = Kind(_maybe(parse_bytes), _SIZE.expected)
 _SWITCH = Kind(parse_boolean, "`true` or `false`")
 _MAYBE_SWITCH = Kind(_maybe(parse_boolean), _SWITCH.expected)
 _LEVEL = Kind(_level, "`debug`, `info`, `warn` or `error`")
+_SANDBOX = Kind(_sandbox, "`auto`, `off` or `require`")
 _DURATION = Kind(_seconds, "a duration such as `30s` or `5m`")
 _IDLE = Kind(parse_keep_alive, f"{_DURATION.expected}, or `-1` for ever")
 _URL = Kind(_maybe(_host_url), "a URL such as `http://localhost:12434`")
@@ -354,6 +363,13 @@ DAEMON: tuple[Setting, ...] = (
         "A `llama-server` program or its folder; else the one on PATH, else the embedded engine.",
     ),
     Setting("llama_args", "LLAMA_ARGS", _ARGS, "Arguments added to every start of llama.cpp."),
+    Setting(
+        "sandbox",
+        "DMR_SANDBOX",
+        _SANDBOX,
+        "How engines are confined: as far as the system can, not at all, or not without Landlock.",
+        default="auto",
+    ),
     Setting("search_path", "PATH", Kind(str, "a list of folders"), "Where programs are looked for."),
 )
 

@@ -3,8 +3,11 @@
 import base64
 import http.client
 import json
+import platform
 import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -119,12 +122,14 @@ def test_a_pull_that_was_killed_goes_on_where_it_stopped(tmp_path: Path, smollm2
 
 
 @pytest.mark.engine
-def test_an_idle_model_goes_away_by_itself(real: Runner) -> None:
+def test_an_idle_model_goes_away_by_itself(
+    real: Runner, engines_of: Callable[[int], list[psutil.Process]]
+) -> None:
     """With a keep-alive of nought the engine's process ends as soon as the answer is complete."""
     real.must("configure", "--keep-alive", "0", "ai/smollm2", "--", "--temp", "0", "--predict", "64")
     try:
         real.must("run", "ai/smollm2", "Say hello.")
-        engines = psutil.Process(real.pid).children(recursive=True)
+        engines = engines_of(real.pid)
         _, alive = psutil.wait_procs(engines, timeout=10)
         listed = real.must("ps")
     finally:
@@ -132,6 +137,25 @@ def test_an_idle_model_goes_away_by_itself(real: Runner) -> None:
 
     assert alive == []
     assert "smollm2" not in listed
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no sandbox, and say so")
+def test_the_real_engine_runs_in_the_sandbox(
+    real: Runner, engines_of: Callable[[int], list[psutil.Process]]
+) -> None:
+    """It answers, without privileges to gain and without a network, in a directory that goes with it."""
+    real.must("run", "ai/smollm2", "Say hello.")
+    [engine] = engines_of(real.pid)
+    status = Path(f"/proc/{engine.pid}/status").read_text()
+    directory = Path(engine.environ()["DMR_ENGINE_DIRECTORY"])
+
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status or platform.machine() not in {"x86_64", "aarch64"}
+    assert [] == engine.net_connections(kind="inet")
+    assert ["engine.sock"] == [path.name for path in directory.iterdir()]
+    real.must("unload", "ai/smollm2")
+    assert not directory.exists()
 
 
 @pytest.mark.engine

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from modelrunner.engines.base import Address, Launch
-from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, ShuttingDown
+from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, PortTaken, ShuttingDown
 from modelrunner.runtime.instance import Instance
 
 JSON = [(b"content-type", b"application/json")]
@@ -101,6 +101,39 @@ async def test_an_instance_may_listen_on_tcp(log: Log) -> None:
 
     assert json.loads(await chat(instance))["choices"][0]["message"]["content"] == "hello world"
     await instance.stop()
+
+
+async def test_a_port_that_was_stolen_is_told_from_a_crash(log: Log) -> None:
+    """The engine ended because somebody listens where it was to."""
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        port = thief.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"took the port `{port}`"):
+            await start_on_port(port, log)
+
+    with pytest.raises(EngineFailed, match="out of luck") as caught:
+        await start_on_port(port, log, crash_at_load="out of luck")
+    assert not isinstance(caught.value, PortTaken)
+
+
+async def test_a_thief_is_not_taken_for_the_engine(log: Log) -> None:
+    """A program that answers on the engine's port, before the engine has come to it, is somebody else."""
+
+    async def healthy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(healthy, "127.0.0.1", 0) as thief:
+        port = thief.sockets[0].getsockname()[1]
+        launch = Launch((sys.executable, "-c", "import time; time.sleep(600)"))
+        with pytest.raises(PortTaken):
+            await Instance.start(launch, Address(port=port), "fake", log, lambda _: None, environ=os.environ)
+
+
+async def start_on_port(port: int, log: Log, **behaviour: object) -> Instance:
+    argv = (sys.executable, "-m", "modelrunner.testing.engine", "--model", "m", "--port", str(port))
+    launch = Launch(argv, env={"FAKE_ENGINE": json.dumps(behaviour)})
+    return await Instance.start(launch, Address(port=port), "fake", log, lambda _: None, environ=os.environ)
 
 
 async def test_a_stopped_instance_leaves_nothing(short_path: Path, log: Log) -> None:

@@ -23,11 +23,13 @@ sys.stdin.read()
 def test_the_directory_is_private_and_made_for_sockets(short_path: Path) -> None:
     """Nobody else may enter, and a socket's path fits."""
     directory = RunDirectory.create([short_path])
+    engine = directory.engine()
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(directory.socket()))
+        listener.bind(str(engine / "engine.sock"))
 
     assert stat.S_IMODE(directory.path.stat().st_mode) == 0o700
-    assert directory.socket() != directory.socket()
+    assert stat.S_IMODE(engine.stat().st_mode) == 0o700
+    assert directory.engine() != engine
     directory.close()
     assert list(short_path.iterdir()) == []
 

@@ -9,7 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -122,17 +122,21 @@ def test_it_answers_where_it_says_and_ends_well(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_engines_end_with_the_daemon(tmp_path: Path, number: signal.Signals) -> None:
+def test_engines_end_with_the_daemon(
+    tmp_path: Path, number: signal.Signals, engines_of: Callable[[int], list[psutil.Process]]
+) -> None:
     """Whichever signal it was, no process of an engine and no socket is left."""
     with started(tmp_path, TMPDIR=str(tmp_path)) as daemon:
         port = daemon.port()
         put_model(port, tmp_path)
         message = {"role": "user", "content": "hi"}
         assert 200 == get(port, CHAT, "POST", {"model": "ai/tiny", "messages": [message]})[0]
-        [engine] = psutil.Process(daemon.process.pid).children()
+        [engine] = engines_of(daemon.process.pid)
+        [guardian] = {*psutil.Process(daemon.process.pid).children()} - {engine}
 
         assert 0 == daemon.end(number)[0]
         assert not engine.is_running()
+        assert not guardian.is_running()
 
 
 def test_a_second_signal_hurries(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import logging
+import os
 import stat
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from modelrunner.errors import StoreError
 from modelrunner.telemetry import logs as module
 from modelrunner.telemetry.logs import ENGINE_LOG, SERVICE_LOG, Logs, stamp
+
+TINY = ("llama.cpp", "0123456789ab")
+TINY_LOG = "engines/llama.cpp-0123456789ab.log"
 
 
 @pytest.fixture
@@ -26,8 +30,9 @@ def write(folder: Path, name: str, *lines: str) -> None:
     (folder / "logs" / name).write_text("".join(lines))
 
 
-async def everything(logs: Logs, *, engines: bool = True) -> list[str]:
-    return b"".join([part async for part in logs.read(follow=False, engines=engines)]).decode().splitlines()
+async def everything(logs: Logs, *, engines: bool = True, model: str | None = None) -> list[str]:
+    parts = [part async for part in logs.read(follow=False, engines=engines, model=model)]
+    return b"".join(parts).decode().splitlines()
 
 
 def test_a_stamp_has_nine_digits_in_utc() -> None:
@@ -36,13 +41,13 @@ def test_a_stamp_has_nine_digits_in_utc() -> None:
 
 
 async def test_a_line_is_written_with_its_stamp(logs: Logs, tmp_path: Path) -> None:
-    """Service and engine lines go to a file each, as `[stamp] text`."""
+    """Those of the service and of each model in an engine go to a file each, as `[stamp] text`."""
     logs.service_line("level=INFO msg=hello")
-    logs.engine_line("loading model\n")
+    logs.engine_line(*TINY, "loading model\n")
     logs.flush()
 
     service = (tmp_path / "logs" / SERVICE_LOG).read_text()
-    engine = (tmp_path / "logs" / ENGINE_LOG).read_text()
+    engine = (tmp_path / "logs" / TINY_LOG).read_text()
     assert service.endswith("Z] level=INFO msg=hello\n")
     assert engine.endswith("Z] loading model\n")
     assert len("[2026-01-02T03:04:05.123456789Z] ") == service.index("level")
@@ -50,11 +55,12 @@ async def test_a_line_is_written_with_its_stamp(logs: Logs, tmp_path: Path) -> N
 
 def test_the_folder_is_its_owners_alone(logs: Logs, tmp_path: Path) -> None:
     """Prompts may be in logs, so nobody else reads them."""
-    logs.engine_line("x")
+    logs.engine_line(*TINY, "x")
     logs.flush()
 
     assert 0o700 == stat.S_IMODE((tmp_path / "logs").stat().st_mode)
-    assert 0o600 == stat.S_IMODE((tmp_path / "logs" / ENGINE_LOG).stat().st_mode)
+    assert 0o600 == stat.S_IMODE((tmp_path / "logs" / TINY_LOG).stat().st_mode)
+    assert 0o700 == stat.S_IMODE((tmp_path / "logs" / TINY_LOG).parent.stat().st_mode)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path) -> None:
@@ -84,7 +90,7 @@ async def test_records_become_lines_of_keys_and_values(logs: Logs, tmp_path: Pat
     assert "ZeroDivisionError: division by zero" == lines[-1]
 
 
-async def test_both_files_are_merged_by_time(logs: Logs, tmp_path: Path) -> None:
+async def test_files_are_merged_by_time(logs: Logs, tmp_path: Path) -> None:
     """Earlier lines come first, the service's on a tie; stamps may have fewer digits."""
     write(
         tmp_path,
@@ -121,8 +127,40 @@ async def test_engine_lines_can_be_left_out(logs: Logs) -> None:
     logs.service_line("one")
     assert ["one"] == [line.partition("] ")[2] for line in await everything(logs)]
 
-    logs.engine_line("two")
+    logs.engine_line(*TINY, "two")
     assert ["one"] == [line.partition("] ")[2] for line in await everything(logs, engines=False)]
+
+
+async def test_a_model_s_log_can_be_read_alone(logs: Logs) -> None:
+    """What its engines said, whichever they are, and nothing of other models or of the service."""
+    logs.service_line("service")
+    logs.engine_line(*TINY, "one")
+    logs.engine_line("llama.cpp", "ba9876543210", "other")
+    logs.engine_line("vllm", "0123456789ab", "two")
+
+    assert ["one", "two"] == [
+        line.partition("] ")[2] for line in await everything(logs, model="0123456789ab")
+    ]
+    assert [] == await everything(logs, model="000000000000")
+    assert ["service", "one", "other", "two"] == [line.partition("] ")[2] for line in await everything(logs)]
+
+
+async def test_the_logs_of_models_are_bounded_in_number_and_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were written to last are kept, each smaller than the daemon's own."""
+    monkeypatch.setattr(module, "_MOST_ENGINE_LOGS", 2)
+    logs = Logs(tmp_path, limit=4000)
+    for number in range(4):
+        logs.engine_line("llama.cpp", f"{number:012}", "x" * 500)
+        logs.engine_line("llama.cpp", f"{number:012}", "x" * 500)
+        logs.flush()
+        os.utime(tmp_path / "engines" / f"llama.cpp-{number:012}.log", (number, number))
+    logs.close()
+
+    names = sorted(path.name for path in (tmp_path / "engines").iterdir())
+    kept = [f"llama.cpp-{number:012}.log" for number in (2, 3)]
+    assert [kept[0], f"{kept[0]}.1", kept[1], f"{kept[1]}.1"] == names
 
 
 async def follow(lines: AsyncGenerator[bytes, None], wanted: bytes) -> bytes:
@@ -137,13 +175,30 @@ async def test_following_continues_where_the_merge_ended(logs: Logs) -> None:
     logs.service_line("before")
     lines = logs.read(follow=True, engines=True)
     seen = await follow(lines, b"before")
-    logs.engine_line("engine after")
+    logs.engine_line(*TINY, "engine after")
     logs.service_line("service after")
     while not (b"engine after" in seen and b"service after" in seen):
         seen += await anext(lines)
     await lines.aclose()
 
     assert 1 == seen.count(b"before") == seen.count(b"engine after") == seen.count(b"service after")
+
+
+async def test_following_sees_a_model_that_is_loaded_later(logs: Logs) -> None:
+    """Its log comes to be while somebody reads; nothing of it is missed."""
+    lines = logs.read(follow=True, engines=True)
+    logs.service_line("before")
+    seen = await follow(lines, b"before")
+    alone = logs.read(follow=True, engines=True, model=TINY[1])
+    logs.engine_line(*TINY, "first")
+    seen += await follow(lines, b"first")
+    logs.engine_line(*TINY, "second")
+    seen += await follow(lines, b"second")
+    await lines.aclose()
+
+    assert 1 == seen.count(b"first") == seen.count(b"second")
+    assert b"first" in await follow(alone, b"second")
+    await alone.aclose()
 
 
 async def test_following_survives_rotation(tmp_path: Path) -> None:
@@ -178,14 +233,14 @@ def test_a_flood_is_cut_and_the_cut_is_counted(tmp_path: Path, monkeypatch: pyte
     """When lines come faster than they are written, the rest is dropped and a line says how many."""
     monkeypatch.setattr(module, "_MOST_WAITING", 0)
     logs = Logs(tmp_path, limit=1_000_000)
-    logs.engine_line("lost")
-    logs.engine_line("lost")
+    logs.engine_line(*TINY, "lost")
+    logs.engine_line(*TINY, "lost")
     monkeypatch.undo()
-    logs.engine_line("kept")
+    logs.engine_line(*TINY, "kept")
     logs.close()
 
     assert "2 log lines were dropped" in (tmp_path / SERVICE_LOG).read_text()
-    assert "kept" in (tmp_path / ENGINE_LOG).read_text()
+    assert "kept" in (tmp_path / TINY_LOG).read_text()
 
 
 def test_the_console_shows_the_service_only_and_may_go_away(tmp_path: Path) -> None:
@@ -193,7 +248,7 @@ def test_the_console_shows_the_service_only_and_may_go_away(tmp_path: Path) -> N
     console = io.StringIO()
     logs = Logs(tmp_path, limit=1_000_000, console=console)
     logs.service_line("shown")
-    logs.engine_line("not shown")
+    logs.engine_line(*TINY, "not shown")
     logs.flush()
     shown = console.getvalue()
     console.close()

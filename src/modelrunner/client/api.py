@@ -238,9 +238,14 @@ class Client:
         pid = self._transport.call(dict[str, object], "GET", "/version").get("pid")
         return pid if isinstance(pid, int) else None
 
-    def logs(self, *, follow: bool, engines: bool) -> Generator[bytes, None, None]:
-        """Yield the logs as they are, in pieces; with `follow` until the daemon or the caller ends it."""
+    def logs(self, *, follow: bool, engines: bool, model: str | None = None) -> Generator[bytes, None, None]:
+        """Yield the logs as they are, in pieces; with `follow` until the daemon or the caller ends it.
+
+        With a model, only what engines said about it.
+        """
         query = {"follow": str(follow).lower(), "no-engines": str(not engines).lower()}
+        if model is not None:
+            query["model"] = model
         with self._transport.open("GET", "/logs", query=query) as response:
             while piece := response.read1(PIECE):
                 yield piece

@@ -81,22 +81,48 @@ class Address:
     port: int = 0
 
 
+class Listens(StrEnum):
+    """Where an engine can listen; see `listens_on`."""
+
+    SOCKET = "a Unix socket"
+    PORT = "a TCP port"
+
+
+class Network(StrEnum):
+    """What an engine does with the network, besides answering at its address."""
+
+    OWN = "listens where it is told to, and connects to nobody"
+    LOOPBACK = "its own processes talk to each other over sockets and TCP on this machine"
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A process to start and how to know that it is ready. `ready_within` is in seconds."""
+    """A process to start, how to know that it is ready, and what it needs to get at.
+
+    `ready_within` is in seconds. Everything that is not named is out of its reach where the system can see to
+    that: it reads the model, the files that its command line names, the system's libraries and our own Python
+    anyway, and writes into a directory of its own, which is its home, its place for temporary files and its
+    cache, until it ends. `reads` and `writes` are further files and directories, of which those to write to
+    are made when they are missing; what it writes there stays. `largest_file` is in bytes.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
     cwd: Path | None = None
     health: str = "/health"
     ready_within: float = 300.0
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    network: Network = Network.OWN
+    largest_file: int = 16 << 30
 
 
 class Engine(Protocol):
     """An engine plug-in. `native` names the dialects that the engine speaks without translation.
 
     An entry point of the group `modelrunner.engines` is a callable that takes `EngineSettings` and returns an
-    engine. `testing.contract` holds the tests that each must pass.
+    engine. `testing.contract` holds the tests that each must pass. An engine that cannot listen on a Unix
+    socket has an attribute more, `listens = Listens.PORT`, and is given a port each time.
     """
 
     name: str
@@ -148,6 +174,12 @@ class KnowsContext(Protocol):
     def context(self, config: ModelConfig, options: Options) -> Context | None:
         """Say it, None when only the engine's program knows; pure."""
         ...
+
+
+def listens_on(engine: Engine) -> Listens:
+    """Say where an engine listens: on a Unix socket, unless it says otherwise."""
+    listens: Listens = getattr(engine, "listens", Listens.SOCKET)
+    return listens
 
 
 def explain(sentence: str | None, tail: str) -> str:

@@ -11,26 +11,44 @@ from functools import lru_cache
 from types import TracebackType
 
 from modelrunner.engines.base import Address, Launch, explain
-from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, RunnerError, ShuttingDown
+from modelrunner.errors import (
+    EngineFailed,
+    InvalidRequest,
+    NotReadyInTime,
+    PortTaken,
+    RunnerError,
+    ShuttingDown,
+)
+from modelrunner.runtime.cell import Cell
 from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
 from modelrunner.runtime.headers import Header, end_to_end, for_engine
+from modelrunner.runtime.ports import is_taken
 from modelrunner.runtime.process import GRACE, Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
 _REAPED_WITHIN = 1.0  # seconds between a process's last closed connection and the news of its exit
 
+_REFUSALS = ("Permission denied", "PermissionError", "Operation not permitted")
+_HINT = "it may want what the sandbox refuses: DMR_SANDBOX=off turns that off"
+
 
 class Instance:
     """A running engine. Satisfies `lease.Running`."""
 
     def __init__(
-        self, name: str, child: Child, address: Address, diagnose: Callable[[str], str | None]
+        self,
+        name: str,
+        child: Child,
+        address: Address,
+        diagnose: Callable[[str], str | None],
+        cell: Cell | None,
     ) -> None:
         self.name = name
         self.address = address
         self._child = child
         self._diagnose = diagnose
+        self._cell = cell
         self._stopped = False
         self.slots: int | None = None
         self.connections = Connections(address)
@@ -45,25 +63,27 @@ class Instance:
         diagnose: Callable[[str], str | None],
         *,
         environ: Mapping[str, str],
+        cell: Cell | None = None,
     ) -> "Instance":
         """Start the process and return when it is ready; nothing of it is left if that fails.
 
         `name` is what people call the engine; `log` gets each line it writes, and `diagnose` its last lines
-        when it failed. `environ` is what it inherits, less the credentials in it.
+        when it failed. `environ` is what it inherits, less the credentials in it. The cell is closed when
+        the instance stops; without one, the engine is kept to nothing.
 
         Raises:
             EngineFailed: it cannot be run, or ended by itself; the message has its last lines.
             NotReadyInTime: it was not ready within `launch.ready_within`.
+            PortTaken: another program listens where it was to; another port may do.
         """
-        env = {**without_credentials(environ), **launch.env}
         try:
-            child = await Child.start(launch.argv, env=env, cwd=launch.cwd, on_line=log)
+            child = await _started(launch, address, log, without_credentials(environ), cell)
         except OSError as exc:
             raise EngineFailed(
                 f"{name} could not be started: `{launch.argv[0]}`: {exc.strerror}",
                 hint="check that the engine is installed and that its program can be run",
             ) from exc
-        instance = cls(name, child, address, diagnose)
+        instance = cls(name, child, address, diagnose, cell)
         try:
             await instance._become_ready(launch)
         except BaseException:
@@ -115,6 +135,8 @@ class Instance:
         self.connections.close()
         if self.address.socket is not None:
             self.address.socket.unlink(missing_ok=True)
+        if self._cell is not None:
+            await asyncio.to_thread(self._cell.close)
 
     async def _become_ready(self, launch: Launch) -> None:
         polling = asyncio.create_task(until_ready(self.address, launch.health))
@@ -122,8 +144,16 @@ class Instance:
             await asyncio.wait(
                 (polling, self.exited), timeout=launch.ready_within, return_when=asyncio.FIRST_COMPLETED
             )
+            if (
+                not self.alive
+                and self.address.socket is None
+                and is_taken(self.address.host, self.address.port)
+            ):
+                raise self._robbed()
             if not self.alive:
                 raise await self._obituary()
+            if polling.done() and not await self._is_what_answered():
+                raise self._robbed()
             if not polling.done():
                 raise NotReadyInTime(
                     explain(f"{self.name} was not ready within {launch.ready_within:g} seconds", self.tail),
@@ -132,6 +162,18 @@ class Instance:
         finally:
             polling.cancel()
             await asyncio.wait((polling,))
+
+    async def _is_what_answered(self) -> bool:
+        """Whether the answer came from the engine: a port can be anybody's, and then so is what it says."""
+        if self.address.socket is not None:
+            return True
+        return await asyncio.to_thread(self._child.listens_on, self.address.port)
+
+    def _robbed(self) -> PortTaken:
+        return PortTaken(
+            f"another program took the port `{self.address.port}` before {self.name} could listen on it",
+            hint="try again",
+        )
 
     async def loss(self, cause: Exception | None = None) -> RunnerError:
         """Say why there is no answer, or no end of it; with the last lines if the process is gone."""
@@ -148,7 +190,40 @@ class Instance:
         lines = await self._child.last_words()
         status = self.exited.result()
         sentence = self._diagnose(lines) or f"{self.name} {_ending(status)}"
-        return EngineFailed(explain(sentence, lines), detail={"status": status})
+        refused = self._cell is not None and self._cell.confines and any(word in lines for word in _REFUSALS)
+        return EngineFailed(
+            explain(sentence, lines), hint=_HINT if refused else None, detail={"status": status}
+        )
+
+
+async def _started(
+    launch: Launch,
+    address: Address,
+    log: Callable[[str], None],
+    environ: Mapping[str, str],
+    cell: Cell | None,
+) -> Child:
+    """Start the process within its cell.
+
+    Raises:
+        OSError: it cannot be run, or not be confined.
+    """
+    if cell is None:
+        return await Child.start(launch.argv, env={**environ, **launch.env}, cwd=launch.cwd, on_line=log)
+    confinement = cell.confine(launch, address)
+    try:
+        child = await Child.start(
+            launch.argv,
+            env={**environ, **cell.environment, **launch.env, **cell.mark},
+            cwd=launch.cwd,
+            on_line=log,
+            before_exec=confinement.enter if confinement is not None else None,
+        )
+    finally:
+        if confinement is not None:
+            confinement.close()
+    cell.watch(child.pid)
+    return child
 
 
 class Upstream:

@@ -5,21 +5,22 @@ Linux the kernel kills it when the daemon dies. What the process is for is not k
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import cast
 
+import psutil
+
+from modelrunner.runtime.kernel import PR_SET_PDEATHSIG, Prctl, prctl
 from modelrunner.runtime.output import Splitter, Tail
 
 GRACE = 5.0  # seconds between being asked to end and being killed
 _DRAIN = 0.25  # seconds that output may lag behind the exit
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _SECRETS = frozenset(
     {
@@ -42,24 +43,17 @@ def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-@cache
-def _prctl() -> Callable[[int, int, int, int, int], int]:
-    """Resolve `prctl` in the parent: a child between fork and exec must not load libraries."""
-    function = ctypes.CDLL(None).prctl
-    function.argtypes = (ctypes.c_int, *(ctypes.c_ulong,) * 4)
-    function.restype = ctypes.c_int
-    return partial(function)
-
-
-def _die_with(parent: int, prctl: Callable[[int, int, int, int, int], int]) -> None:
+def _die_with(parent: int, prctl: Prctl, then: Callable[[], None] | None) -> None:
     """Run in the child before exec: have the kernel kill it when the thread that forked it ends.
 
     A parent that died before the call would never be noticed, hence the look at who the parent is now.
     Source: prctl(2), PR_SET_PDEATHSIG.
     """
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+    if then is not None:
+        then()
 
 
 class _Listener(asyncio.SubprocessProtocol):
@@ -113,6 +107,24 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
 
 
+def _family(leader: int) -> Iterator[psutil.Process]:
+    """A process, those in its group, and its descendants."""
+    for number in psutil.pids():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getpgid(number) == leader:
+                process = psutil.Process(number)
+                yield process
+                yield from process.children(recursive=True)
+
+
+def _ports_of(process: psutil.Process) -> set[int]:
+    """The TCP ports that it listens on; none when it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        connections = process.net_connections(kind="tcp")
+        return {found.laddr[1] for found in connections if found.status == psutil.CONN_LISTEN}
+    return set()
+
+
 class Child:
     """A running child process and what is left of it afterwards."""
 
@@ -129,16 +141,18 @@ class Child:
         env: Mapping[str, str],
         cwd: Path | None = None,
         on_line: Callable[[str], None],
+        before_exec: Callable[[], None] | None = None,
     ) -> "Child":
         """Start a process with exactly this environment; `on_line` gets each line of stdout and stderr.
 
-        The thread that calls this has to live as long as the child is to (see `_die_with`).
+        The thread that calls this has to live as long as the child is to (see `_die_with`). On Linux,
+        `before_exec` is called in the child, where next to nothing is safe; elsewhere it is not.
 
         Raises:
             OSError: the program is not there or cannot be run.
         """
         loop = asyncio.get_running_loop()
-        before_exec = partial(_die_with, os.getpid(), _prctl()) if sys.platform == "linux" else None
+        first = partial(_die_with, os.getpid(), prctl(), before_exec) if sys.platform == "linux" else None
         transport, listener = await loop.subprocess_exec(
             lambda: _Listener(on_line),
             *argv,
@@ -148,7 +162,7 @@ class Child:
             env=dict(env),
             cwd=cwd,
             start_new_session=True,
-            preexec_fn=before_exec,
+            preexec_fn=first,
         )
         return cls(transport, listener)
 
@@ -169,6 +183,16 @@ class Child:
     def tail(self) -> str:
         """The last lines that it wrote."""
         return self._listener.tail.text
+
+    def listens_on(self, port: int) -> bool:
+        """Whether it, or what it has started, listens on a TCP port. Blocks.
+
+        True also when the system does not tell.
+        """
+        try:
+            return any(port in _ports_of(process) for process in _family(self.pid))
+        except psutil.AccessDenied:
+            return True
 
     async def last_words(self) -> str:
         """Wait, shortly, for what an ended process has written to arrive, and give the last lines."""

@@ -1,4 +1,4 @@
-"""The daemon's private directory of sockets: made at start, gone at the end, swept when a daemon was killed.
+"""The daemon's private directory, with one for each engine: gone at the end, swept when a daemon was killed.
 
 Its path is short, because that of a Unix socket is limited. Its owner holds a lock on a file in it, which the
 kernel lets go whatever way the owner ends; numbers of processes, which are used again and differ between
@@ -63,10 +63,22 @@ class RunDirectory:
             hint="set XDG_RUNTIME_DIR to a short path that you can write to",
         )
 
-    def socket(self) -> Path:
-        """Name a socket that has not been named before."""
+    def engine(self) -> Path:
+        """Make a directory for one engine, which nobody had before and nobody else may enter.
+
+        Raises:
+            RunnerError: it cannot be made.
+        """
         self._numbers += 1
-        return self.path / f"{self._numbers}.sock"
+        path = self.path / str(self._numbers)
+        try:
+            path.mkdir(mode=0o700)
+        except OSError as exc:
+            raise RunnerError(
+                f"no directory for an engine: `{path}`: {exc.strerror}",
+                hint="somebody removed the daemon's directory, or its disk is full; restart the daemon",
+            ) from exc
+        return path
 
     def close(self) -> None:
         """Remove the directory and all that is in it."""

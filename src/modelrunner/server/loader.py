@@ -1,20 +1,31 @@
 """How an instance comes to be: the model laid out, the command line asked for, the process started."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
-from modelrunner.engines.base import Address, Options
+from modelrunner.engines.base import Address, Engine, Launch, Listens, Options, listens_on
 from modelrunner.engines.registry import Engines
+from modelrunner.errors import PortTaken
 from modelrunner.models.bundle import Bundle, load_bundle, unpack
+from modelrunner.models.kinds import Mode
+from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.plan import Key
-from modelrunner.runtime.run_directory import RunDirectory
+from modelrunner.runtime.ports import free_port
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configurations import Configurations
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
+
+_log = logging.getLogger(__name__)
+
+_LOOPBACK = "127.0.0.1"
+_ROBBERIES = 3  # ports that may be taken before the engine listens
 
 
 class Loader:
@@ -27,16 +38,16 @@ class Loader:
         catalogue: Catalogue,
         engines: Engines,
         configurations: Configurations,
-        run: RunDirectory,
+        cells: Cells,
         environ: Mapping[str, str],
-        log: Callable[[str], None],
+        log: Callable[[str, str, str], None],
     ) -> None:
-        """`log` takes each line that an engine prints; `environ` is what engines inherit."""
+        """`log` takes an engine, a model's short id and a line; `environ` is what engines inherit."""
         self._store = store
         self._catalogue = catalogue
         self._engines = engines
         self._configurations = configurations
-        self._run = run
+        self._cells = cells
         self._environ = environ
         self._log = log
         # What each ready instance was started with, which is not what a later configuration says.
@@ -53,20 +64,37 @@ class Loader:
         bundle = await asyncio.to_thread(self._bundle, model)
         await self._configurations.refresh()
         configured = self._configurations.effective(key).options
-        options = replace(configured, name=model.name)
-        address = Address(socket=self._run.socket())
-        launch = await asyncio.to_thread(engine.launch, bundle, key.mode, options, address)
-        instance = await Instance.start(
-            launch,
-            address,
-            name=engine.display,
-            log=partial(self._line, key),
-            diagnose=engine.diagnose,
-            environ=self._environ,
-        )
+        instance = await self._with_a_port(key, engine, bundle, replace(configured, name=model.name))
         self.running[key] = configured
         instance.exited.add_done_callback(lambda _: self._ended(key, configured))
         return instance
+
+    async def _with_a_port(self, key: Key, engine: Engine, bundle: Bundle, options: Options) -> Instance:
+        """Start an engine; one that listens on a port gets another when somebody was quicker."""
+        for _ in range(_ROBBERIES):
+            with suppress(PortTaken):
+                return await self._begin(key, engine, bundle, options)
+            _log.warning("port taken before the engine listened, trying another key=%s", key)
+        return await self._begin(key, engine, bundle, options)
+
+    async def _begin(self, key: Key, engine: Engine, bundle: Bundle, options: Options) -> Instance:
+        cell = self._cells.open()
+        try:
+            on_socket = listens_on(engine) is Listens.SOCKET
+            address = Address(socket=cell.socket) if on_socket else Address(port=free_port(_LOOPBACK))
+            launch = await asyncio.to_thread(_described, engine, bundle, key.mode, options, address)
+            return await Instance.start(
+                launch,
+                address,
+                name=engine.display,
+                log=partial(self._line, key),
+                diagnose=engine.diagnose,
+                environ=self._environ,
+                cell=cell,
+            )
+        except BaseException:
+            cell.close()
+            raise
 
     def _ended(self, key: Key, options: Options) -> None:
         if self.running.get(key) is options:
@@ -80,4 +108,17 @@ class Loader:
         )
 
     def _line(self, key: Key, line: str) -> None:
-        self._log(f"{key} {line}")
+        self._log(key.engine, key.model.short, f"{key} {line}")
+
+
+def _described(engine: Engine, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
+    """Ask an engine for the process; that it reads the model goes without saying."""
+    launch = engine.launch(bundle, mode, options, address)
+    return replace(launch, reads=(*launch.reads, *files_of(bundle)))
+
+
+def files_of(bundle: Bundle) -> tuple[Path, ...]:
+    """What an engine has to read of a model: its directory, and what links in that lead out of it to."""
+    parts = (*bundle.weights, bundle.projector, bundle.template, *bundle.adapters)
+    found = (path.resolve() for path in parts if path is not None)
+    return (bundle.root, *(path for path in found if not path.is_relative_to(bundle.root.resolve())))

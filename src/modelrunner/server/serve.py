@@ -5,6 +5,7 @@ for their processes; close clients and store. A second signal skips the waiting.
 """
 
 import asyncio
+import compileall
 import contextlib
 import errno
 import http.client
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import uvicorn
 
-from modelrunner import __version__
+from modelrunner import __version__, engines
 from modelrunner.errors import Conflict, InvalidRequest
 from modelrunner.server.app import App
 from modelrunner.server.middleware import Guard
@@ -151,11 +152,20 @@ async def _serve(settings: Settings, environ: Mapping[str, str], logs: Logs, lis
         async with serving(services, settings, listener) as server:
             _announce(listener, settings.ready_file)
             services.preload(settings.preload)
-            threading.Thread(target=services.engines.statuses, name="probe", daemon=True).start()
+            threading.Thread(target=_get_ready, args=(services,), name="probe", daemon=True).start()
             await stopping.wait()
             _log.info("stopping")
         _log.info("requests ended, stopping engines")
     _log.info("stopped")
+
+
+def _get_ready(services: Services) -> None:
+    """Do what the first start of an engine would take its time for.
+
+    The embedded engine is a module of ours, and cannot keep what it compiles: it writes nothing here.
+    """
+    services.engines.statuses()
+    compileall.compile_dir(Path(engines.__file__).parent, maxlevels=0, quiet=2)
 
 
 def _announce(listener: socket.socket, ready_file: Path | None) -> None:

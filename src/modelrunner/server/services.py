@@ -22,6 +22,9 @@ from modelrunner.oci.credentials import Credentials
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transport import Transport
+from modelrunner.runtime.cell import Cells
+from modelrunner.runtime.confinement import Sandbox, Sandboxing
+from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
@@ -62,6 +65,7 @@ class Services:
     adopting: Adopting
     verifying: Verifying
     logs: Logs
+    sandbox: Sandbox
     requests: Group = field(default_factory=Group)
     streams: Group = field(default_factory=Group)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
@@ -117,6 +121,11 @@ async def open_services(
     async with contextlib.AsyncExitStack() as stack:
         run = RunDirectory.create(parents(environ))
         stack.callback(run.close)
+        own_home = Path(home(sys.platform, environ))
+        sandbox = Sandbox(Sandboxing(settings.sandbox), own_home)
+        guardian = Guardian(run.path)
+        stack.push_async_callback(guardian.close)
+        await guardian.open()
         certificates = Certificates(settings.ca_cert, docker_folders(environ.get("HOME")))
         registry = Registry(
             credentials=Credentials(environ),
@@ -149,7 +158,7 @@ async def open_services(
             catalogue=catalogue,
             engines=engines,
             configurations=configurations,
-            run=run,
+            cells=Cells(run, sandbox, guardian),
             environ=environ,
             log=logs.engine_line,
         )
@@ -181,9 +190,10 @@ async def open_services(
             configuring=configuring,
             preloading=preloading,
             transfers=transfers,
-            adopting=Adopting(store, environ, Path(home(sys.platform, environ))),
+            adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
             logs=logs,
+            sandbox=sandbox,
         )
         stack.push_async_callback(services.close)
         services.tidy()

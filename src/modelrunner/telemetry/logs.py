@@ -1,36 +1,35 @@
-"""The daemon's log files: one for itself, one for all engines; written off the loop, merged when read.
+"""The daemon's log files: its own and one for each model in an engine; written off the loop, merged to read.
 
-Each line is `[2026-01-02T03:04:05.123456789Z] text`, so that the two files can be merged by time. A line
+Each line is `[2026-01-02T03:04:05.123456789Z] text`, so that the files can be merged by time. A line
 is queued where it arises and written by one thread, which also rotates: nothing here blocks the event loop on
 a disk or on a terminal.
 """
 
 import asyncio
 import contextlib
-import heapq
 import json
 import logging
-import os
 import queue
-import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TextIO
+from typing import TextIO
 
 from modelrunner.errors import StoreError
+from modelrunner.telemetry.files import LogFile, LogFolder
+from modelrunner.telemetry.tail import Tail, merged
 
 SERVICE_LOG = "inference.log"
-ENGINE_LOG = "inference-llama.cpp-server.log"
+ENGINE_LOG = "inference-llama.cpp-server.log"  # of all engines: an older version's, or another program's
+ENGINE_FOLDER = "engines"
 
-_STAMP = re.compile(rb"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\] ")
 _MOST_WAITING = 20_000  # lines; an engine that shouts faster than the disk writes loses the rest
 _GATHER = 0.05  # seconds; to wake the writer for each line would take the interpreter from the event loop
-_CHUNK = 64 * 1024
-_NO_STAMP = b""  # sorts before every stamp
+_MOST_ENGINE_LOGS = 32
+_SHARE = 4  # each of them may be this many times smaller than the daemon's own
 
 
 def stamp(nanoseconds: int) -> str:
@@ -44,40 +43,11 @@ def _second(seconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
-class LogFile:
-    """One append-only file that is set aside as `<name>.1` when it has grown to `limit` bytes."""
-
-    def __init__(self, path: Path, limit: int) -> None:
-        self.path = path
-        self._limit = limit
-        self._file: BinaryIO | None = None
-
-    def append(self, data: bytes) -> None:
-        """Write whole lines at once; a file that was moved or deleted from outside is made again."""
-        file = self._current()
-        file.write(data)
-        file.flush()
-        if file.tell() >= self._limit:
-            self.close()
-            self.path.replace(self.path.with_name(f"{self.path.name}.1"))
-
-    def close(self) -> None:
-        """Close the file; the next line opens it again."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _current(self) -> BinaryIO:
-        if self._file is not None and not _is_at(self._file, self.path):
-            self.close()
-        if self._file is None:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self._file = os.fdopen(descriptor, "ab")
-        return self._file
+_Entry = tuple[str | None, bytes]  # the file of an engine, None for the daemon's own, and a line
 
 
 class Logs:
-    """Both files of a daemon: takes lines from anywhere, wakes those who follow."""
+    """The files of a daemon: takes lines from anywhere, wakes those who follow."""
 
     def __init__(self, folder: Path, *, limit: int, console: TextIO | None = None) -> None:
         """Make the folder when it is missing. `limit` is in bytes; `console` gets the service's lines too.
@@ -85,10 +55,11 @@ class Logs:
         Raises:
             StoreError: the folder or a file in it cannot be written.
         """
-        self._files = {name: LogFile(folder / name, limit) for name in (SERVICE_LOG, ENGINE_LOG)}
+        self._service = LogFile(folder / SERVICE_LOG, limit)
+        self._engines = LogFolder(folder / ENGINE_FOLDER, limit=limit // _SHARE, most=_MOST_ENGINE_LOGS)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._files[SERVICE_LOG].append(b"")
+            self._service.append(b"")
         except OSError as exc:
             raise StoreError(
                 f"cannot write log files in `{folder}`: {exc.strerror}",
@@ -96,7 +67,7 @@ class Logs:
             ) from exc
         self._folder = folder
         self._console = console
-        self._lines: queue.SimpleQueue[tuple[str, bytes] | threading.Event | None] = queue.SimpleQueue()
+        self._lines: queue.SimpleQueue[_Entry | threading.Event | None] = queue.SimpleQueue()
         self._hurry = threading.Event()
         self._dropped = 0
         self._watchers: set[_Watcher] = set()
@@ -110,32 +81,50 @@ class Logs:
 
     def service_line(self, text: str) -> None:
         """Queue a line of the daemon itself."""
-        self._put(SERVICE_LOG, text)
+        self._put(None, text)
 
-    def engine_line(self, text: str) -> None:
-        """Queue a line that an engine printed."""
-        self._put(ENGINE_LOG, text)
+    def engine_line(self, engine: str, model: str, text: str) -> None:
+        """Queue a line that an engine printed about a model, which is told by its short id."""
+        self._put(f"{engine}-{model}", text)
 
     def handler(self) -> logging.Handler:
         """Make a handler that puts log records into the service's file."""
         return _Handler(self)
 
-    async def read(self, *, follow: bool, engines: bool) -> AsyncGenerator[bytes, None]:
-        """Yield what was logged, merged by time; with `follow` then each line as it comes, without a gap."""
-        names = (SERVICE_LOG, ENGINE_LOG) if engines else (SERVICE_LOG,)
+    async def read(
+        self, *, follow: bool, engines: bool, model: str | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield what was logged, merged by time; with `follow` then each line as it comes, without a gap.
+
+        With a model's short id, only what engines printed about it.
+        """
         with contextlib.ExitStack() as stack:
             watcher = stack.enter_context(self._watch()) if follow else None
             await asyncio.to_thread(self.flush)
-            tails = [stack.enter_context(contextlib.closing(_Tail(self._folder / name))) for name in names]
-            records = (tail.records(whole=not follow) for tail in tails)
-            batches = _batches(heapq.merge(*records, key=lambda record: record.moment))
+            tails: dict[Path, Tail] = {}
+            self._add_tails(tails, stack, engines=engines, model=model)
+            batches = merged(tails.values(), whole=not follow)
             while batch := await asyncio.to_thread(next, batches, b""):
                 yield batch
             while watcher is not None:
                 await watcher.changed()
-                for tail in tails:
+                self._add_tails(tails, stack, engines=engines, model=model)
+                for tail in tuple(tails.values()):
                     if new := await asyncio.to_thread(tail.new_lines):
                         yield new
+
+    def _add_tails(
+        self, tails: dict[Path, Tail], stack: contextlib.ExitStack, *, engines: bool, model: str | None
+    ) -> None:
+        """Open what is to be read and is not yet; a file that has just come is read from its start."""
+        paths = [] if model is not None else [self._folder / SERVICE_LOG]
+        if model is not None:
+            paths += self._engines.paths(f"-{model}")
+        elif engines:
+            paths += [self._folder / ENGINE_LOG, *self._engines.paths()]
+        for path in paths:
+            if path not in tails:
+                tails[path] = stack.enter_context(contextlib.closing(Tail(path)))
 
     def flush(self) -> None:
         """Wait until every line that was queued before is written; blocks."""
@@ -160,7 +149,7 @@ class Logs:
         finally:
             self._watchers = self._watchers - {watcher}
 
-    def _put(self, name: str, text: str) -> None:
+    def _put(self, name: str | None, text: str) -> None:
         if self._lines.qsize() >= _MOST_WAITING:
             self._dropped += 1
             return
@@ -179,23 +168,26 @@ class Logs:
             for entry in batch:
                 if isinstance(entry, threading.Event):
                     entry.set()
-        for file in self._files.values():
-            file.close()
+        self._service.close()
+        self._engines.close()
 
-    def _write(self, entries: list[tuple[str, bytes]]) -> None:
+    def _write(self, entries: list[_Entry]) -> None:
         if self._dropped and entries:
-            entries.append(
-                (SERVICE_LOG, _line(f'level=WARNING msg="{self._dropped} log lines were dropped"'))
-            )
+            entries.append((None, _line(f'level=WARNING msg="{self._dropped} log lines were dropped"')))
             self._dropped = 0
-        for name, file in self._files.items():
-            data = b"".join(line for owner, line in entries if owner == name)
-            if data:
-                # A full disk must not end the thread that everything else logs through.
-                with contextlib.suppress(OSError):
-                    file.append(data)
-                if name == SERVICE_LOG:
-                    self._show(data)
+        of: dict[str | None, list[bytes]] = {}
+        for name, line in entries:
+            of.setdefault(name, []).append(line)
+        for name, lines in of.items():
+            data = b"".join(lines)
+            # A full disk must not end the thread that everything else logs through.
+            with contextlib.suppress(OSError):
+                if name is None:
+                    self._service.append(data)
+                else:
+                    self._engines.append(name, data)
+            if name is None:
+                self._show(data)
         for watcher in self._watchers if entries else ():
             watcher.wake()
 
@@ -242,64 +234,6 @@ class _Watcher:
         self._written.clear()
 
 
-class _Record(NamedTuple):
-    """A line with the moment it belongs to."""
-
-    moment: bytes
-    line: bytes
-
-
-class _Tail:
-    """Reads one log file from its start, then what is added, through truncation and replacement."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = _open(path)
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def records(self, *, whole: bool) -> Iterator[_Record]:
-        """Read what is there now; a line without a stamp belongs to the moment of the one before.
-
-        A last line without an end is left for `new_lines`, unless the `whole` file is wanted.
-        """
-        moment = _NO_STAMP
-        end = os.fstat(self._file.fileno()).st_size if self._file else 0
-        while self._file and self._file.tell() < end:
-            start = self._file.tell()
-            line = self._file.readline()
-            if not line.endswith(b"\n") and not whole:
-                self._file.seek(start)
-                return
-            text = line.rstrip(b"\r\n")
-            if match := _STAMP.match(text):
-                moment = match[1] + b"." + (match[2] or b"").ljust(9, b"0")
-            if text:
-                yield _Record(moment, text + b"\n")
-
-    def new_lines(self) -> bytes:
-        """Read the complete lines that were added since."""
-        added = self._read()
-        if self._file is None or not _is_at(self._file, self._path):
-            self.close()
-            self._file = _open(self._path)
-            added += self._read()
-        return added
-
-    def _read(self) -> bytes:
-        if self._file is None:
-            return b""
-        start = self._file.tell()
-        if os.fstat(self._file.fileno()).st_size < start:  # truncated from outside
-            self._file.seek(start := 0)
-        data = self._file.read()
-        complete = data.rfind(b"\n") + 1
-        self._file.seek(start + complete)
-        return data[:complete]
-
-
 _TRACEBACKS = logging.Formatter()
 
 
@@ -316,32 +250,3 @@ def configure_logging(logs: Logs, level: str) -> None:
 def _line(text: str) -> bytes:
     clean = text.rstrip("\r\n").replace("\n", "\\n")
     return f"[{stamp(time.time_ns())}] {clean}\n".encode("utf-8", "replace")
-
-
-def _batches(records: Iterator[_Record]) -> Iterator[bytes]:
-    """Join lines to pieces worth a thread switch and a write."""
-    batch = bytearray()
-    for record in records:
-        batch += record.line
-        if len(batch) >= _CHUNK:
-            yield bytes(batch)
-            batch.clear()
-    if batch:
-        yield bytes(batch)
-
-
-def _open(path: Path) -> BinaryIO | None:
-    try:
-        return path.open("rb")
-    except FileNotFoundError:
-        return None
-
-
-def _is_at(file: BinaryIO, path: Path) -> bool:
-    """Whether `path` still is this open file."""
-    try:
-        there = path.stat()
-    except OSError:
-        return False
-    here = os.fstat(file.fileno())
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -449,6 +449,7 @@ def test_version_without_a_daemon_is_no_failure(dmr: "Run", monkeypatch: pytest.
     [
         ([], {"follow": "false", "no-engines": "false"}),
         (["-f", "--no-engines"], {"follow": "true", "no-engines": "true"}),
+        (["--model", "smollm2"], {"follow": "false", "no-engines": "false", "model": "smollm2"}),
     ],
 )
 def test_logs_are_copied_byte_for_byte(

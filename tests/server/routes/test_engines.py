@@ -15,6 +15,17 @@ CHAT = "/engines/v1/chat/completions"
 # Status
 
 
+async def test_the_status_says_that_there_is_no_sandbox(make_daemon: "Make") -> None:
+    """And why; only of engines that can be used, and nothing at all where there is one."""
+    off = await make_daemon(DMR_SANDBOX="off")
+    on = await make_daemon()
+    answer = await off.ask("GET", "/engines/status")
+    usual = await on.ask("GET", "/engines/status")
+
+    assert answer.json["llama.cpp"].endswith("; no sandbox: it is turned off by DMR_SANDBOX")
+    assert ("no sandbox" in usual.json["llama.cpp"]) == (on.services.sandbox.caveat is not None)
+
+
 async def test_the_status_names_each_engine(daemon: "Daemon") -> None:
     """A type that clients know, and details after a colon."""
     answer = await daemon.ask("GET", "/engines/status")

@@ -90,6 +90,32 @@ async def test_the_log_has_service_and_engine_lines(tiny: "Daemon") -> None:
     assert "msg=here" in service.text
 
 
+async def test_a_model_s_log_is_what_engines_said_about_it(tiny: "Daemon") -> None:
+    """By any of its names; nothing of other models, nor of the daemon."""
+    await tiny.add("docker.io/ai/other:latest", title="other")
+    for name in ("ai/tiny", "ai/other"):
+        await tiny.ask("POST", CHAT, json=tiny.chat(name, fake={"tokens_per_second": 1000}))
+    tiny.services.logs.service_line("level=INFO msg=here")
+    answer = await tiny.ask("GET", "/logs?model=tiny")
+    lines = answer.text.splitlines()
+    key = next(resident.key for resident in tiny.residents if "other" not in str(resident.key))
+
+    assert 200 == answer.status
+    assert [line for line in lines if "generation started" in line]
+    assert 1 == len({line.split(" ")[1] for line in lines})
+    assert lines[0].split(" ")[1].startswith(f"{key.engine}/")
+
+
+async def test_a_log_of_no_model_is_an_error(tiny: "Daemon") -> None:
+    """One that is not here is not found, and one without what engines say is nothing at all."""
+    missing = await tiny.ask("GET", "/logs?model=nothing")
+    empty = await tiny.ask("GET", "/logs?model=tiny&no-engines=true")
+    unloaded = await tiny.ask("GET", "/logs?model=tiny")
+
+    assert (404, 400) == (missing.status, empty.status)
+    assert (200, "") == (unloaded.status, unloaded.text)
+
+
 async def test_the_log_is_followed_until_the_client_leaves(tiny: "Daemon") -> None:
     """Lines come as they are written."""
     tiny.services.logs.service_line("one")

@@ -11,12 +11,14 @@ def configure(parser: Parser) -> None:
     """Take nothing."""
     parser.words("", most=0)
     parser.switch("-f", "--follow", help="View logs with real-time streaming")
+    parser.add_argument("--model", metavar="name", help="Only what engines said about this model")
     parser.switch("--no-engines", help="Exclude inference engine logs from the output")
 
 
 def run(args: Namespace, session: Session) -> int:
     """Copy the logs to stdout, byte for byte."""
-    with closing(session.client().logs(follow=args.follow, engines=not args.no_engines)) as pieces:
+    client = session.client()
+    with closing(client.logs(follow=args.follow, engines=not args.no_engines, model=args.model)) as pieces:
         for piece in pieces:
             emit(piece)
     return 0

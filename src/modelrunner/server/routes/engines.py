@@ -19,7 +19,9 @@ _BODY = 10 << 20  # bytes
 async def status(services: Services, _request: Request) -> Response:
     """`GET /engines/status`."""
     statuses = await asyncio.to_thread(services.engines.statuses)
-    return json_reply({name: str(statuses[name]) for name in sorted(statuses)})
+    caveat = f"; no sandbox: {services.sandbox.caveat}" if services.sandbox.caveat else ""
+    lines = {name: f"{found}{caveat}" if found.usable else str(found) for name, found in statuses.items()}
+    return json_reply(dict(sorted(lines.items())))
 
 
 async def running(services: Services, _request: Request) -> Response:

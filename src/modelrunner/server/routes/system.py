@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner import __version__
-from modelrunner.errors import RunnerError
+from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.server.replies import LinesReply, json_reply, query_flag, text_reply
 from modelrunner.server.services import Services
 from modelrunner.wire import Version
@@ -24,13 +24,17 @@ async def version(_services: Services, _request: Request) -> Response:
 
 
 async def logs(services: Services, request: Request) -> Response | LinesReply:
-    """`GET /logs`, with `?follow` and `?no-engines`."""
+    """`GET /logs`, with `?follow` and `?no-engines`, or `?model=` for what engines said about one."""
     follow = query_flag(request, "follow", bare=False)
     engines = not query_flag(request, "no-engines", bare=False)
+    name = request.query_params.get("model")
+    if name is not None and not engines:
+        raise InvalidRequest("both `model` and `no-engines` are given", hint="a model's log is its engine's")
+    model = None if name is None else services.catalogue.find(name).id.short
     if not services.logs.exists:
         return text_reply("service log not found", 404)
     return LinesReply(
-        services.logs.read(follow=follow, engines=engines),
+        services.logs.read(follow=follow, engines=engines, model=model),
         group=services.streams,
         media_type="text/plain",
         last_words=_last_words,
