@@ -1,20 +1,29 @@
 """How an instance comes to be: the model laid out, the command line asked for, the process started."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from modelrunner.engines.base import Address, Options
+from modelrunner.engines.base import Address, Draft, Engine, Options, Parallel
 from modelrunner.engines.registry import Engines
+from modelrunner.engines.states import SavesStates
+from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.models.bundle import Bundle, load_bundle, unpack
+from modelrunner.models.kinds import Format
 from modelrunner.runtime.instance import Instance
+from modelrunner.runtime.keeping import Keeping, Record
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.run_directory import RunDirectory
+from modelrunner.runtime.state_files import StateFiles
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configurations import Configurations
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
+from modelrunner.wire import Speculative
+
+_log = logging.getLogger(__name__)
 
 
 class Loader:
@@ -28,6 +37,7 @@ class Loader:
         engines: Engines,
         configurations: Configurations,
         run: RunDirectory,
+        states: StateFiles,
         environ: Mapping[str, str],
         log: Callable[[str], None],
     ) -> None:
@@ -37,6 +47,8 @@ class Loader:
         self._engines = engines
         self._configurations = configurations
         self._run = run
+        self._states = states
+        self._records: dict[str, Record] = {}
         self._environ = environ
         self._log = log
         # What each ready instance was started with, which is not what a later configuration says.
@@ -50,12 +62,13 @@ class Loader:
         """
         model = self._catalogue.by_id(key.model)
         engine = self._engines.get(key.engine)
-        bundle = await asyncio.to_thread(self._bundle, model)
         await self._configurations.refresh()
-        configured = self._configurations.effective(key).options
-        options = replace(configured, name=model.name)
+        configuration = self._configurations.effective(key)
+        draft = await self._draft(configuration.speculative)
+        options = replace(configuration.options, name=model.name, draft=draft)
+        prepared = await asyncio.to_thread(self._prepare, engine, model, key, options)
         address = Address(socket=self._run.socket())
-        launch = await asyncio.to_thread(engine.launch, bundle, key.mode, options, address)
+        launch = await asyncio.to_thread(engine.launch, prepared.bundle, key.mode, prepared.options, address)
         instance = await Instance.start(
             launch,
             address,
@@ -64,6 +77,9 @@ class Loader:
             diagnose=engine.diagnose,
             environ=self._environ,
         )
+        if prepared.keeping is not None:
+            instance.accompany(prepared.keeping)
+        configured = configuration.options
         self.running[key] = configured
         instance.exited.add_done_callback(lambda _: self._ended(key, configured))
         return instance
@@ -71,6 +87,44 @@ class Loader:
     def _ended(self, key: Key, options: Options) -> None:
         if self.running.get(key) is options:
             del self.running[key]
+
+    async def _draft(self, speculative: Speculative | None) -> Draft | None:
+        """Lay a draft model out, if one is configured.
+
+        Raises:
+            RunnerError: it is not here, or is no GGUF model.
+        """
+        if not speculative or not (name := speculative.get("draft_model")):
+            return None
+        try:
+            model = self._catalogue.find(name)
+            bundle = await asyncio.to_thread(self._bundle, model)
+        except RunnerError as exc:
+            raise type(exc)(f"failed to get draft model: {exc.message}", hint=exc.hint) from exc
+        if bundle.config.format is not Format.GGUF or not bundle.weights:
+            raise InvalidRequest(
+                f"failed to get draft model: `{name}` has no GGUF file",
+                hint="a draft model is a small GGUF model with the vocabulary of the large one",
+            )
+        return Draft(bundle.weights, speculative.get("num_tokens"), speculative.get("min_acceptance_rate"))
+
+    def _prepare(self, engine: Engine, model: StoredModel, key: Key, options: Options) -> "_Prepared":
+        bundle = self._bundle(model)
+        if self._states.off or not isinstance(engine, SavesStates):
+            return _Prepared(bundle, options)
+        states = engine.states(bundle, key.mode, options)
+        if states is None:
+            return _Prepared(bundle, options)
+        try:
+            folder = self._states.folder(key.model.hex, states.key)
+            saved = folder.saved(states.tokens)
+        except OSError as exc:
+            _log.warning("states are not kept key=%s error=%s", key, exc)
+            return _Prepared(bundle, options)
+        requests = engine.slots(options) if isinstance(engine, Parallel) else 1
+        record = self._records.setdefault(str(folder.path), Record())
+        keeping = Keeping(states, folder, saved, record, requests=requests)
+        return _Prepared(bundle, replace(options, states=folder.path), keeping)
 
     def _bundle(self, model: StoredModel) -> Bundle:
         target = self._store.bundle_path(model.id)
@@ -81,3 +135,12 @@ class Loader:
 
     def _line(self, key: Key, line: str) -> None:
         self._log(f"{key} {line}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What a start needs besides an address."""
+
+    bundle: Bundle
+    options: Options
+    keeping: Keeping | None = None

@@ -25,6 +25,7 @@ from modelrunner.oci.transport import Transport
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
+from modelrunner.runtime.state_files import StateFiles
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
@@ -58,6 +59,7 @@ class Services:
     configurations: Configurations
     configuring: Configuring
     preloading: Preloading
+    states: StateFiles
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
@@ -144,12 +146,14 @@ async def open_services(
             snapshot=lambda: store.snapshot,
             keep_alive=settings.keep_alive,
         )
+        states = StateFiles(settings.prompt_cache_path, settings.prompt_cache)
         loader = Loader(
             store=store,
             catalogue=catalogue,
             engines=engines,
             configurations=configurations,
             run=run,
+            states=states,
             environ=environ,
             log=logs.engine_line,
         )
@@ -180,6 +184,7 @@ async def open_services(
             configurations=configurations,
             configuring=configuring,
             preloading=preloading,
+            states=states,
             transfers=transfers,
             adopting=Adopting(store, environ, Path(home(sys.platform, environ))),
             verifying=Verifying(store, catalogue, transfers),
