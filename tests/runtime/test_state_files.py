@@ -133,7 +133,8 @@ def test_what_a_killed_daemon_left_unfinished_goes(files: StateFiles, folder: St
     for name in ("new.part", "old.part"):
         (folder.path / name).write_bytes(b"\1")
     age(folder, "old.part", 7200)
-    files.folder(MODEL, "key")
+    files.folder("cd" * 32, "key")
+    files.trim()
 
     assert [path.name for path in folder.path.iterdir()] == ["new.part"]
     assert folder.saved(read) == []

@@ -40,7 +40,7 @@ class StateFiles:
         self.off = limit <= 0
 
     def folder(self, model: str, key: str) -> "StateFolder":
-        """Open the folder for a model's hexadecimal digest and a configuration; what is unfinished goes.
+        """Open the folder for a model's hexadecimal digest and a configuration.
 
         Raises:
             OSError: it cannot be made.
@@ -49,9 +49,6 @@ class StateFiles:
         path.parent.parent.mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
-        for left in path.glob(f"*{_UNFINISHED}"):
-            if _look(left).used < time.time() - _STALE:
-                left.unlink(missing_ok=True)
         return StateFolder(path, self)
 
     def forget(self, model: str) -> None:
@@ -65,7 +62,10 @@ class StateFiles:
                 shutil.rmtree(path, ignore_errors=True)
 
     def trim(self) -> None:
-        """Delete what was used longest ago, as far as there is too much."""
+        """Delete what killed daemons left unfinished, and of the rest, if it is too much, what is oldest."""
+        for left in self._root.glob(f"*/*/*{_UNFINISHED}"):
+            if _look(left).used < time.time() - _STALE:
+                left.unlink(missing_ok=True)
         kept = [entry for path in self._root.glob(f"*/*/*{_SUFFIX}") if (entry := _look(path)).size]
         try:
             room = shutil.disk_usage(self._root).free + sum(entry.size for entry in kept)

@@ -85,6 +85,7 @@ class Services:
     async def _tidy(self) -> None:
         try:
             freed = await self.store.collect_garbage(_UNFINISHED_KEPT)
+            await asyncio.to_thread(self.states.trim)
         except RunnerError as exc:
             _log.warning("store not tidied error=%s", exc)
         else:
