@@ -65,14 +65,14 @@ class StateFiles:
         """Delete what killed daemons left unfinished, and of the rest, if it is too much, what is oldest."""
         for left in self._root.glob(f"*/*/*{_UNFINISHED}"):
             if _look(left).used < time.time() - _STALE:
-                left.unlink(missing_ok=True)
+                _delete(left)
         kept = [entry for path in self._root.glob(f"*/*/*{_SUFFIX}") if (entry := _look(path)).size]
         try:
             room = shutil.disk_usage(self._root).free + sum(entry.size for entry in kept)
         except OSError:
             room = 0
         for entry in surplus(kept, min(self._limit, room // 2)):
-            Path(entry.path).unlink(missing_ok=True)
+            _delete(Path(entry.path))
             _log.info("saved state dropped path=%s bytes=%d", entry.path, entry.size)
 
     def _of(self, model: str) -> Path:
@@ -98,7 +98,7 @@ class StateFolder:
             except OSError:
                 continue
             if tokens is None:
-                path.unlink(missing_ok=True)
+                _delete(path)
             else:
                 yield Saved(path.name, tokens)
 
@@ -118,7 +118,7 @@ class StateFolder:
             state.seek(0)
             checksum, length = _checksum(state)
         if tokens is None or length != size:
-            path.unlink(missing_ok=True)
+            _delete(path)
             return None
         new = Saved(f"{checksum:08x}-{length:x}-{secrets.token_hex(4)}{_SUFFIX}", tokens)
         path.rename(self.path / new.file)
@@ -145,7 +145,15 @@ class StateFolder:
 
     def drop(self, file: str) -> None:
         """Delete a file, if it is there."""
-        (self.path / file).unlink(missing_ok=True)
+        _delete(self.path / file)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, if it is there and lets itself be deleted."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as exc:
+        _log.warning("saved state cannot be deleted path=%s error=%s", path, exc)
 
 
 def _checksum(state: BinaryIO) -> tuple[int, int]:
