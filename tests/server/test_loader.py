@@ -91,3 +91,15 @@ async def test_no_states_are_kept_when_that_is_turned_off(make_daemon: "Make") -
     [line] = command_lines(daemon)
     assert "--slot-save-path" not in line
     assert not (daemon.folder / ".local/state/modelrunner/prompts").exists()
+
+
+async def test_the_pool_knows_how_many_requests_an_engine_serves_at_once(tiny: "Daemon") -> None:
+    """As many as the engine's plug-in says for these options."""
+    await tiny.ask("POST", CHAT, json=tiny.chat())
+    usual = [instance.slots for _, instance in tiny.services.pool.running()]
+    request = {"model": "ai/tiny", "runtime-flags": ["--parallel", "2"]}
+    await tiny.ask("POST", CONFIGURE, json=request)
+    await tiny.ask("POST", CHAT, json=tiny.chat())
+    configured = [instance.slots for _, instance in tiny.services.pool.running()]
+
+    assert (usual, configured) == ([4], [2])

@@ -77,6 +77,7 @@ class Loader:
             diagnose=engine.diagnose,
             environ=self._environ,
         )
+        instance.slots = _slots(engine, options)
         if prepared.keeping is not None:
             instance.accompany(prepared.keeping)
         configured = configuration.options
@@ -121,7 +122,7 @@ class Loader:
         except OSError as exc:
             _log.warning("states are not kept key=%s error=%s", key, exc)
             return _Prepared(bundle, options)
-        requests = engine.slots(options) if isinstance(engine, Parallel) else 1
+        requests = _slots(engine, options) or 1
         record = self._records.setdefault(str(folder.path), Record())
         keeping = Keeping(states, folder, saved, record, requests=requests)
         return _Prepared(bundle, replace(options, states=folder.path), keeping)
@@ -135,6 +136,11 @@ class Loader:
 
     def _line(self, key: Key, line: str) -> None:
         self._log(f"{key} {line}")
+
+
+def _slots(engine: Engine, options: Options) -> int | None:
+    """How many requests an instance serves at a time; None when that is its own affair."""
+    return engine.slots(options) if isinstance(engine, Parallel) else None
 
 
 @dataclass(frozen=True, slots=True)
