@@ -70,7 +70,11 @@ def main() -> bool:
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
         program = fake_llama_server(folder)
-        with engine_alone() as engine, running(folder / "home", LLAMA_SERVER_PATH=str(program)) as runner:
+        # The fake engine has no slots: nothing is to wait in the daemon's line.
+        daemon = running(
+            folder / "home", LLAMA_SERVER_PATH=str(program), LLAMA_ARGS=f"--parallel {2 * STREAMS}"
+        )
+        with engine_alone() as engine, daemon as runner:
             runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf"), MODEL)
             return show("pass-through (one worker, fake engine)", measure(runner.port, engine))
 

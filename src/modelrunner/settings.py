@@ -35,6 +35,8 @@ class Settings(NamedTuple):
     log_dir: Path
     log_level: str
     log_size: int
+    prompt_cache: int
+    prompt_cache_path: Path
     origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     keep_alive: float | None
@@ -129,6 +131,11 @@ def log_dir(platform: str, environ: Mapping[str, str]) -> PurePath:
     if platform == "darwin":
         return home(platform, environ) / "Library" / "Logs" / "modelrunner"
     return state_dir(platform, environ) / "logs"
+
+
+def prompt_cache_path(platform: str, environ: Mapping[str, str]) -> PurePath:
+    """Name the folder for what engines computed of prompts."""
+    return state_dir(platform, environ) / "prompts"
 
 
 def history_file(platform: str, environ: Mapping[str, str]) -> PurePath:
@@ -254,6 +261,21 @@ DAEMON: tuple[Setting, ...] = (
         _SIZE,
         "Size at which a log file is set aside as `.1`, replacing the one before.",
         default="20MB",
+    ),
+    Setting(
+        "prompt_cache",
+        "DMR_PROMPT_CACHE",
+        _SIZE,
+        "Disk space for what engines computed of prompts, so that a model that comes back need not compute it"
+        " again; 0 turns that off.",
+        default="4GiB",
+    ),
+    Setting(
+        "prompt_cache_path",
+        "DMR_PROMPT_CACHE_PATH",
+        _PATH,
+        "Folder for that; only its owner can open it.",
+        shown="~/.local/state/modelrunner/prompts",
     ),
     Setting(
         "origins",
@@ -413,6 +435,8 @@ FLAGS = (
 )
 
 TABLE = (*DAEMON, *CLIENT)
+# Where they are when nobody says.
+_FOLDERS = {"models_path": models_dir, "log_dir": log_dir, "prompt_cache_path": prompt_cache_path}
 
 
 def load(
@@ -429,7 +453,7 @@ def load(
         setting.name: _parse(setting, given[setting.name], _source(setting, flags)) for setting in TABLE
     }
     values |= _listener(values, flags)
-    for name, folder in (("models_path", models_dir), ("log_dir", log_dir)):
+    for name, folder in _FOLDERS.items():
         values[name] = values[name] or Path(folder(platform, environ))
     values["places"] = values["places"] or min(os.cpu_count() or 1, _MOST_PLACES)
     if given["keep_alive"] is None and _is_cloud_gpu(environ):

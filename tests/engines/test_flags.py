@@ -2,7 +2,14 @@
 
 import pytest
 
-from modelrunner.engines.flags import ALLOWED, check_flags, check_overrides, flag_key, split_flags
+from modelrunner.engines.flag_tables import ALLOWED, REFUSED
+from modelrunner.engines.flags import (
+    check_flags,
+    check_overrides,
+    flag_key,
+    read_flags,
+    split_flags,
+)
 from modelrunner.errors import InvalidRequest, UnknownFlag
 
 LLAMACPP, VLLM = "llama.cpp", "vllm"
@@ -193,3 +200,125 @@ def test_an_empty_flag_is_refused(flags: list[str]) -> None:
     """An engine would take it for an argument, and end."""
     with pytest.raises(InvalidRequest, match="empty"):
         check_flags(LLAMACPP, flags)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("-c 4096 --parallel=2", {"--ctx-size": 4096, "--parallel": 2}),
+        ("--ctx_size 1 -c 2", {"--ctx-size": 2}),
+        ("--temp -0.5 --seed=-1", {"--temp": -0.5, "--seed": -1}),
+        ("--no-mmap -nocb", {"--mmap": False, "--cont-batching": False}),
+        ("-fa -ngl all", {"--flash-attn": "on", "--gpu-layers": "all"}),
+        ("--flash-attn off --fit on", {"--flash-attn": "off", "--fit": True}),
+        ("-ctk q8_0 -ts 3,1", {"--cache-type-k": "q8_0", "--tensor-split": (3.0, 1.0)}),
+        ("--spec-type ngram-mod,draft-simple", {"--spec-type": ("ngram-mod", "draft-simple")}),
+        ("--control-vector-layer-range 1 2", {"--control-vector-layer-range": (1, 2)}),
+        ("-C 0xff -Cr 2-", {"--cpu-mask": "0xff", "--cpu-range": "2-"}),
+        ('-j \'{"type":"object"}\'', {"--json-schema": '{"type":"object"}'}),
+        ("--embedding --rerank", {"--embeddings": True, "--reranking": True}),
+    ],
+)
+def test_flags_are_read_into_typed_values(line: str, expected: dict[str, object]) -> None:
+    """By one name for all spellings; the last of several wins."""
+    assert read_flags(LLAMACPP, split_flags(line)) == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("--threads four", "a whole number from -1 to 512"),
+        ("--threads 1.5", "a whole number"),
+        ("--threads ²", "a whole number"),
+        ("--threads 1_0", "a whole number"),
+        ("--ctx-size -2", "a whole number from -1"),
+        ("-np 0", "a whole number from 1 to 256"),
+        ("--temp nan", "a number"),
+        ("--top-p 1.5", "a number from 0 to 1"),
+        ("--cache-type-k q9", "one of `f32`"),
+        ("--fit maybe", "`on` or `off`"),
+        ("--cpu-mask xyz", "a hexadecimal number"),
+        ("--cpu-range 7", "a range like `0-7`"),
+        ("-ts 1,x", "a list of values, each a number"),
+        ("--json-schema [1]", "a JSON object"),
+        ("--json-schema {", "a JSON object"),
+        ("--control-vector-layer-range 1 x", "a whole number"),
+    ],
+)
+def test_a_value_that_a_flag_cannot_have_is_refused(line: str, hint: str) -> None:
+    """When it is configured, not when the engine starts; the hint says what was expected."""
+    with pytest.raises(InvalidRequest) as caught:
+        check_flags(LLAMACPP, split_flags(line))
+
+    assert "runtime flag `" in caught.value.message
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("line", ["--threads", "--threads --jinja", "--control-vector-layer-range 1"])
+def test_a_flag_without_its_value_is_refused(line: str) -> None:
+    """It would take the next flag for it."""
+    with pytest.raises(InvalidRequest, match="needs a value"):
+        check_flags(LLAMACPP, line.split())
+
+
+@pytest.mark.parametrize("line", ["4", "--jinja on", "--threads 4 5"])
+def test_a_value_without_a_flag_is_refused(line: str) -> None:
+    """An engine would end with an error that names neither."""
+    with pytest.raises(InvalidRequest, match="is no runtime flag"):
+        check_flags(LLAMACPP, line.split())
+
+
+def test_a_switch_takes_no_value() -> None:
+    """The hint says how it is written."""
+    with pytest.raises(InvalidRequest, match="takes no value: `true`") as caught:
+        check_flags(LLAMACPP, ["--jinja=true"])
+
+    assert caught.value.hint == "write `--jinja`"
+
+
+@pytest.mark.parametrize(
+    ("flag", "near"),
+    [("--ctx-siz", "--ctx-size"), ("--cach_type-k", "--cache-type-k"), ("--thread=4", "--threads")],
+)
+def test_an_unknown_flag_names_the_nearest(flag: str, near: str) -> None:
+    """Most are misspelled."""
+    with pytest.raises(UnknownFlag) as caught:
+        check_flags(LLAMACPP, [flag])
+
+    assert caught.value.hint == f"did you mean `{near}`?"
+
+
+@pytest.mark.parametrize(
+    ("engine", "flag", "reason"),
+    [
+        (LLAMACPP, "--model", "which model runs"),
+        (LLAMACPP, "--slot_save_path", "names a file or a folder"),
+        (LLAMACPP, "--lora", "package them"),
+        (LLAMACPP, "--model-draft", "speculative.draft_model"),
+        (LLAMACPP, "--no-slots", "cut the engine off"),
+        (LLAMACPP, "--rpc", "talk to others"),
+        (VLLM, "--trust-remote-code", "run code"),
+        (VLLM, "--host", "where the engine listens"),
+    ],
+)
+def test_a_flag_that_is_never_passed_on_is_refused_by_name(engine: str, flag: str, reason: str) -> None:
+    """With the reason, and the way to the same end where there is one."""
+    with pytest.raises(UnknownFlag) as caught:
+        check_flags(engine, [flag, "x"])
+
+    assert f"`{flag}`" in caught.value.message
+    assert reason in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("engine", sorted(ALLOWED))
+def test_no_flag_is_both_taken_and_refused(engine: str) -> None:
+    """The two lists of an engine have nothing in common."""
+    assert not ALLOWED[engine] & set(REFUSED[engine])
+
+
+@pytest.mark.parametrize("line", ["--max-model-len 4096", "--max-model-len=auto --swap-space 4 -q awq"])
+def test_vllm_has_typed_flags_too(line: str) -> None:
+    """Its list is read by the same rules."""
+    assert "--max-model-len" in read_flags(VLLM, line.split())
+    with pytest.raises(InvalidRequest, match="invalid value"):
+        check_flags(VLLM, ["--dtype", "int3"])

@@ -3,6 +3,7 @@
 import os
 import stat
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from modelrunner.engines.base import (
     Address,
     Context,
+    Draft,
     Engine,
     EngineSettings,
     EngineState,
@@ -37,6 +39,7 @@ ROOT = Path("/bundle")
 MODEL = ROOT / "model/model.gguf"
 ADDRESS = Address(socket=Path("/run/x.sock"))
 DEFAULT = f"--ctx-size {DEFAULT_CONTEXT}"
+GUESSES = "--spec-draft-n-max 8 --spec-draft-p-min 0.76"
 FIXED = f"--model {MODEL} --host /run/x.sock"
 
 
@@ -146,10 +149,46 @@ def test_the_base_follows_the_platform(system: str, machine: str, cpus: int, bas
             Options(name="ai/smollm2:latest"),
             f"{FIXED} --alias ai/smollm2:latest {DEFAULT} --jinja",
         ),
+        (
+            _bundle(projector=ROOT / "p.mmproj"),
+            Mode.COMPLETION,
+            Options(draft=Draft((ROOT / "d.gguf",))),
+            f"{FIXED} {DEFAULT} --mmproj /bundle/p.mmproj --model-draft /bundle/d.gguf",
+        ),
+        (
+            _bundle(),
+            Mode.COMPLETION,
+            Options(draft=Draft((ROOT / "d.gguf",), tokens=8, probability=0.756)),
+            f"{FIXED} {DEFAULT} --jinja --model-draft /bundle/d.gguf {GUESSES}",
+        ),
+        (
+            _bundle(),
+            Mode.COMPLETION,
+            Options(draft=Draft((ROOT / "d.gguf",), tokens=0, probability=0.0)),
+            f"{FIXED} {DEFAULT} --jinja --model-draft /bundle/d.gguf",
+        ),
+        (
+            _bundle(),
+            Mode.EMBEDDING,
+            Options(draft=Draft((ROOT / "d.gguf",))),
+            f"{FIXED} --embeddings {DEFAULT} --jinja",
+        ),
+        (
+            replace(_bundle(), adapters=(ROOT / "a.gguf", ROOT / 'b,"c".gguf')),
+            Mode.COMPLETION,
+            Options(),
+            f'{FIXED} {DEFAULT} --jinja --lora /bundle/a.gguf --lora "/bundle/b,""c"".gguf"',
+        ),
+        (
+            _bundle(),
+            Mode.COMPLETION,
+            Options(states=Path("/states")),
+            f"{FIXED} {DEFAULT} --jinja --slots --slot-save-path /states/",
+        ),
     ],
 )
 def test_the_command_line_keeps_its_order(bundle: Bundle, mode: Mode, options: Options, line: str) -> None:
-    """Base, model and address, mode, reasoning, context, flags, projector or jinja."""
+    """Base, model and address, mode, reasoning, context, flags, projector or jinja, and what is ours."""
     assert _argv(bundle, mode, options) == line
 
 
@@ -255,6 +294,71 @@ def test_a_chat_model_is_told_how_to_make_one_embedding_of_many() -> None:
     assert "--pooling" not in _argv(_bundle(silent), Mode.COMPLETION)
 
 
+@pytest.mark.parametrize(
+    ("flags", "extra", "slots"),
+    [
+        ("", "", 4),
+        ("--parallel 2", "", 2),
+        ("-np=3", "", 3),
+        ("-np -1", "", 4),
+        ("", "--parallel 6", 6),
+        ("-np 2", "--parallel 6", 2),
+        ("--parallel 2 -np 5", "", 5),
+    ],
+)
+def test_it_says_how_many_requests_it_serves_at_once(flags: str, extra: str, slots: int) -> None:
+    """The last flag decides, a model's own after LLAMA_ARGS; llama-server's four when there is none."""
+    engine = LlamaCpp(EngineSettings(extra_args=tuple(extra.split())))
+
+    assert engine.slots(Options(flags=tuple(flags.split()))) == slots
+
+
+def _key(bundle: Bundle | None = None, options: Options | None = None, extra: str = "") -> str:
+    engine = LlamaCpp(EngineSettings(extra_args=tuple(extra.split())))
+    states = engine.states(bundle or _bundle(), Mode.COMPLETION, options or Options())
+    assert states is not None
+    return states.key
+
+
+def test_states_are_exchanged_between_equal_launches() -> None:
+    """What the model is called, and where states are kept, changes nothing."""
+    assert _key() == _key(options=Options(name="ai/x", states=Path("/states")))
+
+
+@pytest.mark.parametrize(
+    ("bundle", "options", "extra"),
+    [
+        (_bundle(template=ROOT / "t.jinja"), None, ""),
+        (replace(_bundle(), weights=(Path("/other/model.gguf"),)), None, ""),
+        (replace(_bundle(), adapters=(ROOT / "a.gguf",)), None, ""),
+        (None, Options(context_size=512), ""),
+        (None, Options(flags=("-ctk", "q8_0")), ""),
+        (None, Options(draft=Draft((ROOT / "d.gguf",))), ""),
+        (None, None, "--rope-scale 2"),
+    ],
+)
+def test_states_are_not_exchanged_otherwise(
+    bundle: Bundle | None, options: Options | None, extra: str
+) -> None:
+    """Other weights, another configuration, other arguments of the daemon."""
+    assert _key(bundle, options, extra) != _key()
+
+
+@pytest.mark.parametrize(
+    ("bundle", "mode", "flags"),
+    [
+        (_bundle(), Mode.EMBEDDING, ()),
+        (_bundle(), Mode.RERANKING, ()),
+        (_bundle(projector=ROOT / "p.mmproj"), Mode.COMPLETION, ()),
+        (_bundle(), Mode.COMPLETION, ("--no-cache-prompt",)),
+        (_bundle(), Mode.COMPLETION, ("--no-cache_prompt",)),
+    ],
+)
+def test_some_instances_have_no_states(bundle: Bundle, mode: Mode, flags: tuple[str, ...]) -> None:
+    """Nothing is continued there, or nothing can be saved."""
+    assert LlamaCpp().states(bundle, mode, Options(flags=flags)) is None
+
+
 def test_images_are_refused() -> None:
     """llama.cpp makes none."""
     with pytest.raises(UnsupportedModel, match="unsupported backend mode `image-generation`"):
@@ -305,6 +409,16 @@ def test_models_that_only_embed_do_not_chat(metadata: dict[str, str], refused: b
     assert (engine.refuse(config, Mode.COMPLETION) is not None) == refused
     assert engine.refuse(config, Mode.EMBEDDING) is None
     assert engine.refuse(config, Mode.RERANKING) is None
+
+
+def test_models_that_rank_do_nothing_else() -> None:
+    """Their pooling says so, whatever the architecture."""
+    config = ModelConfig(metadata={"general.architecture": "qwen3", "qwen3.pooling_type": "4"})
+    engine = LlamaCpp()
+
+    assert engine.refuse(config, Mode.RERANKING) is None
+    assert "ranks documents" in (engine.refuse(config, Mode.EMBEDDING) or "")
+    assert "ranks documents" in (engine.refuse(config, Mode.COMPLETION) or "")
 
 
 def test_the_architecture_is_known_without_a_header_too() -> None:

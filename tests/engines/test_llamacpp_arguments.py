@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.engines.flags import ALLOWED
+from modelrunner.engines.flag_tables import ALLOWED
 from modelrunner.engines.llamacpp_arguments import ArgumentError, Settings, parse
 
 # On the list of flags that users may pass, and without an attribute in xllamacpp.

@@ -74,6 +74,21 @@ def test_defaults_are_those_of_a_private_server() -> None:
         ("--cpu-mask 1", {"cpuparams.mask_valid": True, "cpuparams_batch.mask_valid": True}),
         ("-md d -td 7", {"speculative.types": [1], "speculative.draft.cpuparams_batch.n_threads": 7}),
         ("--temp 1 --top-k 4", {"sampling.user_sampling_config": 64 | 2}),
+        (
+            "--reasoning-budget 0",
+            {
+                "default_template_kwargs": {"enable_thinking": "false"},
+                "sampling.reasoning_budget_tokens": 1,
+            },
+        ),
+        (
+            '--reasoning-budget 0 --chat-template-kwargs {"enable_thinking":true}',
+            {"default_template_kwargs": {"enable_thinking": "true"}},
+        ),
+        ("--reasoning-budget 7", {"sampling.reasoning_budget_tokens": 7}),
+        ("--lora a --lora b,c", {"lora_adapters": [("a", 1.0), ("b", 1.0), ("c", 1.0)]}),
+        ('--lora "a,b" --lora-scaled c:0.5', {"lora_adapters": [("a,b", 1.0), ("c", 0.5)]}),
+        ("--slot-save-path /x/ --slots", {"slot_save_path": "/x/", "endpoint_slots": True}),
         ("--ui --slots", {"ui": True, "endpoint_slots": True}),
     ],
 )

@@ -131,6 +131,23 @@ def test_a_model_that_only_embeds_comes_with_the_way_out() -> None:
     assert caught.value.hint == "it is a model for embeddings: use /v1/embeddings"
 
 
+@pytest.mark.parametrize(
+    ("metadata", "mode"),
+    [
+        ({"general.architecture": "llama"}, Mode.COMPLETION),
+        ({"general.architecture": "bert", "bert.pooling_type": "1"}, Mode.EMBEDDING),
+        ({"general.architecture": "bert", "bert.pooling_type": "4"}, Mode.RERANKING),
+        ({"general.architecture": "clip"}, Mode.COMPLETION),
+        ({}, Mode.COMPLETION),
+    ],
+)
+def test_what_a_model_is_for_is_detected(metadata: dict[str, str], mode: Mode) -> None:
+    """From its header; nobody has to say that it makes embeddings, or ranks."""
+    engines = Engines([LlamaCpp()])
+
+    assert engines.natural_mode(ModelConfig(format=Format.GGUF, metadata=metadata)) is mode
+
+
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     """The error lists what there is."""
     with pytest.raises(EngineNotFound, match="backend not found: `tgi`") as caught:

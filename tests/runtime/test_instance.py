@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -16,8 +17,9 @@ import psutil
 import pytest
 
 from modelrunner.engines.base import Address, Launch
+from modelrunner.engines.states import Ask
 from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, PortTaken, ShuttingDown
-from modelrunner.runtime.instance import Instance
+from modelrunner.runtime.instance import AskEngine, Instance
 
 JSON = [(b"content-type", b"application/json")]
 
@@ -533,3 +535,74 @@ async def test_a_target_is_path_and_query(short_path: Path, log: Log, target: st
     async with running(fake(path), path, log) as instance:
         with pytest.raises(InvalidRequest):
             await read(instance, "GET", target)
+
+
+class Companion:
+    """Notes what it is asked, and asks the engine itself."""
+
+    def __init__(self) -> None:
+        self.attentive = True
+        self.events: list[str] = []
+
+    async def prepare(self, ask: AskEngine, target: str, body: bytes) -> "Companion":
+        answer = await ask(Ask("GET", "/health"))
+        self.events.append(f"prepare {target} {json.loads(body)['max_tokens']} {answer.status}")
+        self.attentive = False
+        return self
+
+    def see(self, chunk: bytes) -> None:
+        self.events.append("piece" if chunk else "end")
+
+    async def save(self, ask: AskEngine) -> None:
+        answer = await ask(Ask("GET", "/health"))
+        self.events.append(f"save {answer.status}")
+
+
+async def test_a_companion_sees_the_request_the_answer_and_the_end(short_path: Path, log: Log) -> None:
+    """It talks to the engine before the request is passed on and before the process is stopped."""
+    path = short_path / "e.sock"
+    companion = Companion()
+    async with running(fake(path), path, log) as instance:
+        instance.accompany(companion)
+        await chat(instance, max_tokens=3)
+        await chat(instance, max_tokens=4)
+
+    assert companion.events[0] == "prepare /v1/chat/completions 3 200"
+    assert companion.events[1:-2] == ["piece"] * (len(companion.events) - 3)
+    assert companion.events[-2:] == ["end", "save 200"]
+
+
+async def test_a_companion_is_not_asked_when_the_engine_crashed(short_path: Path, log: Log) -> None:
+    """There is nobody left to talk to."""
+    path = short_path / "e.sock"
+    companion = Companion()
+    instance = await start(fake(path), path, log)
+    instance.accompany(companion)
+    os.kill(instance.pid, signal.SIGKILL)
+    await asyncio.wait((instance.exited,))
+    await instance.stop()
+
+    assert companion.events == []
+
+
+async def test_a_stop_that_is_cancelled_while_a_companion_saves_still_stops(
+    short_path: Path, log: Log
+) -> None:
+    """No process is left behind."""
+
+    class Slow(Companion):
+        async def save(self, ask: AskEngine) -> None:
+            self.events.append("save")
+            stopping.cancel()
+            await asyncio.Event().wait()
+
+    path = short_path / "e.sock"
+    instance = await start(fake(path), path, log)
+    companion = Slow()
+    instance.accompany(companion)
+    stopping = asyncio.create_task(instance.stop())
+    with pytest.raises(asyncio.CancelledError):
+        await stopping
+
+    assert companion.events == ["save"]
+    assert not psutil.pid_exists(instance.pid)

@@ -22,7 +22,9 @@ from modelrunner.runtime.confinement import Sandbox, Sandboxing
 from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.run_directory import RunDirectory
+from modelrunner.runtime.state_files import StateFiles
 from modelrunner.server.loader import Loader, files_of
+from modelrunner.server.preparing import Preparing
 
 if TYPE_CHECKING:
     from tests.server.conftest import Daemon
@@ -60,15 +62,14 @@ class Loading:
 
     def loader(self, engine: OnPorts) -> Loader:
         services = self._daemon.services
-        return Loader(
+        preparing = Preparing(
             store=services.store,
             catalogue=services.catalogue,
             engines=Engines([engine]),
             configurations=services.configurations,
-            cells=self._cells,
-            environ=os.environ,
-            log=lambda *line: self.lines.append(line),
+            states=StateFiles(self.run, 0),
         )
+        return Loader(preparing, self._cells, os.environ, lambda *line: self.lines.append(line))
 
     def key(self, mode: Mode = Mode.COMPLETION) -> Key:
         return Key("llama.cpp", self._daemon.services.catalogue.find("ai/tiny").id, mode)

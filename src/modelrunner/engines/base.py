@@ -55,18 +55,34 @@ class EngineStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A small model that guesses for a large one, which then checks several tokens at once.
+
+    `weights` has the first shard first. `tokens` is how many it guesses at most, `probability` how likely a
+    guess must be, from 0 to 1; the engine decides what is None.
+    """
+
+    weights: tuple[Path, ...]
+    tokens: int | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Options:
-    """How one model is to be run, as a user configured it.
+    """How one model is to be run: what a user configured, and what the daemon adds.
 
     `context_size` is in tokens, -1 as large as the model allows, None unset. `reasoning_budget` is in tokens,
     -1 without limit. `flags` were checked against the engine's list when they came in. `name` is what the
-    engine calls the model in its answers; some print the path of the file when it is None.
+    engine calls the model in its answers; some print the path of the file when it is None. `states` is the
+    folder for an engine that saves what it computed of prompts (`states.SavesStates`); None, it shall not.
     """
 
     context_size: int | None = None
     flags: tuple[str, ...] = ()
     reasoning_budget: int | None = None
     name: str | None = None
+    draft: Draft | None = None
+    states: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +189,15 @@ class KnowsContext(Protocol):
 
     def context(self, config: ModelConfig, options: Options) -> Context | None:
         """Say it, None when only the engine's program knows; pure."""
+        ...
+
+
+@runtime_checkable
+class Parallel(Protocol):
+    """What an engine may offer besides: to say how many requests it works on at the same time."""
+
+    def slots(self, options: Options) -> int:
+        """Say how many requests an instance with these options serves at once; further ones wait in it."""
         ...
 
 

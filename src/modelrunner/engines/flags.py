@@ -1,85 +1,17 @@
-"""Which runtime flags a user may pass to an engine: what tunes, never what opens a path, a port or a process.
+"""Runtime flags that users pass to an engine: what tunes, never what opens a path, a port or a process.
 
-The lists are closed: a flag that nobody has thought about is refused (CVE-2026-28400 was a flag too many).
-Source of the lists: Docker Model Runner, without the flags that make an engine unreachable for its daemon.
+They are read into typed values by the engine's list (`flag_tables.py`), and passed on as they were written.
 """
 
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 
+from modelrunner.engines.flag_kinds import Flag, Value
+from modelrunner.engines.flag_tables import ALLOWED, REFUSED, TABLES
 from modelrunner.errors import InvalidRequest, UnknownFlag
 
-_LLAMACPP = """
-    -t --threads -tb --threads-batch -C --cpu-mask -Cr --cpu-range --cpu-strict --prio --poll
-    -Cb --cpu-mask-batch -Crb --cpu-range-batch --cpu-strict-batch --prio-batch --poll-batch
-
-    -c --ctx-size -n --predict --n-predict --keep
-    -b --batch-size -ub --ubatch-size --swa-full -fa --flash-attn --perf --no-perf
-
-    --samplers -s --seed --temp --temperature --top-k --top-p --min-p --top-nsigma --xtc-probability
-    --xtc-threshold --typical --repeat-last-n --repeat-penalty --presence-penalty --frequency-penalty
-    --dry-multiplier --dry-base --dry-allowed-length --dry-penalty-last-n --mirostat --mirostat-lr
-    --mirostat-ent --ignore-eos --dynatemp-range --dynatemp-exp
-
-    -dev --device -ngl --gpu-layers --n-gpu-layers -sm --split-mode -ts --tensor-split -mg --main-gpu
-    -fit --fit -fitt --fit-target -fitc --fit-ctx
-
-    -kvo --kv-offload -nkvo --no-kv-offload --repack -nr --no-repack --no-host -ctk --cache-type-k
-    -ctv --cache-type-v --mlock --mmap --no-mmap -dio --direct-io -ndio --no-direct-io -cram --cache-ram
-    -kvu --kv-unified --context-shift --no-context-shift
-
-    --rope-scaling --rope-scale --rope-freq-base --rope-freq-scale --yarn-orig-ctx --yarn-ext-factor
-    --yarn-attn-factor --yarn-beta-slow --yarn-beta-fast
-
-    -np --parallel -cb --cont-batching -nocb --no-cont-batching --warmup --no-warmup -to --timeout
-    --threads-http --cache-prompt --no-cache-prompt --cache-reuse --sleep-idle-seconds
-
-    --mmproj-auto --no-mmproj --no-mmproj-auto --mmproj-offload --no-mmproj-offload
-    --image-min-tokens --image-max-tokens --spm-infill
-
-    --spec-draft-threads -td --threads-draft --spec-draft-threads-batch -tbd --threads-batch-draft
-    --spec-draft-cpu-mask -Cd --cpu-mask-draft --spec-draft-cpu-range -Crd --cpu-range-draft
-    --spec-draft-cpu-strict --cpu-strict-draft --spec-draft-prio --prio-draft --spec-draft-poll --poll-draft
-    --spec-draft-cpu-mask-batch -Cbd --cpu-mask-batch-draft --spec-draft-cpu-strict-batch
-    --cpu-strict-batch-draft --spec-draft-prio-batch --prio-batch-draft --spec-draft-poll-batch
-    --poll-batch-draft
-
-    --spec-draft-override-tensor -otd --override-tensor-draft --spec-draft-cpu-moe -cmoed --cpu-moe-draft
-    --spec-draft-n-cpu-moe --spec-draft-ncmoe -ncmoed --n-cpu-moe-draft --spec-draft-n-max --draft-n-max
-    --draft-max --spec-draft-n-min --draft-n-min --draft-min --spec-draft-p-split --draft-p-split
-    --spec-draft-p-min --draft-p-min --spec-draft-backend-sampling --no-spec-draft-backend-sampling
-    --spec-draft-device -devd --device-draft --spec-draft-ngl -ngld --gpu-layers-draft
-    --n-gpu-layers-draft --spec-draft-type-k -ctkd --cache-type-k-draft --spec-draft-type-v -ctvd
-    --cache-type-v-draft -cd --ctx-size-draft
-
-    --spec-type --spec-ngram-mod-n-min --spec-ngram-mod-n-max --spec-ngram-mod-n-match
-    --spec-ngram-simple-size-n --spec-ngram-simple-size-m --spec-ngram-simple-min-hits
-    --spec-ngram-map-k-size-n --spec-ngram-map-k-size-m --spec-ngram-map-k-min-hits
-    --spec-ngram-map-k4v-size-n --spec-ngram-map-k4v-size-m --spec-ngram-map-k4v-min-hits
-
-    --lora-init-without-apply --control-vector-layer-range
-    --grammar -j --json-schema -bs --backend-sampling
-    --chat-template --chat-template-kwargs --jinja --no-jinja --pooling --reasoning-format
-    --reasoning-budget --prefill-assistant --no-prefill-assistant
-    --webui --no-webui --webui-config --metrics --props --slots
-    --embedding --embeddings --rerank --reranking -sps --slot-prompt-similarity
-    -cmoe --cpu-moe -ncmoe --n-cpu-moe --check-tensors --op-offload --no-op-offload
-    -v --verbose
-"""
-_VLLM = """
-    --tensor-parallel-size -tp --pipeline-parallel-size -pp --max-model-len --max-num-batched-tokens
-    --max-num-seqs --block-size --swap-space --seed --dtype --quantization -q --kv-cache-dtype
-    --enforce-eager --enable-prefix-caching --enable-chunked-prefill --disable-custom-all-reduce
-    --use-v2-block-manager --tokenizer-mode --max-logprobs --revision --load-format --disable-log-stats
-    --served-model-name --gpu-memory-utilization
-"""
-ALLOWED: Mapping[str, frozenset[str]] = {
-    "llama.cpp": frozenset(_LLAMACPP.split()),
-    "vllm": frozenset(_VLLM.split()),
-}
-# The reference lets these through; with them the daemon can no longer talk to its engine, or measure it.
-_CUTS_OFF = frozenset({"--api-key", "--api-prefix", "--no-metrics", "--no-slots"})
 _NEGATIVE_NUMBER = re.compile(r"-[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]+)?")
 _IDENTIFIER = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OPERATORS = ";&|<>"
@@ -115,32 +47,56 @@ def split_flags(raw: str) -> tuple[str, ...]:
 
 
 def check_flags(engine: str, flags: Sequence[str]) -> tuple[str, ...]:
-    """Let only flags pass that the engine's list has, with values that can be no flag and no path.
+    """Let only flags pass that `read_flags` can read, and pass them as they are.
 
-    Each rule is asked of all tokens before the next one, so that an unknown flag is named first.
+    Raises:
+        UnknownFlag, InvalidRequest: as `read_flags`.
+    """
+    read_flags(engine, flags)
+    return tuple(flags)
+
+
+def read_flags(engine: str, flags: Sequence[str]) -> dict[str, Value]:
+    """Read flags into typed values, by the name that stands for all spellings of a flag; the last one wins.
+
+    `--flag value` and `--flag=value` are the same, and so are `_` and `-` in a name. Each rule is asked of
+    all tokens before the next one, so that an unknown flag is named first.
 
     Raises:
         UnknownFlag: a flag that is not on the list; engines without a list take none.
-        InvalidRequest: a value that could be taken for a flag or a path, or is empty.
+        InvalidRequest: a value that could be taken for a flag or a path, or is none that the flag can have.
     """
     allowed = ALLOWED.get(engine, frozenset())
     for key in _keys(flags):
-        if key not in allowed:
+        if spelling(key) not in allowed:
             raise UnknownFlag(
-                f"runtime flag `{key}` is not allowed for backend `{engine}`",
-                hint="it would cut the engine off from its daemon" if key in _CUTS_OFF else None,
+                f"runtime flag `{key}` is not allowed for backend `{engine}`", hint=_way_out(engine, key)
             )
     if not all(token.strip() for token in flags):
         raise InvalidRequest("a runtime flag is empty", hint="leave it out")
     for token in flags:
-        _check_value(token)
+        _check_joined(token)
     for token in flags:
         if "/" in token or "\\" in token:
             raise InvalidRequest(
                 f"invalid runtime flag `{token}`: paths are not allowed (contains '/' or '\\')",
                 hint="files come with the model, not with its flags",
             )
-    return tuple(flags)
+    return dict(_values(TABLES.get(engine, {}), flags))
+
+
+def spelling(key: str) -> str:
+    """A flag's name as engines read it: underscores in a long name are dashes."""
+    return key.replace("_", "-") if key.startswith("--") else key
+
+
+def _way_out(engine: str, key: str) -> str | None:
+    """The reason when the flag is one that is never passed on, else the nearest one that is."""
+    name = spelling(key)
+    if reason := REFUSED.get(engine, {}).get(name):
+        return reason
+    near = get_close_matches(name, sorted(ALLOWED.get(engine, ())), n=1, cutoff=0.75)
+    return f"did you mean `{near[0]}`?" if near else None
 
 
 def _keys(flags: Sequence[str]) -> Iterator[str]:
@@ -154,12 +110,50 @@ def _keys(flags: Sequence[str]) -> Iterator[str]:
         before = token if key else ""
 
 
-def _check_value(token: str) -> None:
+def _check_joined(token: str) -> None:
     value = token.partition("=")[2] if token.startswith("-") else ""
     if value.startswith("-") and not "0" <= value[1:2] <= "9":
         raise InvalidRequest(
             f"invalid flag `{token}`: value cannot start with '-' unless followed by a digit"
         )
+
+
+def _values(table: Mapping[str, Flag], flags: Sequence[str]) -> Iterator[tuple[str, Value]]:
+    rest = list(reversed(flags))
+    while rest:
+        token = rest.pop()
+        key, joined, value = token.partition("=")
+        flag = table.get(spelling(key))
+        if flag is None:
+            raise InvalidRequest(
+                f"`{token}` is no runtime flag, and belongs to none", hint="put the name of a flag before it"
+            )
+        if joined:
+            if not flag.kinds:
+                raise InvalidRequest(f"runtime flag `{key}` takes no value: `{value}`", hint=f"write `{key}`")
+            rest.append(value)
+        elif flag.bare is not None and (not rest or rest[-1].startswith("-")):
+            yield flag.name, flag.bare
+            continue
+        yield flag.name, _value(key, flag, rest)
+
+
+def _value(key: str, flag: Flag, rest: list[str]) -> Value:
+    """Take what belongs to a flag from the tokens that are left."""
+    read: list[Value] = []
+    for kind in flag.kinds:
+        if not rest or (rest[-1].startswith("-") and not _NEGATIVE_NUMBER.fullmatch(rest[-1])):
+            raise InvalidRequest(f"runtime flag `{key}` needs a value", hint=f"expected {kind.expected}")
+        token = rest.pop()
+        try:
+            read.append(kind.read(token))
+        except ValueError as exc:
+            raise InvalidRequest(
+                f"invalid value for runtime flag `{key}`: `{token}`", hint=f"expected {kind.expected}"
+            ) from exc
+    if not read:
+        return flag.constant
+    return read[0] if len(read) == 1 else tuple(read)
 
 
 def check_overrides(overrides: Mapping[str, object]) -> None:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata, util
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from pathlib import Path
 from modelrunner.engines.base import (
     Address,
     Context,
+    Draft,
     EngineSettings,
     EngineState,
     EngineStatus,
@@ -27,6 +28,7 @@ from modelrunner.engines.base import (
     Origin,
 )
 from modelrunner.engines.diagnosis import diagnose
+from modelrunner.engines.llamacpp_states import LlamaCppStates
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -43,9 +45,14 @@ _CONTROLLED_NAMES = """
     --host --port --reuse-port --path --api-prefix --api-key --api-key-file --ssl-key-file --ssl-cert-file
     --embedding --embeddings --rerank --reranking -mm --mmproj -mmu --mmproj-url --no-metrics
     --models-dir --models-preset --chat-template-file --log-file -h --help --version --list-devices
+    --slot-save-path --no-slots
 """
 _CONTROLLED = frozenset(_CONTROLLED_NAMES.split())
 _CONTEXT_FLAGS = frozenset({"-c", "--ctx-size", "-fitc", "--fit-ctx"})
+_PARALLEL_FLAGS = frozenset({"-np", "--parallel"})
+_RANKS = "4"  # llama.cpp's LLAMA_POOLING_TYPE_RANK, as `ModelConfig.metadata` writes numbers
+_NOWHERE = Address(socket=Path("nowhere.sock"))
+_SLOTS = 4  # llama-server's own number; they share one cache, so that one conversation may fill it
 _ENCODERS = frozenset(
     {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"}
     | {"eurobert", "gemma-embedding", "t5encoder", "llama-embed"}
@@ -98,10 +105,14 @@ class LlamaCpp:
         return self._program.status
 
     def refuse(self, config: ModelConfig, mode: Mode) -> str | None:
-        """Say that a model which only embeds cannot talk, and that a projector is no model."""
+        """Say that a model which only embeds or ranks cannot talk, and that a projector is no model."""
         architecture = _architecture(config)
         if architecture == "clip":
             return "the file is a vision projector, not a model"
+        if mode is Mode.RERANKING:
+            return None
+        if config.metadata.get(f"{architecture}.pooling_type") == _RANKS:
+            return "the model ranks documents, it makes neither text nor embeddings"
         if mode is not Mode.COMPLETION:
             return None
         if architecture in _ENCODERS or _looks_both_ways(config):
@@ -132,6 +143,9 @@ class LlamaCpp:
             *self._context(bundle.config, options),
             *_spelled_out(options.flags),
             *(("--mmproj", str(bundle.projector)) if bundle.projector else ("--jinja",)),
+            *(_draft_arguments(options.draft) if options.draft and mode is Mode.COMPLETION else ()),
+            *_adapter_arguments(bundle),
+            *(("--slots", "--slot-save-path", f"{options.states}{os.sep}") if options.states else ()),
         )
         return Launch(argv=argv, env=_ENVIRONMENT)
 
@@ -148,6 +162,23 @@ class LlamaCpp:
         by_user = context_size(ModelConfig(), options) is not None
         tokens = size or _trained(config)
         return None if tokens is None else Context(tokens, Origin.CONFIGURED if by_user else Origin.PACKAGED)
+
+    def slots(self, options: Options) -> int:
+        """Say how many requests are worked on at once: as many as a flag says, else llama-server's four."""
+        said = _last_value((*self._extra, *_spelled_out(options.flags)), _PARALLEL_FLAGS)
+        return int(said) if said is not None and said.isdecimal() and int(said) > 0 else _SLOTS
+
+    def states(self, bundle: Bundle, mode: Mode, options: Options) -> LlamaCppStates | None:
+        """Say how states of prompts are saved: not with images, and not when no prompt is to be cached.
+
+        The key is the command line, which has the model's digest in its paths, and the program's version.
+        """
+        flags = {_name(token) for token in (*self._extra, *options.flags)}
+        if mode is not Mode.COMPLETION or bundle.projector is not None or "--no-cache-prompt" in flags:
+            return None
+        version = (self._program or self._find()).status.version
+        launch = self.launch(bundle, mode, replace(options, name=None, states=None), _NOWHERE)
+        return LlamaCppStates(key="\0".join((version or "", *launch.argv)))
 
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start from llama.cpp's words, in a sentence; None for words unknown."""
@@ -281,6 +312,28 @@ def _mode_arguments(bundle: Bundle, mode: Mode, options: Options) -> Iterator[st
         yield from ("--pooling", "mean")
     if options.reasoning_budget is not None:
         yield from ("--reasoning-budget", str(options.reasoning_budget))
+
+
+def _draft_arguments(draft: Draft) -> Iterator[str]:
+    """Source: Docker Model Runner, which writes the probability with two decimals."""
+    yield from ("--model-draft", str(draft.weights[0]))
+    if draft.tokens is not None and draft.tokens > 0:
+        yield from ("--spec-draft-n-max", str(draft.tokens))
+    if draft.probability is not None and draft.probability > 0:
+        yield from ("--spec-draft-p-min", f"{draft.probability:.2f}")
+
+
+def _adapter_arguments(bundle: Bundle) -> Iterator[str]:
+    for adapter in bundle.adapters:
+        name = str(adapter)
+        # The value is a row of comma-separated paths.
+        yield from ("--lora", '"{}"'.format(name.replace('"', '""')) if {",", '"'} & set(name) else name)
+
+
+def _last_value(tokens: Sequence[str], names: frozenset[str]) -> str | None:
+    """The value of the last flag that has one of the names."""
+    found = [value for token, value in pairwise(tokens) if _name(token) in names]
+    return found[-1] if found else None
 
 
 def _architecture(config: ModelConfig) -> str:

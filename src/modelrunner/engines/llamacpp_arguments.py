@@ -6,14 +6,18 @@ Source: llama.cpp, common/arg.cpp, as of the build in xllamacpp 2026.10.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 VERSION = "version"
 JSON_SCHEMA = "sampling.json_schema"  # no attribute: becomes the grammar
 TEMPLATE_FILE = "chat_template_file"  # no attribute: its text becomes `chat_template`
+ADAPTERS = "lora_adapters"
 
+T = TypeVar("T")
 Value = object
 Settings = dict[str, Value]
 Convert = Callable[[str], Value]
+Adapters = list[tuple[str, float]]  # paths and scales
 
 _CPUS_IN_A_MASK = 512
 _DEVICES = 128
@@ -98,6 +102,21 @@ def _names(text: str) -> set[str]:
 
 def _inverse(text: str) -> float:
     return 1.0 / float(text)
+
+
+def _row(text: str) -> list[str]:
+    import csv  # noqa: PLC0415 - as above
+
+    return next(csv.reader([text]), [])
+
+
+def _adapters(text: str) -> Adapters:
+    return [(path, 1.0) for path in _row(text)]
+
+
+def _scaled_adapters(text: str) -> Adapters:
+    pairs = [entry.rpartition(":") for entry in _row(text)]
+    return [(path, float(scale)) for path, _, scale in pairs]
 
 
 _EXPERTS = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps=CPU"
@@ -302,6 +321,7 @@ _VALUED: list[tuple[str, str, Convert]] = [
         for flag in ("simple", "map-k", "map-k4v")
         for what, attribute in (("size-n", "size_n"), ("size-m", "size_m"), ("min-hits", "min_hits"))
     ),
+    ("--slot-save-path", "slot_save_path", str),
     ("-lm --load-mode", "load_mode", _choice(auto=-1, none=0, mmap=1, mlock=2, dio=4)),
     ("-lv --verbosity", "verbosity", int),
 ]
@@ -365,6 +385,7 @@ _SWITCHES: list[tuple[str, str, Value]] = [
     ("-v --verbose", "verbosity", 2**31 - 1),
 ]
 _UNSUPPORTED = frozenset({"-dev", "--device", "--top-nsigma", "--top-n-sigma", "--spm-infill"})
+_ADAPTERS: dict[str, Callable[[str], Adapters]] = {"--lora": _adapters, "--lora-scaled": _scaled_adapters}
 _BY_NAME = {name: (path, convert) for names, path, convert in _VALUED for name in names.split()}
 _ALONE = {name: (path, value) for names, path, value in _SWITCHES for name in names.split()}
 
@@ -376,6 +397,7 @@ def parse(arguments: Sequence[str]) -> Settings:
         ArgumentError: an unknown flag, a missing or a bad value.
     """
     settings: Settings = {}
+    adapters: Adapters = []  # the one flag that adds to what it said before
     rest = list(reversed(arguments))
     while rest:
         token = rest.pop()
@@ -390,6 +412,9 @@ def parse(arguments: Sequence[str]) -> Settings:
         elif name == "--control-vector-layer-range":
             settings["control_vector_layer_start"] = _read(name, int, rest)
             settings["control_vector_layer_end"] = _read(name, int, rest)
+        elif name in _ADAPTERS:
+            adapters += _read(name, _ADAPTERS[name], rest)
+            settings[ADAPTERS] = adapters
         elif name in _BY_NAME:
             path, convert = _BY_NAME[name]
             settings[path] = _read(name, convert, rest)
@@ -400,7 +425,7 @@ def parse(arguments: Sequence[str]) -> Settings:
     return settings
 
 
-def _read(name: str, convert: Convert, rest: list[str]) -> Value:
+def _read(name: str, convert: Callable[[str], T], rest: list[str]) -> T:
     if name in {"-fa", "--flash-attn"} and (not rest or rest[-1].startswith("-")):
         return convert("on")  # as it was written before it took a value
     if not rest:

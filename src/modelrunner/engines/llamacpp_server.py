@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from modelrunner.engines.llamacpp_arguments import (
+    ADAPTERS,
     JSON_SCHEMA,
     TEMPLATE_FILE,
     VERSION,
@@ -84,6 +85,13 @@ def complete(settings: Settings, cores: int) -> Settings:
         full.setdefault("n_ubatch", full.get("n_batch", _BATCH))
     if "speculative.draft.mparams.path" in full:
         full.setdefault("speculative.types", [1])
+    if full.get("sampling.reasoning_budget_tokens") == 0:
+        # Templates that can are told; for those that begin to think regardless it has to be one token, since
+        # llama.cpp loses half of the end mark when it forces it as the very first token.
+        kwargs = full.get("default_template_kwargs", {})
+        assert isinstance(kwargs, dict)
+        full["default_template_kwargs"] = {"enable_thinking": "false"} | kwargs
+        full["sampling.reasoning_budget_tokens"] = 1
     if "n_gpu_layers" in settings and "n_ctx" in settings:
         # Both that it would fit are given: the dry run would cost a third of the start of a small model.
         full.setdefault("fit_params", False)
@@ -194,6 +202,7 @@ def _read_template(full: Settings) -> None:
 def _start(full: Settings) -> object:
     """Load the model and listen; returns when requests can be answered."""
     from xllamacpp import (  # noqa: PLC0415 - see `_print_version`
+        CommonAdapterLoraInfo,
         CommonGrammar,
         CommonParams,
         Server,
@@ -206,6 +215,9 @@ def _start(full: Settings) -> object:
         full["sampling.grammar"] = json_schema_to_grammar(schema)
     if "sampling.grammar" in full:
         full["sampling.grammar"] = CommonGrammar(_USER_GRAMMAR, full["sampling.grammar"])
+    if adapters := full.get(ADAPTERS):
+        assert isinstance(adapters, list)
+        full[ADAPTERS] = [CommonAdapterLoraInfo(*adapter) for adapter in adapters]
     for path, value in full.items():
         *owners, name = path.split(".")
         target: object = params

@@ -15,6 +15,10 @@ _log = logging.getLogger(__name__)
 
 GROUP = "modelrunner.engines"
 DEFAULT = "llama.cpp"
+_MEANT_FOR = {
+    Mode.EMBEDDING: "it is a model for embeddings: use /v1/embeddings",
+    Mode.RERANKING: "it is a model that ranks documents: use /v1/rerank",
+}
 _RETRY_AFTER = 1.0  # seconds until an engine that could not be used is looked for again
 
 
@@ -93,18 +97,22 @@ class Engines:
             f"no backend can serve this model for {mode} ({_reasons(unfit)})", hint=self._hint(config, mode)
         )
 
+    def natural_mode(self, config: ModelConfig) -> Mode:
+        """Say what a model is for, when nobody says: the first thing that some engine can do with it."""
+        for mode in (Mode.COMPLETION, Mode.EMBEDDING, Mode.RERANKING, Mode.IMAGE):
+            if any(unfit_because(engine, config, mode) is None for engine in self):
+                return mode
+        return Mode.COMPLETION
+
     def _in_order(self, first: Engine | None) -> Iterator[Engine]:
         if first is not None:
             yield first
         yield from (engine for engine in self if engine is not first)
 
     def _hint(self, config: ModelConfig, mode: Mode) -> str | None:
-        """The way out when the model is one for embeddings, and somebody wanted to talk to it."""
-        if mode is Mode.EMBEDDING:
-            return None
-        if any(unfit_because(engine, config, Mode.EMBEDDING) is None for engine in self):
-            return "it is a model for embeddings: use /v1/embeddings"
-        return None
+        """The way out when the model is for something else than somebody wanted."""
+        natural = self.natural_mode(config)
+        return None if natural is mode else _MEANT_FOR.get(natural)
 
     def status(self, engine: Engine) -> EngineStatus:
         """What is known of an engine; probes it when nothing good is known yet. Blocks when it probes."""

@@ -5,12 +5,14 @@ Answers pass through unread. Which engine it is, and what its command line means
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
+from typing import Protocol
 
 from modelrunner.engines.base import Address, Launch, explain
+from modelrunner.engines.states import Answer, Ask
 from modelrunner.errors import (
     EngineFailed,
     InvalidRequest,
@@ -27,10 +29,42 @@ from modelrunner.runtime.process import GRACE, Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
+_JSON = ((b"content-type", b"application/json"),)
 _REAPED_WITHIN = 1.0  # seconds between a process's last closed connection and the news of its exit
 
 _REFUSALS = ("Permission denied", "PermissionError", "Operation not permitted")
 _HINT = "it may want what the sandbox refuses: DMR_SANDBOX=off turns that off"
+
+
+class Witness(Protocol):
+    """Somebody who sees an answer pass."""
+
+    def see(self, chunk: bytes) -> None:
+        """Take a piece of it; the empty one is its end."""
+        ...
+
+
+class Companion(Protocol):
+    """What goes with an instance: it may talk to the engine before a request is passed on, and at the end.
+
+    It raises nothing but CancelledError, and takes no longer than a client would wait.
+    """
+
+    @property
+    def attentive(self) -> bool:
+        """Whether it wants to be asked before the next request."""
+        ...
+
+    async def prepare(self, ask: "AskEngine", target: str, body: bytes) -> Witness | None:
+        """Prepare the engine for a request, which is passed on afterwards."""
+        ...
+
+    async def save(self, ask: "AskEngine") -> None:
+        """Take what is to outlive the process, which is stopped afterwards."""
+        ...
+
+
+AskEngine = Callable[[Ask], Awaitable[Answer]]
 
 
 class Instance:
@@ -51,6 +85,7 @@ class Instance:
         self._cell = cell
         self._stopped = False
         self.slots: int | None = None
+        self._companion: Companion | None = None
         self.connections = Connections(address)
 
     @classmethod
@@ -126,10 +161,35 @@ class Instance:
             InvalidRequest: the target is none.
         """
         head = request_head(method, _checked(target), for_engine(headers), len(body))
-        return _Exchange(self, head, body)
+        companion = self._companion
+        if companion is None or not companion.attentive:
+            return _Exchange(self, head, body)
+        return _Exchange(self, head, body, partial(companion.prepare, self.ask, target, body))
+
+    def accompany(self, companion: Companion) -> None:
+        """Let a companion see requests from now on, and the end."""
+        self._companion = companion
+
+    async def ask(self, question: Ask) -> Answer:
+        """Ask the engine itself something, and read the whole answer.
+
+        Raises:
+            EngineFailed, ShuttingDown: as `request`.
+        """
+        head = request_head(question.method, _checked(question.target), _JSON, len(question.body))
+        async with _Exchange(self, head, question.body) as upstream:
+            return Answer(upstream.status, b"".join([chunk async for chunk in upstream.chunks()]))
 
     async def stop(self, grace: float = GRACE) -> None:
         """Stop the process, if it still runs, and clear away what belongs to it; `grace` is in seconds."""
+        companion, self._companion = self._companion, None
+        try:
+            if companion is not None and self.alive:
+                await companion.save(self.ask)
+        finally:
+            await self._stop(grace)
+
+    async def _stop(self, grace: float) -> None:
         self._stopped = self._stopped or self.alive
         await self._child.stop(grace)
         self.connections.close()
@@ -229,15 +289,21 @@ async def _started(
 class Upstream:
     """An engine's answer: status, headers that may be passed on, and the body as it arrives."""
 
-    __slots__ = ("_connection", "_instance", "headers", "status")
+    __slots__ = ("_connection", "_instance", "_witness", "headers", "status")
 
     def __init__(
-        self, instance: Instance, connection: Connection, status: int, headers: list[Header]
+        self,
+        instance: Instance,
+        connection: Connection,
+        status: int,
+        headers: list[Header],
+        witness: Witness | None,
     ) -> None:
         self.status = status
         self.headers: list[Header] = end_to_end(headers)
         self._connection = connection
         self._instance = instance
+        self._witness = witness
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Iterate over the body, whatever has arrived at a time; undecoded."""
@@ -251,6 +317,8 @@ class Upstream:
             chunk = await self._connection.read()
         except ConnectionLost as exc:
             raise await self._instance.loss(exc) from exc
+        if self._witness is not None:
+            self._witness.see(chunk)
         if not chunk:
             raise StopAsyncIteration
         return chunk
@@ -259,13 +327,21 @@ class Upstream:
 class _Exchange:
     """`async with` around one request; a class, because a generator costs more on every request."""
 
-    __slots__ = ("_body", "_connection", "_head", "_instance")
+    __slots__ = ("_body", "_connection", "_head", "_instance", "_prepare", "_witness")
 
-    def __init__(self, instance: Instance, head: bytes, body: bytes) -> None:
+    def __init__(
+        self,
+        instance: Instance,
+        head: bytes,
+        body: bytes,
+        prepare: Callable[[], Awaitable[Witness | None]] | None = None,
+    ) -> None:
         self._instance = instance
         self._head = head
         self._body = body
         self._connection: Connection | None = None
+        self._prepare = prepare
+        self._witness: Witness | None = None
 
     async def __aenter__(self) -> Upstream:
         try:
@@ -286,6 +362,8 @@ class _Exchange:
         self._release()
 
     async def _send(self) -> Upstream:
+        if self._prepare is not None:
+            self._witness = await self._prepare()
         connections = self._instance.connections
         if connections.closed:
             raise await self._instance.loss()
@@ -303,7 +381,7 @@ class _Exchange:
 
     async def _ask(self, connection: Connection) -> Upstream:
         status, headers = await self._instance.connections.ask(connection, self._head, self._body)
-        return Upstream(self._instance, connection, status, headers)
+        return Upstream(self._instance, connection, status, headers, self._witness)
 
     def _release(self) -> None:
         connection, self._connection = self._connection, None

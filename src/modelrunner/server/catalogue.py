@@ -139,7 +139,7 @@ class Catalogue:
         return key
 
     async def usual_key(self, text: str, named: str | None) -> Key:
-        """Say which instance serves a model in the mode that it is for: talking, or else making embeddings.
+        """Say which instance serves a model in the mode that it is for: talking, embeddings, or else ranking.
 
         Raises:
             RunnerError: as `key` does.
@@ -147,8 +147,9 @@ class Catalogue:
         try:
             return await self.key((text, Mode.COMPLETION, named))
         except UnsupportedModel:
-            with contextlib.suppress(UnsupportedModel):
-                return await self.key((text, Mode.EMBEDDING, named))
+            for mode in (Mode.EMBEDDING, Mode.RERANKING):
+                with contextlib.suppress(UnsupportedModel):
+                    return await self.key((text, mode, named))
             raise
 
 

@@ -30,7 +30,7 @@ class Configuration:
     """One model's configuration; `keep_alive` is None when the daemon's own applies.
 
     `pinned` models stay in memory; without `memory_check` a load goes ahead that seems too large for it.
-    `speculative` and `vllm` are kept for those who ask, until an engine is here that uses them. `later` is
+    `speculative` names a draft model, looked up at each start; `vllm` is kept for those who ask. `later` is
     what a later version of the daemon wrote into our file, under its names there.
     """
 

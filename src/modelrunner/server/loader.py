@@ -1,4 +1,4 @@
-"""How an instance comes to be: the model laid out, the command line asked for, the process started."""
+"""How an instance comes to be: its command line asked for, its place made, its process started."""
 
 import asyncio
 import logging
@@ -8,19 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from modelrunner.engines.base import Address, Engine, Launch, Listens, Options, listens_on
-from modelrunner.engines.registry import Engines
+from modelrunner.engines.base import Address, Launch, Listens, Options, listens_on
 from modelrunner.errors import PortTaken
-from modelrunner.models.bundle import Bundle, load_bundle, unpack
+from modelrunner.models.bundle import Bundle
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.ports import free_port
-from modelrunner.server.catalogue import Catalogue
-from modelrunner.server.configurations import Configurations
-from modelrunner.store.snapshot import StoredModel
-from modelrunner.store.store import Store
+from modelrunner.server.preparing import Prepared, Preparing
 
 _log = logging.getLogger(__name__)
 
@@ -33,20 +29,13 @@ class Loader:
 
     def __init__(
         self,
-        *,
-        store: Store,
-        catalogue: Catalogue,
-        engines: Engines,
-        configurations: Configurations,
+        preparing: Preparing,
         cells: Cells,
         environ: Mapping[str, str],
         log: Callable[[str, str, str], None],
     ) -> None:
         """`log` takes an engine, a model's short id and a line; `environ` is what engines inherit."""
-        self._store = store
-        self._catalogue = catalogue
-        self._engines = engines
-        self._configurations = configurations
+        self._preparing = preparing
         self._cells = cells
         self._environ = environ
         self._log = log
@@ -59,30 +48,32 @@ class Loader:
         Raises:
             RunnerError: the model cannot be laid out, or its engine did not come up.
         """
-        model = self._catalogue.by_id(key.model)
-        engine = self._engines.get(key.engine)
-        bundle = await asyncio.to_thread(self._bundle, model)
-        await self._configurations.refresh()
-        configured = self._configurations.effective(key).options
-        instance = await self._with_a_port(key, engine, bundle, replace(configured, name=model.name))
+        prepared = await self._preparing.prepare(key)
+        options, keeping = await self._preparing.keep(key, prepared)
+        instance = await self._with_a_port(key, replace(prepared, options=options))
+        instance.slots = prepared.slots
+        if keeping is not None:
+            instance.accompany(keeping)
+        configured = prepared.configured
         self.running[key] = configured
         instance.exited.add_done_callback(lambda _: self._ended(key, configured))
         return instance
 
-    async def _with_a_port(self, key: Key, engine: Engine, bundle: Bundle, options: Options) -> Instance:
+    async def _with_a_port(self, key: Key, prepared: Prepared) -> Instance:
         """Start an engine; one that listens on a port gets another when somebody was quicker."""
         for _ in range(_ROBBERIES):
             with suppress(PortTaken):
-                return await self._begin(key, engine, bundle, options)
+                return await self._begin(key, prepared)
             _log.warning("port taken before the engine listened, trying another key=%s", key)
-        return await self._begin(key, engine, bundle, options)
+        return await self._begin(key, prepared)
 
-    async def _begin(self, key: Key, engine: Engine, bundle: Bundle, options: Options) -> Instance:
+    async def _begin(self, key: Key, prepared: Prepared) -> Instance:
+        engine = prepared.engine
         cell = self._cells.open()
         try:
             on_socket = listens_on(engine) is Listens.SOCKET
             address = Address(socket=cell.socket) if on_socket else Address(port=free_port(_LOOPBACK))
-            launch = await asyncio.to_thread(_described, engine, bundle, key.mode, options, address)
+            launch = await asyncio.to_thread(_described, prepared, key.mode, address)
             return await Instance.start(
                 launch,
                 address,
@@ -100,21 +91,21 @@ class Loader:
         if self.running.get(key) is options:
             del self.running[key]
 
-    def _bundle(self, model: StoredModel) -> Bundle:
-        target = self._store.bundle_path(model.id)
-        config = self._catalogue.config(model)
-        return load_bundle(target, model.manifest, config) or unpack(
-            model.manifest, config, self._store.blob_path, target
-        )
-
     def _line(self, key: Key, line: str) -> None:
         self._log(key.engine, key.model.short, f"{key} {line}")
 
 
-def _described(engine: Engine, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
-    """Ask an engine for the process; that it reads the model goes without saying."""
-    launch = engine.launch(bundle, mode, options, address)
-    return replace(launch, reads=(*launch.reads, *files_of(bundle)))
+def _described(prepared: Prepared, mode: Mode, address: Address) -> Launch:
+    """Ask an engine for the process; that it reads the model, and keeps states, goes without saying."""
+    options = prepared.options
+    launch = prepared.engine.launch(prepared.bundle, mode, options, address)
+    drafts = () if options.draft is None else tuple(path.resolve() for path in options.draft.weights)
+    kept = () if options.states is None else (options.states,)
+    return replace(
+        launch,
+        reads=(*launch.reads, *files_of(prepared.bundle), *drafts),
+        writes=(*launch.writes, *kept),
+    )
 
 
 def files_of(bundle: Bundle) -> tuple[Path, ...]:

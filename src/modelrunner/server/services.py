@@ -28,6 +28,7 @@ from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
+from modelrunner.runtime.state_files import StateFiles
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
@@ -36,6 +37,7 @@ from modelrunner.server.configuring import Configuring
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
+from modelrunner.server.preparing import Preparing
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
 from modelrunner.settings import Settings, home
@@ -61,6 +63,7 @@ class Services:
     configurations: Configurations
     configuring: Configuring
     preloading: Preloading
+    states: StateFiles
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
@@ -87,6 +90,7 @@ class Services:
     async def _tidy(self) -> None:
         try:
             freed = await self.store.collect_garbage(_UNFINISHED_KEPT)
+            await asyncio.to_thread(self.states.trim)
         except RunnerError as exc:
             _log.warning("store not tidied error=%s", exc)
         else:
@@ -153,15 +157,15 @@ async def open_services(
             snapshot=lambda: store.snapshot,
             keep_alive=settings.keep_alive,
         )
-        loader = Loader(
+        states = StateFiles(settings.prompt_cache_path, settings.prompt_cache)
+        preparing = Preparing(
             store=store,
             catalogue=catalogue,
             engines=engines,
             configurations=configurations,
-            cells=Cells(run, sandbox, guardian),
-            environ=environ,
-            log=logs.engine_line,
+            states=states,
         )
+        loader = Loader(preparing, Cells(run, sandbox, guardian), environ, logs.engine_line)
         transfers = Transfers(
             store,
             catalogue,
@@ -189,6 +193,7 @@ async def open_services(
             configurations=configurations,
             configuring=configuring,
             preloading=preloading,
+            states=states,
             transfers=transfers,
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),

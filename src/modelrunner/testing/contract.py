@@ -10,7 +10,7 @@ Plain asserts only, so that a plug-in may use any runner of tests.
 import time
 from pathlib import Path
 
-from modelrunner.engines.base import Address, Engine, EngineStatus, Launch, Options
+from modelrunner.engines.base import Address, Engine, EngineStatus, Launch, Options, Parallel
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -115,6 +115,12 @@ class EngineContract:
         launch = self._launch(engine, mode, Options(flags=("--seed", "7")))
 
         assert "--seed" not in launch.argv or launch.argv[launch.argv.index("--seed") + 1] == "7"
+
+    def test_it_serves_at_least_one_request_at_once(self) -> None:
+        """An engine that says how many never says none."""
+        engine = self.make()
+
+        assert not isinstance(engine, Parallel) or engine.slots(Options()) >= 1
 
     def test_modes_that_it_does_not_serve_are_refused(self) -> None:
         """By the error that a user can be told."""

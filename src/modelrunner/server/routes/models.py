@@ -1,5 +1,6 @@
 """`/models`: list, look, pull, load, tag, push, export, repackage, delete; and OpenAI's list of them."""
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable
@@ -181,6 +182,8 @@ async def delete(services: Services, request: Request) -> Response:
     if model is not None and (len(model.tags) <= 1 or (by_id and force)):
         await _unload(services, model, force=force)
     steps = await services.store.remove(name, force=force)
+    if model is not None and services.store.snapshot.get(model.id) is None:
+        await asyncio.to_thread(services.states.forget, model.id.hex)
     for step, subject in steps:
         _log.info("model %s subject=%s", step, subject)
     if model is not None:
@@ -195,6 +198,7 @@ async def purge(services: Services, request: Request) -> Response:
         raise Conflict("cannot purge: a model is in use", hint="wait for its requests to end, or use force")
     await services.store.purge()
     await services.configurations.save(services.configurations.forget_all())
+    await asyncio.to_thread(services.states.clear)
     return Response()
 
 
