@@ -2,13 +2,14 @@
 
 import sys
 
-from benchmarks import cold_start, commands, passthrough, sandbox, scheduler, transfer
+from benchmarks import cold_start, commands, estimate, passthrough, sandbox, scheduler, transfer
 
 
 def main() -> int:
     """Each in turn; none stops the others."""
     kept = [
-        benchmark.main() for benchmark in (passthrough, cold_start, sandbox, scheduler, commands, transfer)
+        benchmark.main()
+        for benchmark in (passthrough, cold_start, sandbox, scheduler, commands, transfer, estimate)
     ]
     return 0 if all(kept) else 1
 
