@@ -2,12 +2,21 @@
 
 import sys
 
-from benchmarks import cold_start, commands, kv_swap, passthrough, sandbox, scheduler, transfer
+from benchmarks import (
+    cold_start,
+    commands,
+    estimate,
+    kv_swap,
+    passthrough,
+    sandbox,
+    scheduler,
+    transfer,
+)
 
 
 def main() -> int:
     """Each in turn; none stops the others."""
-    everything = (passthrough, cold_start, sandbox, scheduler, kv_swap, commands, transfer)
+    everything = (passthrough, cold_start, sandbox, scheduler, kv_swap, commands, transfer, estimate)
     kept = [benchmark.main() for benchmark in everything]
     return 0 if all(kept) else 1
 

@@ -57,6 +57,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "prompt_toolkit": {"cli/chat.py"},
     "rich": {"cli/chat.py"},
     "psutil": {"runtime/memory.py", "runtime/process.py"},
+    "pynvml": {"runtime/memory.py"},
     "httptools": {"runtime/connection.py", "server/protocol.py", "testing/engine.py"},
 }
 

@@ -42,6 +42,7 @@ class Settings(NamedTuple):
     keep_alive: float | None
     preload: tuple[str, ...]
     places: int
+    memory: int | None
     queue: int
     pulls: int
     pull_limit: int | None
@@ -308,6 +309,13 @@ DAEMON: tuple[Setting, ...] = (
         _number(1, 1024),
         "How many engine instances may run at once.",
         shown=f"number of CPUs, at most {_MOST_PLACES}",
+    ),
+    Setting(
+        "memory",
+        "DMR_MEMORY",
+        _MAYBE_SIZE,
+        "How much RAM models may take in all; a model that needs more is refused.",
+        shown="all but a twentieth",
     ),
     Setting(
         "queue",

@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -482,7 +483,7 @@ def _script(path: Path, body: str) -> Path:
 
 def _program(engine: LlamaCpp) -> tuple[str, ...]:
     argv = engine.launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).argv
-    return argv[: argv.index("-ngl")]
+    return tuple(takewhile(lambda argument: argument not in {"--cache-ram", "-ngl"}, argv))
 
 
 GOOD = "echo 'version: 1 (abc)' >&2"

@@ -34,7 +34,8 @@ SCALARS: dict[str, tuple[Value, object]] = {
     "nested array": ([[1, 2], [3]], ()),
     "long nested array": ([[1]] * 60, LongArray(60)),
     "50 numbers": (list(range(50)), tuple(range(50))),
-    "51 numbers": (list(range(51)), LongArray(51)),
+    "1024 numbers": (list(range(1024)), tuple(range(1024))),
+    "1025 numbers": (list(range(1025)), LongArray(1025)),
     "51 strings": (["token"] * 51, LongArray(51)),
     "after all": ("end", "end"),
 }

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,11 +73,18 @@ class Daemon:
         return self.session.post(f"{self.url}{CHAT}", json=self.chat(stream=True, **more))
 
     async def add(
-        self, *names: str, store: Store | None = None, title: str = "tiny", architecture: str = "llama"
+        self,
+        *names: str,
+        store: Store | None = None,
+        title: str = "tiny",
+        architecture: str = "llama",
+        shape: Mapping[str, int] | None = None,
     ) -> Digest:
         """Put a small model into the daemon's store, or another, under some names; a title makes an id."""
         path = tiny_gguf(
-            self.folder / "tiny.gguf", **{"general.name": title, "general.architecture": architecture}
+            self.folder / "tiny.gguf",
+            **{"general.name": title, "general.architecture": architecture},
+            **{f"{architecture}.{name}": number for name, number in (shape or {}).items()},
         )
         draft = await asyncio.to_thread(package_gguf, path)
         tags = [parse_reference(name) for name in names]

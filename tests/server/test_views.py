@@ -1,13 +1,17 @@
 """Models in the shapes of the API."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from modelrunner.engines import llamacpp_memory
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.gguf import GGUFHeader, read_header
 from modelrunner.models.peek import Peek
 from modelrunner.server.views import remote_view
 from modelrunner.testing.artifacts import make_artifact
+from modelrunner.testing.gguf import tiny_gguf
 
 GB = 1 << 30
 CONFIG = ModelConfig(context_size=4096)
@@ -26,7 +30,7 @@ def test_a_model_that_is_elsewhere_has_figures_for_this_machine() -> None:
         "chat_template": "{{ x }}",
         "fits": True,
         "fits_context": 4096,
-        "memory_needed": GB + (256 << 20) + 4096 * 100_000,
+        "memory_needed": GB + 2 * GB + 4096 * 100_000,
         "memory_available": 8 * GB,
     } == details
 
@@ -48,3 +52,34 @@ def test_of_a_context_nothing_is_said_when_nothing_is_known(template: str | None
     assert details["fits"]
     assert "fits_context" not in details
     assert details.get("chat_template") == template
+
+
+@pytest.fixture
+def header(tmp_path: Path) -> GGUFHeader:
+    path = tiny_gguf(
+        tmp_path / "m.gguf",
+        **{
+            "llama.block_count": 32,
+            "llama.embedding_length": 4096,
+            "llama.feed_forward_length": 14336,
+            "llama.attention.head_count": 32,
+            "llama.attention.head_count_kv": 8,
+            "llama.context_length": 131072,
+        },
+    )
+    return read_header(path)
+
+
+def test_a_gguf_model_is_held_against_the_memory_by_its_header(header: GGUFHeader) -> None:
+    """As before a load: it fits, with less context, or not; with what is loaded beside the weights."""
+    needed = llamacpp_memory.needs([header])
+    assert needed is not None
+    config = ModelConfig(context_size=131072)
+    found = replace(PEEK, config=config, headers=(header,), weights=header.file_bytes + 1000)
+
+    sizes = (64 * GB, needed(4096) + 1000, needed(512) + 999)
+    details = [remote_view(MANIFEST, found, size)["details"] for size in sizes]
+
+    assert [True, True, False] == [each["fits"] for each in details]
+    assert [8192, 4096, None] == [each.get("fits_context") for each in details]
+    assert {needed(8192) + 1000} == {each["memory_needed"] for each in details}

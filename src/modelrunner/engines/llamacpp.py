@@ -16,6 +16,7 @@ from importlib import metadata, util
 from itertools import pairwise
 from pathlib import Path
 
+from modelrunner.engines import llamacpp_memory as memory
 from modelrunner.engines.base import (
     Address,
     Context,
@@ -28,18 +29,20 @@ from modelrunner.engines.base import (
     Origin,
 )
 from modelrunner.engines.diagnosis import diagnose
+from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.llamacpp_states import LlamaCppStates
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.shape import ENCODERS
 
 DEFAULT_CONTEXT = 8192
 """Tokens of context when nobody chose a size, for all slots together: one conversation may fill it, and the
 cache of an 8B model then takes 1 GiB instead of the 16 that its training length would."""
 
 _PROBE_TIMEOUT = 10.0  # seconds; a cold binary of some hundred megabytes on a slow disk needs a few
-_EMBEDDED = (sys.executable, "-P", "-m", "modelrunner.engines.llamacpp_server")
+_EMBEDDED = (sys.executable, "-P", "-m", memory.EMBEDDED)
 _CONTROLLED_NAMES = """
     -m --model -mu --model-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -a --alias
     --host --port --reuse-port --path --api-prefix --api-key --api-key-file --ssl-key-file --ssl-cert-file
@@ -53,10 +56,6 @@ _PARALLEL_FLAGS = frozenset({"-np", "--parallel"})
 _RANKS = "4"  # llama.cpp's LLAMA_POOLING_TYPE_RANK, as `ModelConfig.metadata` writes numbers
 _NOWHERE = Address(socket=Path("nowhere.sock"))
 _SLOTS = 4  # llama-server's own number; they share one cache, so that one conversation may fill it
-_ENCODERS = frozenset(
-    {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3"}
-    | {"eurobert", "gemma-embedding", "t5encoder", "llama-embed"}
-)
 _VERSION = re.compile(r"version: *(\S+)(?: *\(([^)]+)\))?")
 
 
@@ -76,6 +75,9 @@ _ENVIRONMENT = {
     # a quarter, while one alone loses a twentieth at most.
     "GOMP_SPINCOUNT": "1000",
 }
+
+
+_PROMPT_CACHE = "LLAMA_ARG_CACHE_RAM"  # servers that are too old for the flag pass over a variable
 
 
 class LlamaCpp:
@@ -115,7 +117,7 @@ class LlamaCpp:
             return "the model ranks documents, it makes neither text nor embeddings"
         if mode is not Mode.COMPLETION:
             return None
-        if architecture in _ENCODERS or _looks_both_ways(config):
+        if architecture in ENCODERS or _looks_both_ways(config):
             return f"models of the architecture `{architecture}` make embeddings, they do not generate text"
         return None
 
@@ -132,8 +134,7 @@ class LlamaCpp:
         if not bundle.weights:
             raise UnsupportedModel("llama.cpp needs a GGUF file, and the model has none")
         program = self._program or self._find()
-        argv = (
-            *program.argv,
+        arguments = (
             *base_arguments(platform.system(), platform.machine(), os.cpu_count() or 1),
             *self._extra,
             *("--model", str(bundle.weights[0])),
@@ -147,7 +148,18 @@ class LlamaCpp:
             *_adapter_arguments(bundle),
             *(("--slots", "--slot-save-path", f"{options.states}{os.sep}") if options.states else ()),
         )
-        return Launch(argv=argv, env=_ENVIRONMENT)
+        kept = str(memory.prompt_cache(bundle.config.metadata, (*program.argv, *arguments)))
+        if program.argv == _EMBEDDED:  # a flag that comes later goes before
+            return Launch(argv=(*program.argv, "--cache-ram", kept, *arguments), env=_ENVIRONMENT)
+        return Launch(argv=(*program.argv, *arguments), env={**_ENVIRONMENT, _PROMPT_CACHE: kept})
+
+    def estimate(
+        self, bundle: Bundle, mode: Mode, options: Options, devices: Sequence[Device]
+    ) -> Estimate | None:
+        """Say what the server that `launch` describes needs; blocks."""
+        launch = self.launch(bundle, mode, options, Address())
+        kept = launch.env.get(_PROMPT_CACHE)
+        return memory.estimate((*(("--cache-ram", kept) if kept else ()), *launch.argv), devices)
 
     def context(self, config: ModelConfig, options: Options) -> Context | None:
         """The context of all slots together: a flag's, else what was chosen, else the default."""

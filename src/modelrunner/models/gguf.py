@@ -26,7 +26,8 @@ MAX_NESTING = 4  # arrays within arrays
 MAX_NESTED = 1 << 16
 MAX_ALIGNMENT = 1 << 20  # bytes
 MAX_FILE_BYTES = 1 << 50
-KEPT_ITEMS = 50  # longer arrays are vocabularies and the like: counted, not kept
+KEPT_ITEMS = 50  # longer arrays of texts are vocabularies and the like: counted, not kept
+KEPT_NUMBERS = 1 << 10  # of an array with one for each layer; the scores of a vocabulary are more
 DEFAULT_ALIGNMENT = 32  # bytes
 # The name of one file of several: prefix, number, count. Source: llama.cpp `llama_split_path`.
 SHARD_NAME = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.gguf", re.DOTALL)
@@ -212,7 +213,7 @@ class _Reader:
             return LongArray(count)
         if kind == _STRING:
             return tuple(self._string() for _ in range(count))
-        if count > KEPT_ITEMS:
+        if count > KEPT_NUMBERS:
             self._take(count * self._width(kind))
             return LongArray(count)
         return self._numbers(kind, count)

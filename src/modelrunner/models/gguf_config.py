@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from modelrunner.models import ggml
 from modelrunner.models.config import MAX_CONTEXT_SIZE, ModelConfig
-from modelrunner.models.gguf import GGUFHeader, LongArray, Value
+from modelrunner.models.gguf import KEPT_ITEMS, GGUFHeader, LongArray, Value
 from modelrunner.models.kinds import Format
 
 DEFAULT_ARCHITECTURE = "llama"
@@ -94,7 +94,9 @@ def context_size(headers: Sequence[GGUFHeader]) -> int | None:
 
 
 def as_text(value: Value) -> str | None:
-    """Write a value of the header as text; None for an array that is too long to be kept."""
+    """Write a value of the header as text; None for an array that is too long for a configuration."""
+    if isinstance(value, tuple) and len(value) > KEPT_ITEMS:
+        return None
     match value:
         case LongArray():
             return None

@@ -8,14 +8,18 @@ from typing import TypeVar
 from modelrunner.errors import DigestMismatch, UnsupportedModel
 from modelrunner.models import gguf, kinds, safetensors
 from modelrunner.models.config import ModelConfig
-from modelrunner.models.fit import cache_per_token
 from modelrunner.models.gguf import GGUFHeader
 from modelrunner.models.gguf_config import describe
 from modelrunner.models.headers import FIRST_PIECE, HeaderIncomplete, grown
 from modelrunner.models.kinds import FileKind, Format
 from modelrunner.models.safetensors import SafetensorsHeader
-from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, architecture, chat_template, context_size
-from modelrunner.models.safetensors_config import cache_per_token as cache_of
+from modelrunner.models.safetensors_config import (
+    MAX_CONFIG_BYTES,
+    architecture,
+    cache_per_token,
+    chat_template,
+    context_size,
+)
 from modelrunner.models.safetensors_config import describe as describe_safetensors
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.transfer import Source, read_blob
@@ -48,8 +52,9 @@ class Peek:
     """What the headers say, in bytes and tokens.
 
     `config` is the artifact's own description where it has one, filled up from what the weights say, which is
-    `found`. `size` is that of all layers; `weights` that of what an engine loads, and `per_token` what each
-    token of its context takes besides, 0 when nothing says.
+    `found`. `size` is that of all layers; `weights` that of what an engine loads. What a context takes
+    follows from `headers`, which are those of GGUF files; of other formats a token takes `per_token`, 0 when
+    nothing says.
     """
 
     config: ModelConfig
@@ -58,7 +63,8 @@ class Peek:
     size: int
     weights: int
     tensors: int
-    per_token: int
+    per_token: int = 0
+    headers: tuple[GGUFHeader, ...] = ()
 
 
 async def gguf_header(source: Source, blob: Descriptor, name: str) -> GGUFHeader:
@@ -103,7 +109,8 @@ async def peek(source: Source, manifest: Manifest, config: ModelConfig) -> Peek:
         size=sum(layer.size for layer in manifest.layers),
         weights=sum(layer.size for layer in manifest.layers if layer.media_type in _LOADED),
         tensors=sum(len(each.tensors) for each in packed) + sum(len(each.tensors) for each in loose),
-        per_token=cache_per_token(packed) or cache_of(beside),
+        per_token=cache_per_token(beside),
+        headers=tuple(packed),
     )
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol
 
+from modelrunner.engines.estimate import Estimate
 from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError, ShuttingDown
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
@@ -44,10 +45,14 @@ def _later(delay: float, call: Callable[[], None]) -> Timer:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough."""
+    """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough.
+
+    `estimate` says where that comes from; None when the engine cannot tell.
+    """
 
     amounts: Amounts
     advice: str | None = None
+    estimate: Estimate | None = None
 
 
 _WEIGHTLESS = Weight({})

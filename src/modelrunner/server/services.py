@@ -40,6 +40,7 @@ from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
+from modelrunner.server.weighing import Weighing
 from modelrunner.settings import Settings, home
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store
@@ -175,7 +176,16 @@ async def open_services(
             pull_limit=settings.pull_limit,
             default_registry=settings.default_registry,
         )
-        pool = Pool(loader.start, places=settings.places, wishes=configurations, queue=settings.queue)
+        weighing = Weighing(preparing, settings.memory)
+        pool = Pool(
+            loader.start,
+            places=settings.places,
+            wishes=configurations,
+            weigh=weighing.weigh,
+            memory=weighing.capacity,
+            look=weighing.look,
+            queue=settings.queue,
+        )
         preloading = Preloading(pool, catalogue)
         configuring = Configuring(
             catalogue=catalogue,

@@ -1,11 +1,13 @@
 """Stored and running models in the shapes of the API."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from modelrunner.dialects.openai import model_item
+from modelrunner.engines import llamacpp_memory
 from modelrunner.models.config import ModelConfig
-from modelrunner.models.fit import estimate
+from modelrunner.models.fit import fit
 from modelrunner.models.kinds import Format
 from modelrunner.models.peek import Peek
 from modelrunner.oci.digest import Digest
@@ -16,6 +18,7 @@ from modelrunner.store.snapshot import StoredModel
 from modelrunner.units import format_keep_alive
 from modelrunner.wire import ConfigView, Details, ModelFacts, ModelView, OpenAIModel, RunningModel
 
+_PROGRAM = 2 << 30  # bytes; of an engine for other formats
 _NEVER = "0001-01-01T00:00:00Z"  # how Go prints no time, which clients compare with
 
 
@@ -43,25 +46,30 @@ def brief_view(model_id: Digest, tags: Iterable[Reference] | None, config: Model
 
 def remote_view(manifest: Manifest, found: Peek, memory: int) -> ModelView:
     """Describe a model that is elsewhere, and whether it fits into `memory`, in bytes."""
-    fit = estimate(
-        weights=found.weights,
-        per_token=found.per_token,
-        trained=found.config.context_size,
-        available=memory,
-    )
+    needs = llamacpp_memory.needs(found.headers)
+    needed_at = partial(_needed, found, needs)
+    verdict = fit(needed_at, trained=found.config.context_size, available=memory)
     details: Details = {
         "size": found.size,
         "layers": len(manifest.layers),
         "tensors": found.tensors,
-        "fits": fit.fits,
-        "memory_needed": fit.needed,
-        "memory_available": fit.available,
+        "fits": verdict.fits,
+        "memory_needed": verdict.needed,
+        "memory_available": verdict.available,
     }
     if found.template is not None:
         details["chat_template"] = found.template
-    if fit.context is not None and found.per_token:
-        details["fits_context"] = fit.context
+    if verdict.context is not None and (needs or found.per_token):
+        details["fits_context"] = verdict.context
     return {**model_view(manifest.digest, None, found.config), "details": details}
+
+
+def _needed(found: Peek, needs: Callable[[int], int] | None, context: int) -> int:
+    """What the usual engine needs for a context, in bytes, given what it says of the weights alone."""
+    if needs is None:
+        return found.weights + context * found.per_token + _PROGRAM
+    beside = found.weights - sum(header.file_bytes for header in found.headers)
+    return needs(context) + max(0, beside)
 
 
 def config_view(config: ModelConfig) -> ConfigView:

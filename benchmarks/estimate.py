@@ -1,0 +1,177 @@
+"""Estimated against measured memory: the real engine, after a request that fills a good part of its context.
+
+What is measured is everything that the process has in memory, with the weights that it has mapped. An
+estimate is compared once without what the engine keeps of other conversations, of which there are none after
+one request, and once with it, after as many as fill it.
+"""
+
+import http.client
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gguf import GGMLQuantizationType as Kind
+
+from benchmarks import shapes
+from benchmarks.daemons import free_port, post
+from benchmarks.figures import Figure, show
+from modelrunner.engines.base import Address, EngineSettings, Options
+from modelrunner.engines.estimate import Estimate
+from modelrunner.engines.llamacpp import LlamaCpp
+from modelrunner.models.bundle import Bundle
+from modelrunner.models.config import ModelConfig
+from modelrunner.models.gguf import read_header
+from modelrunner.models.gguf_config import describe
+from modelrunner.models.kinds import Format, Mode
+from modelrunner.runtime.memory import devices, resident
+
+ROOT = Path(__file__).parent.parent
+FILLED = 0.9  # of a slot's context
+MOST = 2500  # tokens of a request: longer ones take minutes, and no other memory
+MIB = 1 << 20
+QUANTIZED = ("-ctk", "q8_0", "-ctv", "q8_0")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One start of an engine. `requests` that differ are made, one after the other."""
+
+    model: Path
+    context: int
+    flags: tuple[str, ...] = ()
+    requests: int = 1
+    mode: Mode = Mode.COMPLETION
+
+    def __str__(self) -> str:
+        more = f", {self.requests} requests" if self.requests > 1 else ""
+        embeds = " embeddings" if self.mode is Mode.EMBEDDING else ""
+        return f"{self.model.stem[:28]} {self.context}{embeds} {' '.join(self.flags)}{more}".strip()
+
+
+def _cases(smollm2: Path, folder: Path) -> Iterator[Case]:
+    for context in (512, 2048, 8192, 32768):
+        yield Case(smollm2, context)
+    for context in (512, 2048, 8192):
+        yield Case(smollm2, context, ("--parallel", "1"))
+        yield Case(smollm2, context, ("--parallel", "4", *QUANTIZED))
+    yield Case(smollm2, 2048, requests=6)
+    yield Case(smollm2, 2048, ("--flash-attn", "off"))
+    yield Case(smollm2, 2048, ("--ubatch-size", "2048"))
+    yield Case(smollm2, 2048, ("--no-mmap",))
+    yield Case(smollm2, 2048, mode=Mode.EMBEDDING)
+    wide = shapes.llama(
+        "wide-Q8_0", Kind.Q8_0, width=2048, layers=4, heads=(16, 4), inner=5632, vocabulary=100_000
+    )
+    deep = shapes.llama(
+        "deep-F16", Kind.F16, width=1024, layers=24, heads=(16, 16), inner=2816, vocabulary=32_000
+    )
+    woven = shapes.llama(
+        "woven-Q4_0", Kind.Q4_0, width=2048, layers=8, heads=(32, 8), inner=5632, vocabulary=49_152
+    )
+    for recipe in (wide, deep, woven):
+        path = shapes.make(recipe, folder)
+        yield Case(path, 2048)
+        yield Case(path, 8192, ("--parallel", "4"))
+        path.unlink()
+    kinds = (shapes.experts, shapes.latent, shapes.recurrent)
+    for kind in kinds:
+        path = shapes.make(kind(kind.__name__, Kind.Q8_0 if kind is not shapes.latent else Kind.F16), folder)
+        # With one slot, which the request fills: a state has copies for each.
+        yield Case(path, 4096, ("--parallel", "1"))
+        path.unlink()
+
+
+@contextmanager
+def _engine(case: Case) -> Iterator[tuple[int, int, Estimate]]:
+    """A ready engine: its process, its port, and the estimate for it."""
+    engine = LlamaCpp(EngineSettings(search_path=""))
+    config = ModelConfig(format=Format.GGUF, metadata=describe([read_header(case.model)]).metadata)
+    bundle = Bundle(case.model.parent, config, (case.model,))
+    options = Options(context_size=case.context, flags=case.flags)
+    expected = engine.estimate(bundle, case.mode, options, devices())
+    assert expected is not None
+    port = free_port()
+    launch = engine.launch(bundle, case.mode, options, Address(port=port))
+    with subprocess.Popen(
+        launch.argv, env={**os.environ, **launch.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        try:
+            _await(process, port)
+            yield process.pid, port, expected
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def _await(process: "subprocess.Popen[bytes]", port: int) -> None:
+    while process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise RuntimeError(f"the engine exited with {process.returncode}")
+
+
+def _ask(port: int, case: Case, words: random.Random) -> None:
+    slots = 4 if "4" in case.flags else 1
+    count = min(MOST, int(FILLED * case.context / slots))
+    prompt = [words.randint(300, 5000) for _ in range(count)]
+    if case.mode is Mode.EMBEDDING:
+        post(port, "/v1/embeddings", {"input": prompt})
+    else:
+        post(port, "/completion", {"prompt": prompt, "n_predict": 8, "temperature": 0})
+
+
+def measure(case: Case) -> tuple[Estimate, int]:
+    """The estimate, and the memory that the process has after its requests, in bytes."""
+    words = random.Random(1)
+    with _engine(case) as (pid, port, expected):
+        for _ in range(case.requests):
+            _ask(port, case, words)
+        return expected, resident(pid)
+
+
+def main() -> bool:
+    """All cases; each is one figure."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    ratios: list[float] = []
+    print(f"\nestimate against measured memory (MiB)\n  {'':<58}{'estimate':>9}{'measured':>9}{'ratio':>7}")
+    with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
+        # A file of its own: of one that another process has mapped as well, only a part would be counted.
+        model = Path(shutil.copy(done.stdout.strip(), name))
+        for case in _cases(model, Path(name)):
+            expected, measured = measure(case)
+            total = expected.total - (expected.prompts if case.requests == 1 else 0)
+            ratios.append(total / measured)
+            line = f"{total / MIB:>9.1f}{measured / MIB:>9.1f}{ratios[-1]:>7.3f}"
+            print(f"  {case!s:<58}{line}", flush=True)
+    return show(
+        "estimate / measured memory",
+        [
+            Figure("lowest of all", (min(ratios),), "x", at_least=0.95),
+            Figure("highest of all", (max(ratios),), "x", at_most=1.15),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
