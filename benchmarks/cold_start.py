@@ -96,7 +96,7 @@ def _through(port: int) -> float:
 def fetch_model() -> Path:
     """Where the model is that the benchmarks use; it is fetched when it is not here."""
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "fetch_fetch_model.py"],
+        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -1,10 +1,12 @@
 """What the sandbox costs: the start of an engine with it and without, in turns, in one run.
 
 The engines are the embedded llama.cpp with the test model, started as the daemon does it, and the scripted
-one, which starts so quickly that less of the difference is chance.
+one, which starts so quickly that less of the difference is chance. The bound is on the time of processors,
+which other work on the machine changes less than that of the clock.
 """
 
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -46,8 +48,9 @@ def _scripted(address: Address) -> Launch:
     return Launch((*program, "--model", "m", "--host", str(address.socket)))
 
 
-async def _start(cells: Cells, describe: _Describe) -> float:
-    """Start an engine, and stop it; how long the start took, in milliseconds."""
+async def _start(cells: Cells, describe: _Describe) -> tuple[float, float]:
+    """Start and stop an engine: milliseconds until it was ready, and of processor time in all."""
+    used = _used()
     begun = time.perf_counter()
     cell = cells.open()
     address = Address(socket=cell.socket)
@@ -57,7 +60,13 @@ async def _start(cells: Cells, describe: _Describe) -> float:
     )
     took = time.perf_counter() - begun
     await instance.stop()
-    return 1000 * took
+    return 1000 * took, 1000 * (_used() - used)
+
+
+def _used() -> float:
+    """The processor time of this process, and of its children that have ended, in seconds."""
+    ours = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in ours)
 
 
 def _prepare(cells: Cells, describe: _Describe) -> float:
@@ -74,16 +83,26 @@ def _prepare(cells: Cells, describe: _Describe) -> float:
     return 1000 * took
 
 
-async def _compare(name: str, confined: Cells, free: Cells, describe: _Describe, rounds: int) -> list[Figure]:
+async def _guard(directory: Path) -> float:
+    """Start a guardian, which a daemon does once; how long that took, in milliseconds."""
+    guardian = Guardian(directory)
+    begun = time.perf_counter()
+    await guardian.open()
+    took = time.perf_counter() - begun
+    await guardian.close()
+    return 1000 * took
+
+
+async def _compare(
+    name: str, confined: Cells, free: Cells, describe: _Describe, rounds: int, bound: float | None = None
+) -> list[Figure]:
     await _start(confined, describe), await _start(free, describe)  # once, so that every file is in memory
     pairs = [(await _start(confined, describe), await _start(free, describe)) for _ in range(rounds)]
-    with_it, without = (tuple(sorted(times)) for times in zip(*pairs, strict=True))
-    fastest = len(pairs) // 4 + 1  # what else the machine does makes starts slower, never faster
-    cost = tuple(a - b for a, b in zip(with_it[:fastest], without[:fastest], strict=True))
+    cost = tuple(with_it[1] - without[1] for with_it, without in pairs)
     return [
-        Figure(f"{name}: cost of the sandbox, in the fastest quarter", cost, "ms", at_most=5),
-        Figure(f"  {name} with the sandbox", with_it, "ms"),
-        Figure(f"  {name} without", without, "ms"),
+        Figure(f"{name}: processor time that the sandbox costs", cost, "ms", at_most=bound),
+        Figure(f"  {name}, start with the sandbox", tuple(with_it[0] for with_it, _ in pairs), "ms"),
+        Figure(f"  {name}, start without", tuple(without[0] for _, without in pairs), "ms"),
     ]
 
 
@@ -92,18 +111,17 @@ async def _measure() -> list[Figure]:
     async with AsyncExitStack() as stack:
         run = RunDirectory.create([Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmr-")))])
         stack.callback(run.close)
+        guarded = [await _guard(run.path) for _ in range(ROUNDS)]
         guardian = Guardian(run.path)
         stack.push_async_callback(guardian.close)
-        begun = time.perf_counter()
         await guardian.open()
-        guarded = 1000 * (time.perf_counter() - begun)
         settings = (Sandboxing.AUTO, Sandboxing.OFF)
         confined, free = (Cells(run, Sandbox(setting, Path.home()), guardian) for setting in settings)
         return [
             *await _compare("llama.cpp", confined, free, llama, ROUNDS),
-            *await _compare("scripted engine", confined, free, _scripted, QUICK_ROUNDS),
+            *await _compare("scripted engine", confined, free, _scripted, QUICK_ROUNDS, bound=5),
             Figure("rules", tuple(_prepare(confined, llama) for _ in range(QUICK_ROUNDS)), "ms", at_most=5),
-            Figure("start of the guardian, once for a daemon", (guarded,), "ms", at_most=10),
+            Figure("start of the guardian, once for a daemon", tuple(guarded), "ms", at_most=10),
         ]
 
 

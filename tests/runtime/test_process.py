@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -163,6 +164,60 @@ async def test_stopping_reaches_the_whole_group(log: Log) -> None:
 
     assert await child.stop() == -signal.SIGTERM
     await until_gone(grandchild)
+
+
+TIDY = """
+import os, signal, subprocess, sys, time
+tidy = '''
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("here", flush=True)
+sys.stdin.read()
+time.sleep(0.05)
+open(sys.argv[1], "w").close()
+'''
+worker = subprocess.Popen([sys.executable, "-c", tidy, FILE], stdin=subprocess.PIPE)
+if END:
+    time.sleep(0.3)
+    os.kill(os.getpid(), 9)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("ends_by_itself", [False, True])
+async def test_what_is_left_of_a_process_may_tidy_up(
+    log: Log, tmp_path: Path, *, ends_by_itself: bool
+) -> None:
+    """Python's own tracker of shared memory does, when its process is gone, whichever way it went."""
+    file = tmp_path / "tidied"
+    code = TIDY.replace("END", str(ends_by_itself)).replace("FILE", repr(str(file)))
+    child = await python(code, log)
+    await log.wait_for("here")
+    if ends_by_itself:
+        await status_of(child)
+    await child.stop()
+
+    assert file.exists()
+
+
+async def test_a_process_is_asked_before_what_it_has_started(log: Log) -> None:
+    """It ends its workers itself, in the order that it knows."""
+    code = (
+        "import os, signal, subprocess, sys, time\n"
+        "worker = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "def end(*_):\n"
+        "    os.write(1, str(worker.poll()).encode())\n"
+        "    worker.kill()\n"
+        "    sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('here', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    child = await python(code, log)
+    await log.wait_for("here")
+
+    assert await child.stop() == 0
+    assert await child.last_words() == "here\nNone"
 
 
 async def test_stopping_goes_on_when_nobody_waits_for_it(log: Log) -> None:

@@ -32,10 +32,29 @@ def main(directory: str) -> None:
         else:
             groups.discard(int(group))
             sweep(engine)
-    for leader in groups:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGKILL)
+    end(groups)
     sweep(os.fsencode(directory) + b"/")
+
+
+def end(groups: set[int]) -> None:
+    """Ask what is left of groups to end, which may have shared memory to remove, and then kill it."""
+    left = {group for group in groups if _reaches(group, signal.SIGTERM)}
+    for _ in range(_ROUNDS // 2):
+        left = {group for group in left if _reaches(group, 0)}
+        if not left:
+            return
+        time.sleep(_PAUSE)
+    for group in left:
+        _reaches(group, signal.SIGKILL)
+
+
+def _reaches(group: int, number: int) -> bool:
+    """Send a signal, 0 for none, and say whether there was anybody to get it."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def sweep(prefix: bytes) -> None:

@@ -20,6 +20,8 @@ from modelrunner.runtime.kernel import PR_SET_PDEATHSIG, Prctl, prctl
 from modelrunner.runtime.output import Splitter, Tail
 
 GRACE = 5.0  # seconds between being asked to end and being killed
+_REST = 0.5  # seconds for what it has started to end after it, which may have shared memory to remove
+_REST_STEP = 0.01  # seconds between two looks; nobody tells when a group has ended
 _DRAIN = 0.25  # seconds that output may lag behind the exit
 
 _SECRETS = frozenset(
@@ -86,10 +88,14 @@ class _Listener(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         transport = self._transport
         assert transport is not None
-        _signal_group(transport.get_pid(), signal.SIGKILL)  # what it has started does not stay behind
+        loop = asyncio.get_running_loop()
+        pid = transport.get_pid()
+        if _is_there(pid):  # what it has started does not stay behind
+            _signal_group(pid, signal.SIGTERM)
+            loop.call_later(_REST, _signal_group, pid, signal.SIGKILL)
         status = transport.get_returncode()
         self.exited.set_result(status if status is not None else -1)
-        asyncio.get_running_loop().call_later(_DRAIN, transport.close)
+        loop.call_later(_DRAIN, transport.close)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         if self._transport is not None:
@@ -105,6 +111,21 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
     # Nobody may be left in it; macOS says EPERM when only zombies are.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
+
+
+def _is_there(group: int) -> bool:
+    """Whether anything of a group still runs; a zombie does not, and may wait long for whoever reaps it."""
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return any(_runs(process) for process in _family(group))
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _family(leader: int) -> Iterator[psutil.Process]:
@@ -200,15 +221,23 @@ class Child:
         return self.tail
 
     async def stop(self, grace: float = GRACE) -> int:
-        """Ask the whole group to end, kill it after `grace` seconds, and return the status once it is gone.
+        """Ask it to end, kill its group after `grace` seconds, and return the status once all are gone.
 
-        May be called again and by several; whoever is cancelled while waiting does not stop the stopping.
+        It is asked alone, because it knows in which order its own processes end; those that are left are
+        asked after it, and have a moment. May be called again and by several; whoever is cancelled while
+        waiting does not stop the stopping.
         """
         if self.alive:
-            _signal_group(self.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
             timer = asyncio.get_running_loop().call_later(grace, self.kill)
             self.exited.add_done_callback(lambda _: timer.cancel())
             await asyncio.wait((self.exited,))
+        left = _REST
+        while _is_there(self.pid) and left > 0:
+            left -= _REST_STEP
+            await asyncio.sleep(_REST_STEP)
+        _signal_group(self.pid, signal.SIGKILL)
         return self.exited.result()
 
     def kill(self) -> None:
