@@ -206,7 +206,8 @@ class Scheduler(Generic[S]):
         for loaded in self.residents.values():
             loaded.draining = loaded.key in plan.drain
             self._serve(loaded, now, effects)
-        self.waits = {key: wait for key, wait in plan.waits.items() if key in self.line}
+        waits = dict(plan.waits) | {step.key: Wait(Why.LOADING) for step in plan.start}
+        self.waits = {key: wait for key, wait in waits.items() if key in self.line}
         effects.wake_at = plan.wake_at
         return effects
 
