@@ -1,9 +1,9 @@
 """A daemon under random load for a long time, and what it must not have lost afterwards: `make soak`.
 
 Engines are the scripted one, which crashes, hangs, is slow and ignores signals at random; clients ask on
-every path, leave early and come in crowds; somebody unloads, configures, pins and kills. What is wrong at any
-moment is told at once, and in the end nothing may be left: no process, socket, file descriptor, lease, waiting
-request or byte set aside. `--real` does the same with the embedded llama.cpp and the test model.
+every path, leave early and come in crowds; somebody unloads, configures, pins and kills. What is wrong is
+told at once, and in the end nothing may be left: no process, socket, file descriptor, lease, waiting request
+or byte set aside. `--real` does the same with the embedded llama.cpp and the test model.
 """
 
 import argparse
