@@ -293,7 +293,7 @@ async def test_an_engine_whose_port_was_stolen_is_not_waited_for(floor: Floor) -
     """It ends when it cannot listen, and that is told at once."""
     with socket.create_server(("127.0.0.1", 0)) as thief:
         floor.address = Address(port=thief.getsockname()[1])
-        with pytest.raises(EngineFailed, match="address already in use"):
+        with pytest.raises(EngineFailed, match="another program took the port"):
             await floor.ask(A)
     await floor.close()
 

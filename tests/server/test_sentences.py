@@ -77,8 +77,8 @@ def test_who_makes_room_is_named_in_order() -> None:
         "one at a time and no more than needed."
     )
     why = (
-        "`ai/c` goes before `ai/b` because losing it costs less, by how often it is used, how long it loads "
-        "(2.1 s) and what it takes."
+        "`ai/c` goes before `ai/b` because losing it costs less, by how often it is used and how long it "
+        "loads (2.1 s)."
     )
     assert [first, why] == sentences[-2:]
 

@@ -167,19 +167,18 @@ def _evictions(facts: Facts) -> Iterator[str]:
     shown = _then(f"{_called(each['model'])} (idle for {_age(each)})" for each in victims)
     yield f"A request now has {shown} unloaded first, one at a time and no more than needed."
     first = victims[0]
-    spared = [each for each in facts["loaded"] if each not in victims and _could_go(each, first)]
+    spared = [each for each in facts["loaded"] if each not in victims and _is_spared(each, first)]
     if spared:
         others = _and(_called(each["model"]) for each in spared)
         yield (
-            f"{_called(first['model'])} goes before {others} because "
-            f"losing it costs less, by how often it is used, how long it loads ({first['load_time']:.1f} s) "
-            "and what it takes."
+            f"{_called(first['model'])} goes before {others} because losing it costs less, by how often it is "
+            f"used and how long it loads ({first['load_time']:.1f} s)."
         )
 
 
-def _could_go(each: LoadedModel, instead: LoadedModel) -> bool:
+def _is_spared(each: LoadedModel, instead: LoadedModel) -> bool:
     is_idle = each["state"] == State.READY and not each["requests"] and not each["pinned"]
-    return is_idle and each["worth"] >= instead["worth"]
+    return is_idle and each["worth"] > instead["worth"]
 
 
 def _is(each: LoadedModel, facts: Facts) -> bool:
