@@ -171,8 +171,8 @@ def _evictions(facts: Facts) -> Iterator[str]:
     if spared:
         others = _and(_called(each["model"]) for each in spared)
         yield (
-            f"{_called(first['model'])} goes before {others} because losing it costs less, by how often it is "
-            f"used and how long it loads ({first['load_time']:.1f} s)."
+            f"{_called(first['model'])} goes before {others} because losing it costs less, by how often it "
+            f"is used and how long it loads ({first['load_time']:.1f} s)."
         )
 
 
