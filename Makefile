@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check bench docs lock fuzz-headers fuzz-scheduler clean
+.PHONY: setup demo test check bench docs lock fuzz-headers fuzz-scheduler soak clean
 
 setup: $(READY)
 
@@ -48,6 +48,11 @@ fuzz-headers: setup
 fuzz-scheduler: STEPS ?= 1000000
 fuzz-scheduler: setup
 	$(BIN)/python fuzz/scheduler.py --steps $(STEPS)
+
+# A daemon under random load for SECONDS, with engines that fail in every way; afterwards nothing may be left.
+soak: SECONDS ?= 1800
+soak: setup
+	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
 
 # New locked versions. The files name no package index, so that any mirror serves.
 lock: setup

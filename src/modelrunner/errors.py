@@ -10,6 +10,7 @@
     ├── Forbidden               a foreign Host or Origin
     ├── ModelNotFound           neither here nor where it was looked for
     ├── EngineNotFound          no engine of that name
+    ├── NotWaiting              no request of that name waits in line
     ├── Conflict                in use, several tags, port taken
     ├── EngineNotInstalled
     ├── RequestTooLarge
@@ -137,6 +138,16 @@ class EngineNotFound(RunnerError):
 
     status = 404
     code = "engine_not_found"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
+class NotWaiting(RunnerError):
+    """No request of that name waits in line: it is being served, has ended, or never was."""
+
+    status = 404
+    code = "not_waiting"
     openai_type = "invalid_request_error"
     anthropic_type = "not_found_error"
     exit_code = 3

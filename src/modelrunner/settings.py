@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     places: int
     memory: int | None
     queue: int
+    stalled_after: float
     pulls: int
     pull_limit: int | None
     hf_endpoint: str
@@ -323,6 +324,13 @@ DAEMON: tuple[Setting, ...] = (
         _number(1, 1_000_000),
         "How many requests may wait for a model to load before further ones are turned away.",
         default="512",
+    ),
+    Setting(
+        "stalled_after",
+        "DMR_STALLED_AFTER",
+        _DURATION,
+        "For how long requests may wait while nothing at all goes on before `GET /health` says so.",
+        default="2m",
     ),
     Setting("pulls", "DMR_PULLS", _number(1, 64), "How many pulls run at once; others wait.", default="2"),
     Setting(

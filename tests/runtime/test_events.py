@@ -54,3 +54,12 @@ async def test_a_listener_that_has_left_is_forgotten() -> None:
     events.emit(TWO)
 
     assert gone.lost == 0
+
+
+def test_events_are_numbered() -> None:
+    """From 1, without a gap, whatever is forgotten."""
+    events = Events(capacity=2)
+    for event in (ONE, TWO, THREE):
+        events.emit(event)
+
+    assert [2, 3] == [event.number for event in events.recent()]

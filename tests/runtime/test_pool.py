@@ -973,3 +973,17 @@ async def test_a_line_that_does_not_move_without_reason_is_noticed() -> None:
     await request
     assert 0.0 == fixture.pool.stalled()
     await fixture.pool.close(0)
+
+
+async def test_the_line_can_be_seen_while_a_model_is_loaded() -> None:
+    """Whoever waits has a reason at any moment, also right after the decision that starts its model."""
+    fixture = Fixture()
+    request = asyncio.create_task(take(fixture.pool, A))
+    await turns(1)
+    assert ["estimating"] == [waiter.why for waiter in fixture.pool.line()]
+    await turns()
+
+    assert ["loading"] == [waiter.why for waiter in fixture.pool.line()]
+    await fixture.become_ready(A)
+    await request
+    await fixture.pool.close(0)

@@ -19,7 +19,7 @@ from modelrunner.models.packages import package_gguf
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.transfer import copy
-from modelrunner.runtime.pool import ResidentView
+from modelrunner.runtime.views import ResidentView
 from modelrunner.server.serve import Server, serving
 from modelrunner.server.services import Services, open_services
 from modelrunner.settings import load

@@ -8,14 +8,19 @@ import pytest
 from modelrunner.engines import llamacpp_memory
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.gguf import GGUFHeader, read_header
+from modelrunner.models.kinds import Mode
 from modelrunner.models.peek import Peek
-from modelrunner.server.views import remote_view
+from modelrunner.oci.digest import Digest
+from modelrunner.runtime.plan import Key, State
+from modelrunner.runtime.views import ResidentView
+from modelrunner.server.views import remote_view, running_view
 from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.gguf import tiny_gguf
 
 GB = 1 << 30
 CONFIG = ModelConfig(context_size=4096)
 PEEK = Peek(CONFIG, CONFIG, template="{{ x }}", size=GB + 10, weights=GB, tensors=3, per_token=100_000)
+KEY = Key("llama.cpp", Digest.of(b"a"), Mode.COMPLETION)
 MANIFEST = make_artifact(b"weights").content
 
 
@@ -83,3 +88,18 @@ def test_a_gguf_model_is_held_against_the_memory_by_its_header(header: GGUFHeade
     assert [True, True, False] == [each["fits"] for each in details]
     assert [8192, 4096, None] == [each.get("fits_context") for each in details]
     assert {needed(8192) + 1000} == {each["memory_needed"] for each in details}
+
+
+def test_a_running_model_says_what_memory_is_set_aside_for_it() -> None:
+    """On all devices together, in bytes, beside what it does and who waits for it."""
+    resident = ResidentView(KEY, State.READY, 2, None, 300.0, {"ram": 3, "cuda:0": 4}, pinned=False)
+    view = running_view(resident, "ai/a:latest", context=512, pinned=False, waiting=5)
+
+    assert (7, 2, 5) == (view["memory"], view["requests"], view["waiting"])
+
+
+def test_a_memory_that_is_not_known_is_not_told() -> None:
+    """Rather than 0."""
+    resident = ResidentView(KEY, State.STARTING, 0, None, None, {}, pinned=False)
+
+    assert "memory" not in running_view(resident, "ai/a:latest", context=None, pinned=False, waiting=0)

@@ -15,6 +15,8 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "configure": Entry("configure", "Configure how a model is run"),
     "df": Entry("df", "Show disk usage"),
+    "events": Entry("events", "Show what happened to the models in memory, and why"),
+    "explain": Entry("explain", "Explain whether a model can be loaded now, and why it waits"),
     "export": Entry("export", "Write models to an archive"),
     "import": Entry("import_", "Take over models that other programs keep on this machine"),
     "inspect": Entry("inspect", "Display detailed information on one model"),

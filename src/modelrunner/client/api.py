@@ -7,7 +7,15 @@ from urllib.parse import quote
 
 from modelrunner import errors, wire
 from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
-from modelrunner.client.streams import PIECE, Message, Piece, read_answer, read_exactly, read_progress
+from modelrunner.client.streams import (
+    PIECE,
+    Message,
+    Piece,
+    read_answer,
+    read_events,
+    read_exactly,
+    read_progress,
+)
 from modelrunner.client.transport import ACCEPT, Address, Transport
 from modelrunner.errors import RunnerError
 
@@ -47,8 +55,11 @@ _RUNNING = [
         "keep_alive?": TEXT,
         "context_size?": INTEGER,
         "memory?": INTEGER,
+        "requests?": INTEGER,
+        "waiting?": INTEGER,
     }
 ]
+_EVENT = {"at": TEXT, "model": TEXT, "mode": TEXT, "text": TEXT}
 _DISK_USAGE = {"models_disk_usage": INTEGER, "default_backend_disk_usage": INTEGER}
 
 
@@ -190,6 +201,30 @@ class Client:
         """List what is in memory."""
         reply = self._transport.call(list[object], "GET", "/engines/ps")
         return cast("list[wire.RunningModel]", self._checked(reply, _RUNNING))
+
+    def events(self, query: Mapping[str, str]) -> list[wire.EventView]:
+        """List what happened lately to models in memory; `query` narrows it down as the route has it."""
+        reply = self._transport.call(list[object], "GET", "/engines/events", query=query)
+        return cast("list[wire.EventView]", self._checked(reply, [_EVENT]))
+
+    def follow_events(
+        self, query: Mapping[str, str], on_gap: Callable[[str], None]
+    ) -> Generator[wire.EventView, None, None]:
+        """Yield the same, and then what happens; `on_gap` is told of what is missing, or of the end."""
+        accept = {"Accept": f"text/event-stream, {ACCEPT}"}
+        with self._transport.open("GET", "/engines/events", query=query, headers=accept) as response:
+            for name, data in read_events(response):
+                if name == "lost":
+                    on_gap(f"{data.get('lost')} events are missing: they came too fast")
+                elif name == "end":
+                    on_gap(str(data.get("text", "the daemon has ended the stream")))
+                else:
+                    yield cast("wire.EventView", self._checked(data, _EVENT))
+
+    def explain(self, query: Mapping[str, str]) -> wire.Explanation:
+        """Say what a request for a model would meet now; `query` names it as the route has it."""
+        reply = self._transport.call(dict[str, object], "GET", "/engines/explain", query=query)
+        return cast("wire.Explanation", self._checked(reply, {"sentences": [TEXT], "events": [_EVENT]}))
 
     def disk_usage(self) -> wire.DiskUsage:
         """Tell what models and engines take on disk."""

@@ -81,6 +81,24 @@ def read_progress(body: Body) -> Iterator[wire.ProgressLine]:
     raise RunnerError("the daemon ended the transfer without a result", detail=TRANSIENT)
 
 
+def read_events(body: Body) -> Iterator[tuple[str, dict[str, object]]]:
+    """Read server-sent events: what each is called (`message` when nothing is said), and its data.
+
+    Raises:
+        RunnerError: the data is no JSON object.
+    Source: HTML Living Standard, 9.2 "Server-sent events", as far as our daemon uses it.
+    """
+    name = "message"
+    for raw in _lines(body):
+        field, _, value = raw.rstrip(b"\r").partition(b": ")
+        if field == b"event":
+            name = value.decode(errors="replace")
+        elif field == b"data":
+            yield name, _object(value)
+        elif not raw.strip():
+            name = "message"
+
+
 def read_exactly(body: Body, size: int) -> Iterator[bytes]:
     """Read `size` bytes in pieces as they come.
 
@@ -123,6 +141,16 @@ def read_answer(body: Body) -> Iterator[Piece]:
         raise EngineFailed(
             "the answer was cut off: the stream ended early", hint="the `logs` command shows why"
         )
+
+
+def _object(raw: bytes) -> dict[str, object]:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise RunnerError(f"unexpected event from the daemon: {shown(raw, 200)}")
+    return document
 
 
 def _lines(body: Body) -> Iterator[bytes]:

@@ -7,8 +7,9 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import count
 
 from modelrunner.runtime.plan import Key, Reason, Why
 
@@ -29,7 +30,7 @@ class Event:
     """One thing that happened, and why.
 
     `at` is in seconds since the epoch. `detail` is for people: an error, say. `others` are the models that it
-    has to do with: for whom one makes room, or for which somebody waits.
+    has to do with: for whom one makes room, or for which somebody waits. `number` counts all events from 1.
     """
 
     kind: Kind
@@ -38,6 +39,7 @@ class Event:
     at: float
     detail: str = ""
     others: tuple[Key, ...] = ()
+    number: int = field(default=0, compare=False)
 
 
 class Subscription:
@@ -69,9 +71,11 @@ class Events:
     def __init__(self, capacity: int = 1000) -> None:
         self._ring: deque[Event] = deque(maxlen=capacity)
         self._listeners: set[Subscription] = set()
+        self._numbers = count(1)
 
     def emit(self, event: Event) -> None:
-        """Keep an event and pass it on."""
+        """Number an event, keep it and pass it on."""
+        event = replace(event, number=next(self._numbers))
         self._ring.append(event)
         for listener in self._listeners:
             listener.offer(event)

@@ -85,7 +85,7 @@ _REASONS = {
     Reason.PLACE_NEEDED: "another model needs its place",
     Reason.MEMORY_NEEDED: "another model needs its memory",
     Reason.IDLE: "idle for longer than its keep-alive",
-    Reason.UNLOADED: "unloaded on command",
+    Reason.UNLOADED: "on command",
     Reason.RECONFIGURED: "its configuration changed",
     Reason.SHUTDOWN: "the daemon is shutting down",
     Reason.CRASHED: "its process ended by itself",

@@ -8,14 +8,13 @@ itself out of the line and nothing else. What an instance is, and how it is star
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol
 
-from modelrunner.engines.estimate import Estimate
 from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError, ShuttingDown
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
@@ -24,6 +23,7 @@ from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import refused
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
+from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +47,12 @@ def _later(delay: float, call: Callable[[], None]) -> Timer:
 class Weight:
     """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough.
 
-    `estimate` says where that comes from; None when the engine cannot tell.
+    `parts` says, for people, what that consists of, in bytes by the name of the part.
     """
 
     amounts: Amounts
     advice: str | None = None
-    estimate: Estimate | None = None
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 _WEIGHTLESS = Weight({})
@@ -61,41 +61,6 @@ _SAID_OTHERWISE = frozenset({Why.LOADING, Why.ESTIMATING})  # waits that every l
 
 async def _weightless(_key: Key) -> Weight:
     return _WEIGHTLESS
-
-
-@dataclass(frozen=True, slots=True)
-class ResidentView:
-    """A resident as others see it.
-
-    `last_used` is in seconds since the epoch, None while it loads or is in use; `keep_alive` in seconds, None
-    for ever. `memory` is what is set aside for it, in bytes by device.
-    """
-
-    key: Key
-    state: State
-    leases: int
-    last_used: float | None
-    keep_alive: float | None
-    memory: Amounts
-    pinned: bool
-
-    @property
-    def loading(self) -> bool:
-        """Whether it is not ready yet."""
-        return self.state is State.STARTING
-
-
-@dataclass(frozen=True, slots=True)
-class WaiterView:
-    """A request in line as others see it: its place, from 1, how long it waits (in seconds), and why."""
-
-    name: str
-    key: Key
-    position: int
-    waited: float
-    why: str
-    text: str
-    others: tuple[Key, ...]
 
 
 class _Claim(Generic[R]):
@@ -236,7 +201,8 @@ class Pool(Generic[R]):
 
     def residents(self) -> tuple[ResidentView, ...]:
         """Show who is here, in the order in which they came."""
-        epoch = self._wall() - self._clock()
+        now = self._clock()
+        epoch = self._wall() - now
         return tuple(
             ResidentView(
                 key=each.key,
@@ -246,6 +212,10 @@ class Pool(Generic[R]):
                 keep_alive=self._scheduler.keep_alive(each),
                 memory={name: amount for name, amount in each.need.items() if name != PLACE},
                 pinned=self._wishes.pinned(each.key),
+                slots=None if each.running is None else each.running.slots,
+                load_time=self._scheduler.histories.of(each.key).load_time,
+                worth=self._scheduler.view(each, now).worth,
+                draining=each.draining,
             )
             for each in self._scheduler.residents.values()
         )
@@ -284,6 +254,20 @@ class Pool(Generic[R]):
         """What there is in all: places, and memory in bytes by device."""
         return self._scheduler.limits.capacity
 
+    @property
+    def free(self) -> Amounts:
+        """How much memory is seen to be free now, in bytes by device."""
+        return self._look()
+
+    def failures(self, key: Key) -> FailuresView | None:
+        """Say how a model failed lately, if it did."""
+        failed = self._scheduler.histories.of(key).failures
+        if failed is None:
+            return None
+        now = self._clock()
+        pause = max(0.0, failed.next_try - now)
+        return FailuresView(failed.count, failed.words, pause, failed.refused_until(now) is not None)
+
     def stalled(self) -> float:
         """For how long (in seconds) the line has not moved although nothing that is in use explains it."""
         scheduler = self._scheduler
@@ -294,12 +278,18 @@ class Pool(Generic[R]):
     async def outlook(self, key: Key) -> tuple[Weight, Outlook]:
         """Say what a model needs, and what would happen if it were asked for now.
 
+        A wait's `until` is in seconds from now.
+
         Raises:
             RunnerError: its need cannot be found out.
         """
         weight = await self._weigh(key)
-        need = {**weight.amounts, **ONE_PLACE}
-        return weight, self._scheduler.outlook(key, need, self._clock(), self._look)
+        need, now = {**weight.amounts, **ONE_PLACE}, self._clock()
+        outlook = self._scheduler.outlook(key, need, now, self._look)
+        wait = outlook.wait
+        if wait is not None and wait.until is not None:
+            outlook = outlook._replace(wait=wait._replace(until=wait.until - now))
+        return weight, outlook
 
     async def unload(self, match: Callable[[Key], bool]) -> int:
         """Stop those that match and are idle; wait until their processes are gone; say how many they were.

@@ -51,6 +51,7 @@ class Outlook(NamedTuple):
 
     `state` is that of its instance, if there is one. `starts` is whether it would be loaded at once, `stops`
     are those that would be stopped first, `wait` why it would wait, and `refusal` why it would be refused.
+    With nothing of that it would be served at once.
     """
 
     state: State | None
@@ -94,6 +95,12 @@ class Scheduler(Generic[S]):
 
     def take(self, key: Key, terms: Terms = ANY_TERMS) -> Loaded[S] | None:
         """Have a lease now, if it is ready and nobody is in front; the path of nearly every request."""
+        loaded = self._available(key)
+        if loaded is not None:
+            self._lend(loaded, terms.stay)
+        return loaded
+
+    def _available(self, key: Key) -> Loaded[S] | None:
         loaded = self.residents.get(key)
         if loaded is None or loaded.state is not State.READY or loaded.draining or self.closing:
             return None
@@ -101,10 +108,7 @@ class Scheduler(Generic[S]):
         if running is None or not running.alive or key in self.line:
             return None
         slots = running.slots
-        if slots is not None and loaded.leases >= slots:
-            return None
-        self._lend(loaded, terms.stay)
-        return loaded
+        return None if slots is not None and loaded.leases >= slots else loaded
 
     def join(self, key: Key, now: float, terms: Terms = ANY_TERMS) -> Ticket:
         """Wait in line; `settle` says what comes of it."""
@@ -206,13 +210,17 @@ class Scheduler(Generic[S]):
         for loaded in self.residents.values():
             loaded.draining = loaded.key in plan.drain
             self._serve(loaded, now, effects)
-        self.waits = {key: wait for key, wait in plan.waits.items() if key in self.line}
+        waits = dict(plan.waits) | {step.key: Wait(Why.LOADING) for step in plan.start}
+        self.waits = {key: wait for key, wait in waits.items() if key in self.line}
         effects.wake_at = plan.wake_at
         return effects
 
     def outlook(self, key: Key, need: Amounts, now: float, look: Look) -> Outlook:
         """Say what would happen if a model were asked for now; nothing does."""
         loaded = self.residents.get(key)
+        state = loaded.state if loaded is not None else None
+        if self._available(key) is not None:
+            return Outlook(state, starts=False, stops=(), wait=None, refusal=None)
         failed = self.histories.of(key).failures
         waiting = [self._entry(head) for head in self.line.heads()]
         if all(entry.key != key for entry in waiting):
@@ -222,7 +230,7 @@ class Scheduler(Generic[S]):
         plan = self._plan(waiting, now, look)
         wait = plan.waits.get(key)
         return Outlook(
-            state=loaded.state if loaded is not None else None,
+            state=state,
             starts=any(step.key == key for step in plan.start),
             stops=wait.others if wait is not None and any(step.cause == key for step in plan.stop) else (),
             wait=wait,

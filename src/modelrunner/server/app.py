@@ -17,7 +17,7 @@ from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, error_reply, not_found
-from modelrunner.server.routes import configure, engines, inference, models, system, upkeep
+from modelrunner.server.routes import configure, engines, inference, insight, models, system, upkeep
 from modelrunner.server.services import Services
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def _route(method: str, path: str, handler: Handler) -> Route:
 ROUTES = (
     _route("GET", "/", system.greet),
     _route("GET", "/status", system.greet),
+    _route("GET", "/health", insight.health),
     _route("GET", "/version", system.version),
     _route("GET", "/logs", system.logs),
     _route("GET", "/models", models.list_models),
@@ -68,6 +69,9 @@ ROUTES = (
     _route("GET", "/engines/v1/models/{name}", models.openai_look),
     _route("GET", "/engines/status", engines.status),
     _route("GET", "/engines/ps", engines.running),
+    _route("GET", "/engines/events", insight.events),
+    _route("GET", "/engines/queue", insight.queue),
+    _route("GET", "/engines/explain", insight.explain),
     _route("GET", "/engines/df", engines.disk_usage),
     _route("POST", "/engines/unload", engines.unload),
     _route("GET", "/engines/_configure", configure.show),

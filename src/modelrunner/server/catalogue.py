@@ -105,6 +105,11 @@ class Catalogue:
             raise not_found(str(model))
         return found
 
+    def called(self, model: Digest) -> str:
+        """What a model is called: its first name, or its id when it has none or is not here."""
+        found = self._store.snapshot.get(model)
+        return str(model) if found is None else found.name
+
     def known_key(self, question: _Question) -> Key | None:
         """Answer again what was answered before, while the store has not changed; never touches a disk."""
         snapshot = self._store.snapshot

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -41,6 +42,7 @@ class Loader:
         self._log = log
         # What each ready instance was started with, which is not what a later configuration says.
         self.running: dict[Key, Options] = {}
+        self._heard: dict[Key, float] = {}  # when those that start last said something
 
     async def start(self, key: Key) -> Instance:
         """Start what serves a key, and return when it is ready.
@@ -48,6 +50,17 @@ class Loader:
         Raises:
             RunnerError: the model cannot be laid out, or its engine did not come up.
         """
+        self._heard[key] = time.monotonic()
+        try:
+            return await self._start(key)
+        finally:
+            self._heard.pop(key, None)
+
+    def quiet(self) -> float:
+        """For how long (in seconds) nothing was heard of any engine that starts; for ever when none does."""
+        return time.monotonic() - max(self._heard.values(), default=float("-inf"))
+
+    async def _start(self, key: Key) -> Instance:
         prepared = await self._preparing.prepare(key)
         options, keeping = await self._preparing.keep(key, prepared)
         instance = await self._with_a_port(key, replace(prepared, options=options))
@@ -92,6 +105,8 @@ class Loader:
             del self.running[key]
 
     def _line(self, key: Key, line: str) -> None:
+        if key in self._heard:
+            self._heard[key] = time.monotonic()
         self._log(key.engine, key.model.short, f"{key} {line}")
 
 

@@ -34,6 +34,8 @@ from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
+from modelrunner.server.health import Health
+from modelrunner.server.insight import Insight
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
@@ -68,6 +70,8 @@ class Services:
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
+    insight: Insight
+    health: Health
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -207,6 +211,8 @@ async def open_services(
             transfers=transfers,
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
+            insight=Insight(pool, catalogue),
+            health=Health(pool, loader, catalogue, patience=settings.stalled_after),
             logs=logs,
             sandbox=sandbox,
         )

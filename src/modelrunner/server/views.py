@@ -13,7 +13,7 @@ from modelrunner.models.peek import Peek
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference
-from modelrunner.runtime.pool import ResidentView
+from modelrunner.runtime.views import ResidentView
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.units import format_keep_alive
 from modelrunner.wire import ConfigView, Details, ModelFacts, ModelView, OpenAIModel, RunningModel
@@ -113,8 +113,13 @@ def openai_view(model: StoredModel, config: ModelConfig) -> OpenAIModel:
     return model_item(model_id=model.name, created=_unix(config), facts=facts)
 
 
-def running_view(resident: ResidentView, name: str, *, context: int | None, pinned: bool) -> RunningModel:
-    """Describe an instance; `name` is what its model is called here, `context` is in tokens."""
+def running_view(
+    resident: ResidentView, name: str, *, context: int | None, pinned: bool, waiting: int
+) -> RunningModel:
+    """Describe an instance; `name` is what its model is called here, `context` is in tokens.
+
+    `waiting` is how many requests wait for it.
+    """
     used = resident.last_used
     moment = datetime.fromtimestamp(used, UTC).isoformat() if used is not None else None
     view: RunningModel = {
@@ -132,6 +137,10 @@ def running_view(resident: ResidentView, name: str, *, context: int | None, pinn
         view["pinned"] = True
     if context is not None:
         view["context_size"] = context
+    if memory := sum(resident.memory.values()):
+        view["memory"] = memory
+    view["requests"] = resident.leases
+    view["waiting"] = waiting
     return view
 
 

@@ -39,6 +39,12 @@ def advice(estimate: Estimate, most: Amounts) -> str | None:
     return f"its weights alone are {weights}: use a smaller model or a smaller quantization"
 
 
+def _parts(estimate: Estimate) -> Mapping[str, int]:
+    names = ("weights", "cache", "compute", "projector", "draft", "prompts", "overhead")
+    parts = {name: getattr(estimate, name) for name in names}
+    return {name: amount for name, amount in parts.items() if amount}
+
+
 class Weighing:
     """Weighs models for the pool."""
 
@@ -73,7 +79,7 @@ class Weighing:
         )
         if estimate is None:
             return Weight({})
-        return Weight(estimate.by_device, advice(estimate, self.capacity), estimate)
+        return Weight(estimate.by_device, advice(estimate, self.capacity), _parts(estimate))
 
     def look(self) -> Amounts:
         """How much of each device is free now, in bytes."""

@@ -218,6 +218,8 @@ class World:
             self.waiting.remove(ticket)
             self.leases.append(loaded)
         self.estimating += effects.estimate
+        for ticket in self.waiting:
+            assert ticket.key in self.scheduler.waits, "I1: somebody waits without a reason"
         return effects
 
     def _check_residency(self, loaded: Loaded[Process]) -> None:
@@ -239,8 +241,6 @@ class World:
         """Check what must be true between any two things that happen."""
         scheduler = self.scheduler
         assert sorted(self.waiting) == list(scheduler.line), "I1: a request is lost"
-        for ticket in self.waiting:
-            assert ticket.key in scheduler.waits, "I1: somebody waits without a reason"
         for loaded in self.leases:
             assert loaded.leases == self.leases.count(loaded), "a lease is lost"
         for loaded in scheduler.residents.values():

@@ -82,6 +82,7 @@ async def test_a_model_in_use_says_so(tiny: "Daemon") -> None:
         [row] = (await tiny.ask("GET", "/engines/ps")).json
 
     assert (True, "0001-01-01T00:00:00Z") == (row["in_use"], row["last_used"])
+    assert (1, 0) == (row["requests"], row["waiting"])
 
 
 async def test_a_loading_model_says_so(make_daemon: "Make") -> None:
@@ -94,6 +95,7 @@ async def test_a_loading_model_says_so(make_daemon: "Make") -> None:
     request.cancel()
 
     assert (True, "ai/tiny:latest") == (row["loading"], row["model_name"])
+    assert (0, 1) == (row["requests"], row["waiting"])
 
 
 async def test_an_idle_model_goes_by_itself(make_daemon: "Make") -> None:

@@ -12,7 +12,8 @@ from modelrunner.units import format_age, format_bytes, parse_duration
 from modelrunner.wire import RunningModel
 
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "UNTIL")
-_MORE = {"context_size": "CONTEXT", "memory": "MEMORY"}  # what the reference's daemon does not tell
+# What the reference's daemon does not tell.
+_MORE = {"context_size": "CONTEXT", "memory": "MEMORY", "requests": "REQUESTS", "waiting": "WAITING"}
 _DEFAULT_KEEP_ALIVE = 300.0  # seconds
 
 
@@ -30,7 +31,7 @@ def run(_: Namespace, session: Session) -> int:
 
 def listing(models: Sequence[RunningModel], now: datetime, registry: str) -> str:
     """Lay out a row for each model; a column that no daemon has anything for is left out."""
-    columns = [name for key, name in _MORE.items() if any(key in model for model in models)]
+    columns = [key for key in _MORE if any(key in model for model in models)]
     rows = sorted(
         (
             _name(model["model_name"], registry),
@@ -41,13 +42,13 @@ def listing(models: Sequence[RunningModel], now: datetime, registry: str) -> str
         )
         for model in models
     )
-    return table((*HEADER, *columns), rows)
+    return table((*HEADER, *(_MORE[key] for key in columns)), rows)
 
 
 def _cell(model: RunningModel, column: str) -> str:
-    if column == "CONTEXT":
-        return str(model.get("context_size", ""))
-    return format_bytes(model["memory"]) if "memory" in model else ""
+    if column == "memory":
+        return format_bytes(model["memory"]) if "memory" in model else ""
+    return str(model.get(column, ""))
 
 
 def until(model: RunningModel, now: datetime) -> str:

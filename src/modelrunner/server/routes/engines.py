@@ -1,12 +1,12 @@
 """`/engines`: which engines there are, what they have loaded, and unloading it."""
 
 import asyncio
+from collections import Counter
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelrunner.oci.digest import Digest
-from modelrunner.runtime.pool import ResidentView
+from modelrunner.runtime.views import ResidentView
 from modelrunner.server.in_force import context_in_force
 from modelrunner.server.replies import json_reply, parse, read
 from modelrunner.server.services import Services
@@ -26,7 +26,9 @@ async def status(services: Services, _request: Request) -> Response:
 
 async def running(services: Services, _request: Request) -> Response:
     """`GET /engines/ps`."""
-    return json_reply([_running(services, resident) for resident in services.pool.residents()])
+    waiting = Counter(waiter.key for waiter in services.pool.line())
+    residents = services.pool.residents()
+    return json_reply([_running(services, resident, waiting[resident.key]) for resident in residents])
 
 
 async def disk_usage(services: Services, _request: Request) -> Response:
@@ -54,19 +56,14 @@ async def unload(services: Services, request: Request) -> Response:
     return json_reply(reply)
 
 
-def _running(services: Services, resident: ResidentView) -> RunningModel:
+def _running(services: Services, resident: ResidentView, waiting: int) -> RunningModel:
     key = resident.key
     options = services.loader.running.get(key, services.configurations.effective(key).options)
     context = context_in_force(services.engines, services.catalogue, key, options)
     return running_view(
         resident,
-        _called(services, key.model),
+        services.catalogue.called(key.model),
         context=None if context is None else context.tokens,
         pinned=services.configurations.pinned(key),
+        waiting=waiting,
     )
-
-
-def _called(services: Services, model: Digest) -> str:
-    """What a loaded model is called: its first name, or its id when it has none or is gone."""
-    found = services.store.snapshot.get(model)
-    return str(model) if found is None else found.name

@@ -1,0 +1,97 @@
+"""`/health`, `/engines/events`, `/engines/queue` and `/engines/explain`: what goes on, and why."""
+
+import time
+from datetime import UTC, datetime
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from modelrunner.errors import InvalidRequest, NotWaiting
+from modelrunner.server.configuration import mode_of
+from modelrunner.server.insight import Wanted, told_end
+from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag
+from modelrunner.server.services import Services
+from modelrunner.units import parse_duration
+
+_SSE = "text/event-stream"
+
+
+async def health(services: Services, _request: Request) -> Response:
+    """`GET /health`: 503 when requests wait and nothing goes on."""
+    reply = services.health.check()
+    return json_reply(reply, 200 if reply["status"] == "ok" else 503)
+
+
+async def events(services: Services, request: Request) -> Response | LinesReply:
+    """`GET /engines/events`, with `?model=`, `?since=`, `?limit=`; as a stream with `?follow=true`."""
+    wanted = _wanted(services, request)
+    follow = query_flag(request, "follow") or query_flag(request, "stream")
+    if not follow and not accepts(request.headers, _SSE):
+        return json_reply(services.insight.events(wanted))
+    return LinesReply(
+        services.insight.follow(wanted, _number(request.headers.get("last-event-id"), "Last-Event-ID")),
+        group=services.streams,
+        media_type=_SSE,
+        last_words=told_end,
+    )
+
+
+async def queue(services: Services, request: Request) -> Response:
+    """`GET /engines/queue`; with `?id=` the one request that its client called so."""
+    line = services.insight.queue()
+    name = request.query_params.get("id")
+    if name is None:
+        return json_reply(line)
+    found = next((each for each in line if each["id"] == name), None)
+    if found is None:
+        raise NotWaiting(
+            f"no request waits by this name: `{name[:200]}`",
+            hint="it is being served or has ended; names are given with the header X-Request-Id",
+        )
+    return json_reply(found)
+
+
+async def explain(services: Services, request: Request) -> Response:
+    """`GET /engines/explain?model=`, with `&mode=` and `&backend=`."""
+    query = request.query_params
+    model, engine = query.get("model", "").strip(), query.get("backend") or None
+    if not model:
+        raise InvalidRequest("model is required", hint="name one with `?model=`")
+    mode = mode_of({"model": model, "mode": query.get("mode")})
+    catalogue = services.catalogue
+    if mode is None:
+        key = await catalogue.usual_key(model, engine)
+    else:
+        key = await catalogue.key((model, mode, engine))
+    return json_reply(await services.insight.explain(key))
+
+
+def _wanted(services: Services, request: Request) -> Wanted:
+    query = request.query_params
+    model, since = query.get("model"), query.get("since")
+    return Wanted(
+        model=services.catalogue.find(model).id if model else None,
+        since=_since(since) if since else 0.0,
+        limit=_number(query.get("limit"), "limit"),
+    )
+
+
+def _since(text: str) -> float:
+    """Read a moment, in seconds since the epoch: `2026-01-31T12:00:00Z`, or a duration before now.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return time.time() - abs(parse_duration(text))
+    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
+def _number(text: str | None, name: str) -> int | None:
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidRequest(f"invalid {name}: `{text[:100]}`", hint="it has to be a number")
+    return int(text)
