@@ -7,11 +7,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+from modelrunner.engines.environment import Environment
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_PROGRAMS: Mapping[str, Path] = MappingProxyType({})
 _OUTPUT_LIMIT = 4096  # characters of an engine's own output that an error message carries
 
 
@@ -21,11 +23,15 @@ class EngineSettings:
 
     `server_path` is the user's own server program or the directory that holds it; `search_path` is the
     environment's list of program directories, `extra_args` are arguments for every start, already split.
+    Those three are llama.cpp's. `programs` are the programs or environments that the user named for other
+    engines, by engine; `environments` is the folder in which engines are installed, None when they cannot be.
     """
 
     server_path: Path | None = None
     search_path: str = ""
     extra_args: tuple[str, ...] = ()
+    programs: Mapping[str, Path] = field(default_factory=lambda: _NO_PROGRAMS)
+    environments: Path | None = None
 
 
 class EngineState(StrEnum):
@@ -205,6 +211,16 @@ def listens_on(engine: Engine) -> Listens:
     """Say where an engine listens: on a Unix socket, unless it says otherwise."""
     listens: Listens = getattr(engine, "listens", Listens.SOCKET)
     return listens
+
+
+@runtime_checkable
+class Installable(Protocol):
+    """An engine that the daemon can install and remove; `environment` is None where it cannot."""
+
+    @property
+    def environment(self) -> Environment | None:
+        """What is installed, and where."""
+        ...
 
 
 def explain(sentence: str | None, tail: str) -> str:
