@@ -42,6 +42,7 @@ class Engines:
         self._clock = clock
         self._probed: dict[str, tuple[float, EngineStatus]] = {}
         self._probing = Lock()
+        self._installing: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
@@ -121,9 +122,19 @@ class Engines:
             return known[1]
         return self._probe(engine)
 
+    def note(self, name: str, doing: str | None) -> None:
+        """Take note that an engine is being installed, and what is done for it; None when that is over."""
+        if doing is not None:
+            self._installing[name] = doing
+            return
+        self._installing.pop(name, None)
+        self._probed.pop(name, None)
+
     def statuses(self) -> Mapping[str, EngineStatus]:
         """Probe every engine now and say how it is, by name. Blocks: call it in a thread."""
         found = {engine.name: self._probe(engine) for engine in self}
+        for name, doing in tuple(self._installing.items()):
+            found[name] = EngineStatus(EngineState.INSTALLING, detail=doing)
         for name, reason in self._broken.items():
             found[name] = EngineStatus(EngineState.ERROR, detail=reason)
         return found

@@ -34,6 +34,7 @@ from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
+from modelrunner.server.installing import Installing
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
@@ -67,6 +68,7 @@ class Services:
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
+    installing: Installing
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -98,6 +100,7 @@ class Services:
 
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
+        await self.installing.close()
         await self.pool.close(_STOP_WITHIN)
         await self.preloading.close()
         for task in self._background:
@@ -118,7 +121,13 @@ async def open_services(
         InvalidRequest: a setting that only an engine can judge is wrong.
     """
     engines = load_engines(
-        EngineSettings(settings.llama_server_path, settings.search_path, settings.llama_args)
+        EngineSettings(
+            server_path=settings.llama_server_path,
+            search_path=settings.search_path,
+            extra_args=settings.llama_args,
+            programs={"vllm": settings.vllm_server_path} if settings.vllm_server_path else {},
+            environments=settings.engines_path,
+        )
     )
     parse = partial(parse_name, default_registry=settings.default_registry)
     store = Store(settings.models_path, parse=parse, as_id=as_id, default_registry=settings.default_registry)
@@ -197,6 +206,7 @@ async def open_services(
             transfers=transfers,
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
+            installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
             logs=logs,
             sandbox=sandbox,
         )
