@@ -9,7 +9,7 @@ import pytest
 from modelrunner.engines.environment import LISTS, MARKER, Environment, Recipe
 from modelrunner.errors import InstallFailed
 
-RECIPE = Recipe(version="1.2", module="thing", packages=("thing==1.2",))
+RECIPE = Recipe("thing", "1.2", module="thing", packages=("thing==1.2",))
 
 
 def _filled(environment: Environment) -> None:
@@ -57,7 +57,7 @@ def test_an_environment_without_its_interpreter_is_none(tmp_path: Path) -> None:
 
 def test_the_one_of_an_older_release_serves_until_the_new_one_is_whole(tmp_path: Path) -> None:
     """It is found, and said not to be current; afterwards it can be removed alone."""
-    older = Environment(tmp_path / "thing", Recipe("1.1", "thing", packages=("thing==1.1",)))
+    older = Environment(tmp_path / "thing", Recipe("thing", "1.1", "thing", packages=("thing==1.1",)))
     _filled(older)
     older.complete()
     newer = Environment(tmp_path / "thing", RECIPE)
@@ -82,7 +82,7 @@ def test_beginning_removes_what_was_interrupted_and_nothing_else(tmp_path: Path)
     whole = Environment(tmp_path / "thing", RECIPE)
     _filled(whole)
     whole.complete()
-    half = Environment(tmp_path / "thing", Recipe("2.0", "thing"))
+    half = Environment(tmp_path / "thing", Recipe("thing", "2.0", "thing"))
     _filled(half)
 
     whole.begin()
@@ -97,7 +97,9 @@ def test_another_recipe_lives_elsewhere(tmp_path: Path) -> None:
     first.write_text("thing==1 --hash=sha256:aa\n")
     second.write_text("thing==1 --hash=sha256:ab\n")
 
-    targets = {Environment(tmp_path, Recipe("1", "thing", lists=(path,))).target for path in (first, second)}
+    targets = {
+        Environment(tmp_path, Recipe("thing", "1", "thing", lists=(path,))).target for path in (first, second)
+    }
 
     assert len(targets) == 2
 
@@ -106,7 +108,7 @@ def test_the_steps_take_wheels_only_and_check_hashes(tmp_path: Path) -> None:
     """No package runs code of its own while it is installed, and a list is taken as it is written."""
     listed = tmp_path / "thing.txt"
     listed.write_text("a==1 \\\n    --hash=sha256:aa\nb==2 \\\n    --hash=sha256:bb\n")
-    environment = Environment(tmp_path / "thing", Recipe("1", "thing", (listed,), ("torch==2",)))
+    environment = Environment(tmp_path / "thing", Recipe("thing", "1", "thing", (listed,), ("torch==2",)))
 
     venv, lists, packages, check = environment.steps()
 

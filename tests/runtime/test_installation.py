@@ -20,7 +20,7 @@ from modelrunner.runtime.installation import install
 # One loop will do: processes are tested on both elsewhere, and each of these takes seconds.
 pytestmark = [pytest.mark.timeout(180), pytest.mark.asyncio(loop_factories=["uvloop"])]
 
-RECIPE = Recipe(version="1.0", module="thing", packages=("thing==1.0",))
+RECIPE = Recipe("thing", "1.0", module="thing", packages=("thing==1.0",))
 # Imported, it says so in a file, and stays until a file lets it go.
 WAITS = """
 import os, pathlib, time
@@ -35,7 +35,7 @@ from pathlib import Path
 from modelrunner.engines.environment import Environment, Recipe
 from modelrunner.runtime.installation import install
 
-recipe = Recipe(version="1.0", module="thing", packages=("thing==1.0",))
+recipe = Recipe("thing", "1.0", module="thing", packages=("thing==1.0",))
 environment = Environment(Path(sys.argv[1]), recipe)
 asyncio.run(install(environment, environ=os.environ, tell=print, log=print))
 """

@@ -14,6 +14,7 @@ from modelrunner.models.kinds import Format, Mode
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _NO_PROGRAMS: Mapping[str, Path] = MappingProxyType({})
+_NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 _OUTPUT_LIMIT = 4096  # characters of an engine's own output that an error message carries
 
 
@@ -81,6 +82,8 @@ class Options:
     -1 without limit. `flags` were checked against the engine's list when they came in. `name` is what the
     engine calls the model in its answers; some print the path of the file when it is None. `states` is the
     folder for an engine that saves what it computed of prompts (`states.SavesStates`); None, it shall not.
+    `overrides` are for the model's own `config.json`, and `gpu_memory_utilization` is from 0 to 1; both are
+    vLLM's.
     """
 
     context_size: int | None = None
@@ -89,6 +92,8 @@ class Options:
     name: str | None = None
     draft: Draft | None = None
     states: Path | None = None
+    overrides: Mapping[str, object] = field(default_factory=lambda: _NO_OVERRIDES)
+    gpu_memory_utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,7 @@ class Launch:
     anyway, and writes into a directory of its own, which is its home, its place for temporary files and its
     cache, until it ends. `reads` and `writes` are further files and directories, of which those to write to
     are made when they are missing; what it writes there stays. `largest_file` is in bytes.
+    `remembered` is how many bytes of its last output `diagnose` is to get.
     """
 
     argv: tuple[str, ...]
@@ -137,6 +143,7 @@ class Launch:
     writes: tuple[Path, ...] = ()
     network: Network = Network.OWN
     largest_file: int = 16 << 30
+    remembered: int = 4096
 
 
 class Engine(Protocol):

@@ -1,6 +1,6 @@
 """An engine's own Python environment: what goes into it, by which commands, and whether it is whole.
 
-    <folder>/<engine>/<version>-<digest>/    made by `python -m venv`; whole once it holds `installed.json`
+    <folder>/<engine>/<name>-<version>-<digest>/    of `python -m venv`; whole when it has `installed.json`
 
 The marker comes last and at once, so that whatever interrupts an installation leaves something that nobody
 takes for an engine. Nothing is run here: `steps` are commands for `runtime/installation.py`.
@@ -27,13 +27,14 @@ _WHEELS = ("--only-binary", ":all:")  # what would be built from source runs cod
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What an environment is made of.
+    """What an environment is made of. `name` and `version` are those of the package that is the engine.
 
     `lists` are files of requirements with hashes, complete, so that pip need not look at what they depend on;
     `packages` are `name==version`, installed afterwards with what they depend on. `module` is what has to be
     importable in the end.
     """
 
+    name: str
     version: str
     module: str
     lists: tuple[Path, ...] = ()
@@ -45,6 +46,7 @@ class Installed:
     """An environment that is whole. `current` tells whether it is what would be installed today."""
 
     folder: Path
+    name: str
     version: str
     current: bool
 
@@ -74,7 +76,7 @@ class Environment:
     @property
     def target(self) -> Path:
         """Where this recipe is installed."""
-        return self.folder / f"{self.recipe.version}-{_digest(self.recipe)}"
+        return self.folder / f"{self.recipe.name}-{self.recipe.version}-{_digest(self.recipe)}"
 
     def find(self) -> Installed | None:
         """Find one that is whole: this recipe's, else the newest that an older release installed."""
@@ -92,8 +94,8 @@ class Environment:
         lists = (
             Step(
                 (python, *_PIP, *_WHEELS, "--no-deps", "--require-hashes", "--requirement", str(path)),
-                f"installing {path.stem} {recipe.version}",
-                path.read_text().count("=="),
+                f"installing {recipe.name} {recipe.version}",
+                sum(not line.startswith(" ") for line in path.read_text().splitlines()),
             )
             for path in recipe.lists
         )
@@ -125,7 +127,7 @@ class Environment:
             InstallFailed: the folder cannot be written.
         """
         os.sync()  # thousands of files, each of which the marker vouches for
-        document = {"version": self.recipe.version, "python": sys.version.split()[0]}
+        document = {"name": self.recipe.name, "version": self.recipe.version}
         partial = self.target / f".{MARKER}"
         try:
             with partial.open("w") as file:
@@ -162,10 +164,10 @@ def _read(folder: Path, *, current: bool) -> Installed | None:
     """Read the marker; an environment whose base interpreter is gone is none any more."""
     try:
         document = json.loads((folder / MARKER).read_text())
-        version = str(document["version"])
+        name, version = str(document["name"]), str(document["version"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return Installed(folder, version, current) if _python(folder).exists() else None
+    return Installed(folder, name, version, current) if _python(folder).exists() else None
 
 
 def _remove(folder: Path) -> None:

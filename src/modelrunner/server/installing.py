@@ -34,9 +34,12 @@ class Installing:
         pool: Pool[Instance],
         *,
         environ: Mapping[str, str],
-        log: Callable[[str], None],
+        log: Callable[[str, str, str], None],
     ) -> None:
-        """`environ` is what pip inherits, less the credentials in it; `log` gets each line that it prints."""
+        """`environ` is what pip inherits, less the credentials in it.
+
+        `log` takes an engine, what is done with it, and each line that is printed meanwhile.
+        """
         self._engines = engines
         self._catalogue = catalogue
         self._pool = pool
@@ -150,7 +153,7 @@ class Installing:
         return job
 
     async def _run(self, engine: Engine, environment: Environment, job: "_Job") -> None:
-        log = partial(self._line, engine.name)
+        log = partial(self._log, engine.name, "install")
         async with self._turns[engine.name]:
             await install(environment, environ=self._environ, tell=job.tell, log=log)
             if not self._in_use(engine.name):  # its processes may need the environment of an older release
@@ -167,9 +170,6 @@ class Installing:
 
     def _in_use(self, name: str) -> bool:
         return any(resident.key.engine == name for resident in self._pool.residents())
-
-    def _line(self, name: str, line: str) -> None:
-        self._log(f"install {name} {line}")
 
 
 class _Job:

@@ -40,7 +40,7 @@ class Thing:
     native: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path) -> None:
-        recipe = Recipe(version="1.0", module="thing", packages=("thing==1.0",))
+        recipe = Recipe("thing", "1.0", module="thing", packages=("thing==1.0",))
         self.environment = Environment(folder / "thing", recipe)
 
     def probe(self) -> EngineStatus:
@@ -136,7 +136,7 @@ async def test_when_the_last_who_asked_has_gone_the_installation_ends(things: "D
 
     assert job.task.cancelled()
     assert await status(things) == "Not Installed: package not installed"
-    assert not list((things.folder / "engines" / "thing").glob("1.0-*"))
+    assert not list((things.folder / "engines" / "thing").glob("thing-*"))
 
 
 async def test_an_installation_that_fails_says_why(things: "Daemon", tmp_path: Path) -> None:
