@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.engines.base import Address, Context, Draft, EngineSettings, EngineState, Options, Origin
+from modelrunner.engines.base import (
+    Address,
+    Context,
+    Draft,
+    EngineSettings,
+    EngineState,
+    Network,
+    Options,
+    Origin,
+)
 from modelrunner.engines.environment import Environment
 from modelrunner.engines.vllm import VERSION, Vllm
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
@@ -393,6 +402,27 @@ def test_what_the_user_named_may_be_wrong(tmp_path: Path, content: str | None, w
     assert status.state is EngineState.ERROR
     assert words in status.detail
     assert str(python) in status.detail
+
+
+def test_it_reads_its_environment_and_what_that_was_made_with(tmp_path: Path) -> None:
+    """And shares memory among its processes; a program in a folder of programs opens nothing around it."""
+    python = _python(tmp_path / "base" / "bin" / "python3.11", {"vllm": "0.32.0"})
+    environment = tmp_path / "env"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "python").symlink_to(python)
+    (environment / "pyvenv.cfg").write_text("home = elsewhere")
+    loose = _program(tmp_path / "home" / "bin" / "vllm")
+    launches = [
+        Vllm(EngineSettings(programs={"vllm": path}), system="Linux").launch(
+            PLAIN, Mode.COMPLETION, NAMED, SOCKET
+        )
+        for path in (environment, loose)
+    ]
+
+    assert launches[0].reads == (environment, tmp_path / "base" / "bin", tmp_path / "base" / "lib")
+    assert launches[1].reads == ()
+    assert {launch.network for launch in launches} == {Network.LOOPBACK}
+    assert {launch.writes for launch in launches} == {(Path("/dev/shm"),)}
 
 
 class TestContract(EngineContract):

@@ -255,9 +255,15 @@ def _is_for_cpu(name: str, version: str) -> bool:
 
 
 def _places(program: Path) -> tuple[Path, ...]:
-    """What a program of an environment reads: that, and the Python that it was made with."""
-    around = (program.parent.parent, program.with_name("python").resolve().parent.parent)
-    return tuple(dict.fromkeys(around))
+    """What a program of an environment reads: that, and the Python that it was made with.
+
+    A program that lies elsewhere, `~/bin` say, is no reason to open what is around it.
+    """
+    environment, python = program.parent.parent, program.with_name("python")
+    if not any((environment / name).exists() for name in ("pyvenv.cfg", "conda-meta")):
+        return ()
+    base = python.resolve().parent.parent
+    return (environment, base / "bin", base / "lib") if python.is_symlink() else (environment,)
 
 
 def _module(python: Path) -> tuple[str, ...]:
