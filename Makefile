@@ -65,6 +65,7 @@ lock: setup
 		--no-header --no-annotate requirements/build.in --output-file requirements/build.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate requirements/fuzz.in --output-file requirements/fuzz.txt
+	$(BIN)/python scripts/lock_engines.py
 
 clean:
 	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

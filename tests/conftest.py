@@ -1,4 +1,4 @@
-"""What all tests share: the real test model, and a look at the processes of a daemon."""
+"""What all tests share: real models, the engine installed for them, and a look at a daemon's processes."""
 
 import contextlib
 import functools
@@ -10,28 +10,49 @@ from pathlib import Path
 import psutil
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / "scripts" / "fetch_test_model.py"
+ROOT = Path(__file__).parent.parent
+# What a fixture needs from outside, by its name: the script that obtains it, once, and prints where it is.
+SCRIPTS = {
+    "smollm2": "scripts.fetch_test_model",
+    "smollm2_safetensors": "scripts.make_safetensors_model",
+    "engines_folder": "scripts.install_test_engines",
+}
 
 
 @functools.cache
-def _fetch() -> Path:
-    done = subprocess.run([sys.executable, str(SCRIPT)], stdout=subprocess.PIPE, text=True, check=True)
+def _obtain(fixture: str) -> Path:
+    command = [sys.executable, "-m", SCRIPTS[fixture]]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Fetch the model before the first test that wants it, outside of the tests' time limits."""
-    wanted = any("smollm2" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and not session.config.option.collectonly:
-        # Without a network only those tests fail, and say so; the others still run.
-        with contextlib.suppress(subprocess.CalledProcessError):
-            _fetch()
+    """Obtain all that before the first test that wants it, outside of the tests' time limits."""
+    if session.config.option.collectonly:
+        return
+    for fixture in SCRIPTS:
+        if any(fixture in getattr(item, "fixturenames", ()) for item in session.items):
+            # Without a network only those tests fail, and say so; the others still run.
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _obtain(fixture)
 
 
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The file of SmolLM2-135M-Instruct in Q4_1: 98 MB, read only."""
-    return _fetch()
+    return _obtain("smollm2")
+
+
+@pytest.fixture(scope="session")
+def smollm2_safetensors() -> Path:
+    """The folder of the same model in safetensors: 270 MB, read only."""
+    return _obtain("smollm2_safetensors")
+
+
+@pytest.fixture(scope="session")
+def engines_folder() -> Path:
+    """A folder of engines with vLLM in it; what `DMR_ENGINES_PATH` is to be."""
+    return _obtain("engines_folder")
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "uvloop": {"server/serve.py", "testing/engine.py"},
     "subprocess": {
         "oci/credentials.py",
+        "engines/interpreter.py",
         "engines/llamacpp.py",
         "testing/docker_registry.py",
         "testing/tls.py",

@@ -194,3 +194,23 @@ def test_the_reference_page_is_current() -> None:
     page = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
     assert settings.render_markdown() == page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "expected"),
+    [
+        ("linux", {"HOME": "/home/ada"}, "/home/ada/.local/share/modelrunner/engines"),
+        ("linux", {"HOME": "/home/ada", "XDG_DATA_HOME": "/data"}, "/data/modelrunner/engines"),
+        (
+            "linux",
+            {"HOME": "/home/ada", "XDG_DATA_HOME": "data"},
+            "/home/ada/.local/share/modelrunner/engines",
+        ),
+        ("darwin", {"HOME": "/Users/ada"}, "/Users/ada/Library/Application Support/modelrunner/engines"),
+    ],
+)
+def test_engines_are_installed_where_data_is_kept(
+    platform: str, environ: dict[str, str], expected: str
+) -> None:
+    """They are large, and can be had again, but are no cache that may vanish under a running model."""
+    assert str(settings.engines_dir(platform, environ)) == expected

@@ -26,6 +26,7 @@
     ├── EngineFailed            the engine crashed or answered nonsense
     │   └── PortTaken               another program took its port before it listened
     │   └── EngineFailing       it did so several times in a row, and is not tried for a while
+    ├── InstallFailed           an engine could not be installed or removed
     ├── NotReadyInTime
     ├── RegistryError           the registry said no, or nonsense
     │   ├── RegistryUnreachable
@@ -262,6 +263,12 @@ class PortTaken(EngineFailed):
     """Another program took the engine's port before it listened; the next start has another port."""
 
     code = "port_taken"
+
+
+class InstallFailed(RunnerError):
+    """An engine could not be installed, or not be removed."""
+
+    code = "install_failed"
 
 
 class NotReadyInTime(RunnerError):

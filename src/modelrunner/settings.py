@@ -60,6 +60,8 @@ class Settings(NamedTuple):
     llama_server_path: Path | None
     llama_args: tuple[str, ...]
     sandbox: str
+    vllm_server_path: Path | None
+    engines_path: Path
     search_path: str
     model_runner_host: str | None
     autostart: bool
@@ -138,6 +140,18 @@ def log_dir(platform: str, environ: Mapping[str, str]) -> PurePath:
 def prompt_cache_path(platform: str, environ: Mapping[str, str]) -> PurePath:
     """Name the folder for what engines computed of prompts."""
     return state_dir(platform, environ) / "prompts"
+
+
+def engines_dir(platform: str, environ: Mapping[str, str]) -> PurePath:
+    """Name the folder of the engines that were installed: programs of gigabytes, which nobody edits.
+
+    Source: XDG base directory specification 0.8, `XDG_DATA_HOME`; the platforms' own conventions elsewhere.
+    """
+    if platform in {"win32", "darwin"}:
+        return state_dir(platform, environ) / "engines"
+    if (data := environ.get("XDG_DATA_HOME")) and data.startswith("/"):
+        return _pure(platform, data) / "modelrunner" / "engines"
+    return home(platform, environ) / ".local" / "share" / "modelrunner" / "engines"
 
 
 def history_file(platform: str, environ: Mapping[str, str]) -> PurePath:
@@ -408,6 +422,19 @@ DAEMON: tuple[Setting, ...] = (
         "How engines are confined: as far as the system can, not at all, or not without Landlock.",
         default="auto",
     ),
+    Setting(
+        "vllm_server_path",
+        "VLLM_SERVER_PATH",
+        _PATH,
+        "A `vllm` program, or a Python or environment that has vLLM; else the one that was installed.",
+    ),
+    Setting(
+        "engines_path",
+        "DMR_ENGINES_PATH",
+        _PATH,
+        "Folder in which engines are installed, each in an environment of its own.",
+        shown="~/.local/share/modelrunner/engines",
+    ),
     Setting("search_path", "PATH", Kind(str, "a list of folders"), "Where programs are looked for."),
 )
 
@@ -452,7 +479,12 @@ FLAGS = (
 
 TABLE = (*DAEMON, *CLIENT)
 # Where they are when nobody says.
-_FOLDERS = {"models_path": models_dir, "log_dir": log_dir, "prompt_cache_path": prompt_cache_path}
+_FOLDERS = {
+    "models_path": models_dir,
+    "log_dir": log_dir,
+    "prompt_cache_path": prompt_cache_path,
+    "engines_path": engines_dir,
+}
 
 
 def load(

@@ -341,6 +341,13 @@ class UnloadReply(TypedDict):
     unloaded_runners: int
 
 
+class InstallRequest(TypedDict, total=False):
+    """`POST /engines/install-backend` and `uninstall-backend`; without `version` it is what fits best."""
+
+    backend: str
+    version: str
+
+
 class Speculative(TypedDict, total=False):
     """Speculative decoding with a draft model."""
 

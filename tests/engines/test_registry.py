@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from modelrunner.engines.base import (
 )
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.registry import Engines, load_engines
+from modelrunner.engines.vllm import Vllm
 from modelrunner.errors import EngineNotFound, EngineNotInstalled, InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -235,3 +237,58 @@ def test_wrong_settings_stop_the_start() -> None:
 
     with pytest.raises(InvalidRequest, match="LLAMA_ARGS"):
         load_engines(EngineSettings(extra_args=("--host", "x")), found)
+
+
+def test_of_several_that_are_installed_the_best_is_taken_not_the_first_by_name() -> None:
+    """The order is vLLM, SGLang, MLX, whatever the order in which distributions register them."""
+    points = [
+        EntryPoint(name, f"{__name__}:{value}", "modelrunner.engines")
+        for name, value in (("mlx", "_mlx"), ("sglang", "_sglang"), ("vllm", "_no_vllm"), ("a", "_other"))
+    ]
+
+    engines = load_engines(EngineSettings(), points)
+
+    assert engines.names == ("vllm", "sglang", "mlx", "a")
+    assert engines.choose(SAFETENSORS, Mode.COMPLETION).name == "sglang"
+
+
+def _mlx(_: EngineSettings) -> Engine:
+    return Scripted("mlx", Format.SAFETENSORS)
+
+
+def _sglang(_: EngineSettings) -> Engine:
+    return Scripted("sglang", Format.SAFETENSORS)
+
+
+def _no_vllm(_: EngineSettings) -> Engine:
+    return Scripted("vllm", Format.SAFETENSORS, MISSING)
+
+
+def _other(_: EngineSettings) -> Engine:
+    return Scripted("a", Format.SAFETENSORS)
+
+
+def test_whoever_lacks_an_engine_is_told_how_to_install_it(tmp_path: Path) -> None:
+    """The error has the command; for an engine that the daemon cannot install there is none."""
+    vllm = Vllm(EngineSettings(environments=tmp_path), system="Linux", image_program=tmp_path / "absent")
+    named = Vllm(EngineSettings(programs={"vllm": tmp_path / "absent"}), system="Linux")
+    hints = []
+    for engine in (vllm, named):
+        with pytest.raises(EngineNotInstalled) as caught:
+            _engines(LLAMA, engine).choose(SAFETENSORS, Mode.COMPLETION)
+        hints.append(caught.value.hint)
+
+    assert "`docker model install-runner --backend vllm`" in (hints[0] or "")
+    assert hints[1] is None
+
+
+def test_while_one_is_installed_the_status_says_so() -> None:
+    """With what is done for it; afterwards it is looked at again, however good the last look was."""
+    engine = Scripted("vllm", Format.SAFETENSORS, MISSING, RUNNING)
+    engines = _engines(engine)
+    engines.note("vllm", "unpacking")
+    during = engines.statuses()["vllm"]
+    engines.note("vllm", None)
+
+    assert str(during) == "Installing: unpacking"
+    assert engines.status(engine).usable

@@ -175,3 +175,18 @@ def test_an_engine_is_started_again_only_for_what_it_is_told() -> None:
     assert one.runs_like(Configuration(options=Options(context_size=1), memory_check=False))
     assert not one.runs_like(Configuration(options=Options(context_size=2)))
     assert not one.runs_like(Configuration(options=Options(context_size=1), vllm={"hf-overrides": {"a": 1}}))
+
+
+def test_an_engine_gets_what_has_a_place_of_its_own_in_a_request() -> None:
+    """vLLM's two options are for its command line, although they are kept as they came."""
+    overrides = {"rope_scaling": {"factor": 2.0}}
+    read = configuration({"vllm": {"hf-overrides": overrides, "gpu-memory-utilization": 0.5}}, "vllm")
+
+    options = read.for_engine()
+
+    assert options.overrides == overrides
+    assert options.gpu_memory_utilization == 0.5
+    assert (
+        configuration({"context-size": 7}, "vllm").for_engine()
+        == configuration({"context-size": 7}, "vllm").options
+    )

@@ -236,6 +236,14 @@ class Client:
         reply = self._transport.call(dict[str, object], "POST", "/engines/unload", body=request)
         return cast("wire.UnloadReply", self._checked(reply, {"unloaded_runners": INTEGER}))
 
+    def install_backend(self, request: wire.InstallRequest) -> Transfer:
+        """Install an engine; yields what happens until it is here."""
+        return self._progress("/engines/install-backend", request)
+
+    def uninstall_backend(self, name: str) -> None:
+        """Remove an engine that was installed."""
+        self._transport.do("POST", "/engines/uninstall-backend", wire.InstallRequest(backend=name))
+
     def configure(self, request: wire.ConfigureRequest) -> None:
         """Say how a model is to be run from now on."""
         self._transport.do("POST", "/engines/_configure", request)

@@ -7,11 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+from modelrunner.engines.environment import Environment
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_PROGRAMS: Mapping[str, Path] = MappingProxyType({})
+_NO_OVERRIDES: Mapping[str, object] = MappingProxyType({})
 _OUTPUT_LIMIT = 4096  # characters of an engine's own output that an error message carries
 
 
@@ -21,11 +24,15 @@ class EngineSettings:
 
     `server_path` is the user's own server program or the directory that holds it; `search_path` is the
     environment's list of program directories, `extra_args` are arguments for every start, already split.
+    Those three are llama.cpp's. `programs` are the programs or environments that the user named for other
+    engines, by engine; `environments` is the folder in which engines are installed, None when they cannot be.
     """
 
     server_path: Path | None = None
     search_path: str = ""
     extra_args: tuple[str, ...] = ()
+    programs: Mapping[str, Path] = field(default_factory=lambda: _NO_PROGRAMS)
+    environments: Path | None = None
 
 
 class EngineState(StrEnum):
@@ -75,6 +82,8 @@ class Options:
     -1 without limit. `flags` were checked against the engine's list when they came in. `name` is what the
     engine calls the model in its answers; some print the path of the file when it is None. `states` is the
     folder for an engine that saves what it computed of prompts (`states.SavesStates`); None, it shall not.
+    `overrides` are for the model's own `config.json`, and `gpu_memory_utilization` is from 0 to 1; both are
+    vLLM's.
     """
 
     context_size: int | None = None
@@ -83,6 +92,8 @@ class Options:
     name: str | None = None
     draft: Draft | None = None
     states: Path | None = None
+    overrides: Mapping[str, object] = field(default_factory=lambda: _NO_OVERRIDES)
+    gpu_memory_utilization: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,7 @@ class Launch:
     anyway, and writes into a directory of its own, which is its home, its place for temporary files and its
     cache, until it ends. `reads` and `writes` are further files and directories, of which those to write to
     are made when they are missing; what it writes there stays. `largest_file` is in bytes.
+    `remembered` is how many bytes of its last output `diagnose` is to get.
     """
 
     argv: tuple[str, ...]
@@ -131,6 +143,7 @@ class Launch:
     writes: tuple[Path, ...] = ()
     network: Network = Network.OWN
     largest_file: int = 16 << 30
+    remembered: int = 4096
 
 
 class Engine(Protocol):
@@ -205,6 +218,16 @@ def listens_on(engine: Engine) -> Listens:
     """Say where an engine listens: on a Unix socket, unless it says otherwise."""
     listens: Listens = getattr(engine, "listens", Listens.SOCKET)
     return listens
+
+
+@runtime_checkable
+class Installable(Protocol):
+    """An engine that the daemon can install and remove; `environment` is None where it cannot."""
+
+    @property
+    def environment(self) -> Environment | None:
+        """What is installed, and where."""
+        ...
 
 
 def explain(sentence: str | None, tail: str) -> str:

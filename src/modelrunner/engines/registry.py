@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from threading import Lock
 
-from modelrunner.engines.base import Engine, EngineSettings, EngineState, EngineStatus
+from modelrunner.engines.base import Engine, EngineSettings, EngineState, EngineStatus, Installable
 from modelrunner.errors import EngineNotFound, EngineNotInstalled, RunnerError, UnsupportedModel
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Mode
@@ -19,6 +19,8 @@ _MEANT_FOR = {
     Mode.EMBEDDING: "it is a model for embeddings: use /v1/embeddings",
     Mode.RERANKING: "it is a model that ranks documents: use /v1/rerank",
 }
+# Of the engines that fit a model and are installed, the first is taken; others follow by name.
+PREFERENCE = (DEFAULT, "vllm", "sglang", "mlx")
 _RETRY_AFTER = 1.0  # seconds until an engine that could not be used is looked for again
 
 
@@ -42,6 +44,7 @@ class Engines:
         self._clock = clock
         self._probed: dict[str, tuple[float, EngineStatus]] = {}
         self._probing = Lock()
+        self._installing: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Engine]:
         return iter(self._engines.values())
@@ -92,7 +95,9 @@ class Engines:
             if engine is first:
                 break
         if unusable:
-            raise EngineNotInstalled(f"no usable backend for this model ({_reasons(unusable)})")
+            raise EngineNotInstalled(
+                f"no usable backend for this model ({_reasons(unusable)})", hint=self._install_hint(unusable)
+            )
         raise UnsupportedModel(
             f"no backend can serve this model for {mode} ({_reasons(unfit)})", hint=self._hint(config, mode)
         )
@@ -109,6 +114,17 @@ class Engines:
             yield first
         yield from (engine for engine in self if engine is not first)
 
+    def _install_hint(self, names: Iterable[str]) -> str | None:
+        """Say how to install the first of some engines that the daemon can install."""
+        for name in names:
+            engine = self._engines[name]
+            if isinstance(engine, Installable) and engine.environment is not None:
+                return (
+                    f"install one: `docker model install-runner --backend {name}`,"
+                    f" or `dmr install-runner --backend {name}`"
+                )
+        return None
+
     def _hint(self, config: ModelConfig, mode: Mode) -> str | None:
         """The way out when the model is for something else than somebody wanted."""
         natural = self.natural_mode(config)
@@ -121,9 +137,19 @@ class Engines:
             return known[1]
         return self._probe(engine)
 
+    def note(self, name: str, doing: str | None) -> None:
+        """Take note that an engine is being installed, and what is done for it; None when that is over."""
+        if doing is not None:
+            self._installing[name] = doing
+            return
+        self._installing.pop(name, None)
+        self._probed.pop(name, None)
+
     def statuses(self) -> Mapping[str, EngineStatus]:
         """Probe every engine now and say how it is, by name. Blocks: call it in a thread."""
         found = {engine.name: self._probe(engine) for engine in self}
+        for name, doing in tuple(self._installing.items()):
+            found[name] = EngineStatus(EngineState.INSTALLING, detail=doing)
         for name, reason in self._broken.items():
             found[name] = EngineStatus(EngineState.ERROR, detail=reason)
         return found
@@ -150,12 +176,16 @@ def unfit_because(engine: Engine, config: ModelConfig, mode: Mode) -> str | None
     return engine.refuse(config, mode)
 
 
+def _rank(name: str) -> int:
+    return PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE)
+
+
 def _reasons(reasons: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none is installed"
 
 
 def load_engines(settings: EngineSettings, found: Iterable[EntryPoint] | None = None) -> Engines:
-    """Make every engine that an installed distribution registers; the default engine comes first.
+    """Make every engine that an installed distribution registers, in the order of `PREFERENCE`.
 
     A plug-in that cannot be loaded is logged, and listed by `statuses` with the reason.
 
@@ -165,7 +195,7 @@ def load_engines(settings: EngineSettings, found: Iterable[EntryPoint] | None = 
     points = entry_points(group=GROUP) if found is None else found
     engines: list[Engine] = []
     broken: dict[str, str] = {}
-    for point in sorted(points, key=lambda point: (point.name != DEFAULT, point.name)):
+    for point in sorted(points, key=lambda point: (_rank(point.name), point.name)):
         try:
             factory: Callable[[EngineSettings], Engine] = point.load()
             engines.append(factory(settings))

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from modelrunner.errors import InsufficientStorage, RunnerError, StoreError, UnsupportedModel
+from modelrunner.models import foreign_code
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import CONFIG_CNCF
 from modelrunner.models.placement import (
@@ -62,7 +63,7 @@ def unpack(
     Blocks: archives are unpacked, and files are copied where they cannot be linked.
 
     Raises:
-        UnsupportedModel: no weights, or names that collide or lead outside.
+        UnsupportedModel: no weights, names that collide or lead outside, or code beside safetensors.
         InsufficientStorage: the disk is full.
         StoreError: a blob is missing or damaged, or the directory cannot be written.
     """
@@ -146,6 +147,8 @@ def _bundle(directory: Path, target: Path, placement: Placement, config: ModelCo
     cast = placement.cast(config.format)
     if not cast.weights and placement.archives:
         cast = scanned(directory / MODEL_DIRECTORY, config.format)
+    if cast.weights and cast.weights[0].suffix.lower() == ".safetensors":
+        foreign_code.check(directory / MODEL_DIRECTORY)  # their engines are programs in Python
     model = target / MODEL_DIRECTORY
     return Bundle(
         root=target,

@@ -24,6 +24,7 @@ from modelrunner.errors import (
 from modelrunner.runtime.cell import Cell
 from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
 from modelrunner.runtime.headers import Header, end_to_end, for_engine
+from modelrunner.runtime.output import last_lines
 from modelrunner.runtime.ports import is_taken
 from modelrunner.runtime.process import GRACE, Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
@@ -247,12 +248,12 @@ class Instance:
         return await self._obituary()
 
     async def _obituary(self) -> EngineFailed:
-        lines = await self._child.last_words()
+        words = await self._child.last_words()
         status = self.exited.result()
-        sentence = self._diagnose(lines) or f"{self.name} {_ending(status)}"
-        refused = self._cell is not None and self._cell.confines and any(word in lines for word in _REFUSALS)
+        sentence = self._diagnose(words) or f"{self.name} {_ending(status)}"
+        refused = self._cell is not None and self._cell.confines and any(word in words for word in _REFUSALS)
         return EngineFailed(
-            explain(sentence, lines), hint=_HINT if refused else None, detail={"status": status}
+            explain(sentence, last_lines(words)), hint=_HINT if refused else None, detail={"status": status}
         )
 
 
@@ -269,7 +270,10 @@ async def _started(
         OSError: it cannot be run, or not be confined.
     """
     if cell is None:
-        return await Child.start(launch.argv, env={**environ, **launch.env}, cwd=launch.cwd, on_line=log)
+        env = {**environ, **launch.env}
+        return await Child.start(
+            launch.argv, env=env, cwd=launch.cwd, on_line=log, remembered=launch.remembered
+        )
     confinement = cell.confine(launch, address)
     try:
         child = await Child.start(
@@ -277,6 +281,7 @@ async def _started(
             env={**environ, **cell.environment, **launch.env, **cell.mark},
             cwd=launch.cwd,
             on_line=log,
+            remembered=launch.remembered,
             before_exec=confinement.enter if confinement is not None else None,
         )
     finally:

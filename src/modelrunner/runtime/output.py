@@ -40,10 +40,15 @@ class Tail:
         self._lines: deque[str] = deque(maxlen=lines)
         self._size = size
 
+    @classmethod
+    def of(cls, size: int) -> "Tail":
+        """One that remembers `size` bytes of lines of ordinary length."""
+        return cls(max(TAIL_LINES, size * TAIL_LINES // TAIL_BYTES), size)
+
     def add(self, line: str) -> None:
         """Remember a line, of which no more than the bound is kept; empty ones say nothing."""
         if line:
-            self._lines.append(line[-self._size :])
+            self._lines.append(line[-min(self._size, TAIL_BYTES) :])
 
     @property
     def text(self) -> str:
@@ -54,3 +59,11 @@ class Tail:
         kept = data[-self._size :]
         whole = kept.partition(b"\n")[2] or kept  # rather no line than half of one
         return whole.decode("utf-8", "ignore")
+
+
+def last_lines(text: str) -> str:
+    """The last lines of a longer text, as many as an error message or an event has room for."""
+    tail = Tail()
+    for line in text.splitlines()[-TAIL_LINES:]:
+        tail.add(line)
+    return tail.text

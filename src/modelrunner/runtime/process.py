@@ -17,7 +17,7 @@ from typing import cast
 import psutil
 
 from modelrunner.runtime.kernel import PR_SET_PDEATHSIG, Prctl, prctl
-from modelrunner.runtime.output import Splitter, Tail
+from modelrunner.runtime.output import TAIL_BYTES, Splitter, Tail, last_lines
 
 GRACE = 5.0  # seconds between being asked to end and being killed
 _REST = 0.5  # seconds for what it has started to end after it, which may have shared memory to remove
@@ -64,11 +64,11 @@ class _Listener(asyncio.SubprocessProtocol):
     Source: python/cpython#119710, `asyncio.subprocess.Process.wait` waits for the pipes in some versions.
     """
 
-    def __init__(self, on_line: Callable[[str], None]) -> None:
+    def __init__(self, on_line: Callable[[str], None], remembered: int) -> None:
         loop = asyncio.get_running_loop()
         self.exited: asyncio.Future[int] = loop.create_future()
         self.drained: asyncio.Future[None] = loop.create_future()
-        self.tail = Tail()
+        self.tail = Tail.of(remembered)
         self._on_line = on_line
         self._splitter = Splitter()
         self._transport: asyncio.SubprocessTransport | None = None
@@ -163,8 +163,11 @@ class Child:
         cwd: Path | None = None,
         on_line: Callable[[str], None],
         before_exec: Callable[[], None] | None = None,
+        remembered: int = TAIL_BYTES,
     ) -> "Child":
         """Start a process with exactly this environment; `on_line` gets each line of stdout and stderr.
+
+        `remembered` is how many bytes of them are kept for `last_words`.
 
         The thread that calls this has to live as long as the child is to (see `_die_with`). On Linux,
         `before_exec` is called in the child, where next to nothing is safe; elsewhere it is not.
@@ -175,7 +178,7 @@ class Child:
         loop = asyncio.get_running_loop()
         first = partial(_die_with, os.getpid(), prctl(), before_exec) if sys.platform == "linux" else None
         transport, listener = await loop.subprocess_exec(
-            lambda: _Listener(on_line),
+            lambda: _Listener(on_line, remembered),
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -202,8 +205,8 @@ class Child:
 
     @property
     def tail(self) -> str:
-        """The last lines that it wrote."""
-        return self._listener.tail.text
+        """The last lines that it wrote, a few of them."""
+        return last_lines(self._listener.tail.text)
 
     def listens_on(self, port: int) -> bool:
         """Whether it, or what it has started, listens on a TCP port. Blocks.
@@ -216,9 +219,9 @@ class Child:
             return True
 
     async def last_words(self) -> str:
-        """Wait, shortly, for what an ended process has written to arrive, and give the last lines."""
+        """Wait, shortly, for what an ended process has written to arrive, and give all that is remembered."""
         await asyncio.wait((self._listener.drained,), timeout=_DRAIN)
-        return self.tail
+        return self._listener.tail.text
 
     async def stop(self, grace: float = GRACE) -> int:
         """Ask it to end, kill its group after `grace` seconds, and return the status once all are gone.

@@ -17,7 +17,16 @@ from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, error_reply, not_found
-from modelrunner.server.routes import configure, engines, inference, insight, models, system, upkeep
+from modelrunner.server.routes import (
+    configure,
+    engines,
+    inference,
+    insight,
+    installing,
+    models,
+    system,
+    upkeep,
+)
 from modelrunner.server.services import Services
 
 _log = logging.getLogger(__name__)
@@ -74,6 +83,8 @@ ROUTES = (
     _route("GET", "/engines/explain", insight.explain),
     _route("GET", "/engines/df", engines.disk_usage),
     _route("POST", "/engines/unload", engines.unload),
+    _route("POST", "/engines/install-backend", installing.install),
+    _route("POST", "/engines/uninstall-backend", installing.uninstall),
     _route("GET", "/engines/_configure", configure.show),
     _route("POST", "/engines/_configure", configure.replace),
     _route("PATCH", "/engines/_configure", configure.change),

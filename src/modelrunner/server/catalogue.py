@@ -118,6 +118,10 @@ class Catalogue:
             self._keys.clear()
         return self._keys.get(question)
 
+    def forget_choices(self) -> None:
+        """Ask again which engine serves what: there is another one, or one less."""
+        self._keys.clear()
+
     async def key(self, question: _Question) -> Key:
         """Say which instance serves a model, as typed by somebody, in a mode, on the named engine or any.
 

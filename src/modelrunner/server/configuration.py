@@ -30,7 +30,7 @@ class Configuration:
     """One model's configuration; `keep_alive` is None when the daemon's own applies.
 
     `pinned` models stay in memory; without `memory_check` a load goes ahead that seems too large for it.
-    `speculative` names a draft model, looked up at each start; `vllm` is kept for those who ask. `later` is
+    `speculative` names a draft model, looked up at each start. `later` is
     what a later version of the daemon wrote into our file, under its names there.
     """
 
@@ -62,6 +62,15 @@ class Configuration:
         if not self.memory_check:
             options["memory-check"] = False
         return options
+
+    def for_engine(self) -> Options:
+        """The options, with those that have a place of their own in a request."""
+        vllm: VllmOptions = self.vllm or {}
+        return replace(
+            self.options,
+            overrides=vllm.get("hf-overrides") or {},
+            gpu_memory_utilization=vllm.get("gpu-memory-utilization"),
+        )
 
     def runs_like(self, other: "Configuration") -> bool:
         """Whether an engine that was started with the one need not be started again for the other."""

@@ -62,9 +62,9 @@ class Preparing:
         engine = self._engines.get(key.engine)
         await self._configurations.refresh()
         configuration = self._configurations.effective(key)
-        draft = await self._draft(configuration.speculative)
         bundle = await asyncio.to_thread(self._bundle, model)
-        options = replace(configuration.options, name=model.name, draft=draft)
+        draft = await self._draft(configuration.speculative, bundle.config.format)
+        options = replace(configuration.for_engine(), name=model.name, draft=draft)
         slots = engine.slots(options) if isinstance(engine, Parallel) else None
         return Prepared(engine, bundle, options, configuration.options, slots)
 
@@ -72,11 +72,11 @@ class Preparing:
         """Say where what is computed of prompts is kept, if it is; the options then have the folder."""
         return await asyncio.to_thread(self._keep, key, prepared)
 
-    async def _draft(self, speculative: Speculative | None) -> Draft | None:
-        """Lay a draft model out, if one is configured.
+    async def _draft(self, speculative: Speculative | None, form: Format | None) -> Draft | None:
+        """Lay a draft model out, if one is configured; `form` is that of the large model.
 
         Raises:
-            RunnerError: it is not here, or is no GGUF model.
+            RunnerError: it is not here, or is of another form.
         """
         if not speculative or not (name := speculative.get("draft_model")):
             return None
@@ -85,10 +85,11 @@ class Preparing:
             bundle = await asyncio.to_thread(self._bundle, model)
         except RunnerError as exc:
             raise type(exc)(f"failed to get draft model: {exc.message}", hint=exc.hint) from exc
-        if bundle.config.format is not Format.GGUF or not bundle.weights:
+        if bundle.config.format is not form or not bundle.weights:
+            shown = "GGUF" if form is Format.GGUF else form
             raise InvalidRequest(
-                f"failed to get draft model: `{name}` has no GGUF file",
-                hint="a draft model is a small GGUF model with the vocabulary of the large one",
+                f"failed to get draft model: `{name}` has no {shown} file",
+                hint="a draft model is a small one of the same format, with the vocabulary of the large one",
             )
         return Draft(bundle.weights, speculative.get("num_tokens"), speculative.get("min_acceptance_rate"))
 

@@ -36,6 +36,7 @@ from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
 from modelrunner.server.health import Health
 from modelrunner.server.insight import Insight
+from modelrunner.server.installing import Installing
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
@@ -72,6 +73,7 @@ class Services:
     verifying: Verifying
     insight: Insight
     health: Health
+    installing: Installing
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -103,6 +105,7 @@ class Services:
 
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
+        await self.installing.close()
         await self.pool.close(_STOP_WITHIN)
         await self.preloading.close()
         for task in self._background:
@@ -123,7 +126,13 @@ async def open_services(
         InvalidRequest: a setting that only an engine can judge is wrong.
     """
     engines = load_engines(
-        EngineSettings(settings.llama_server_path, settings.search_path, settings.llama_args)
+        EngineSettings(
+            server_path=settings.llama_server_path,
+            search_path=settings.search_path,
+            extra_args=settings.llama_args,
+            programs={"vllm": settings.vllm_server_path} if settings.vllm_server_path else {},
+            environments=settings.engines_path,
+        )
     )
     parse = partial(parse_name, default_registry=settings.default_registry)
     store = Store(settings.models_path, parse=parse, as_id=as_id, default_registry=settings.default_registry)
@@ -213,6 +222,7 @@ async def open_services(
             verifying=Verifying(store, catalogue, transfers),
             insight=Insight(pool, catalogue),
             health=Health(pool, loader, catalogue, patience=settings.stalled_after),
+            installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
             logs=logs,
             sandbox=sandbox,
         )

@@ -1,16 +1,20 @@
 """What models need of this machine's memory, how much of it models may have, and how much is free now."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from modelrunner.engines.estimate import RAM, Device, Estimate, KnowsMemory
+from modelrunner.errors import DamagedWeights, RunnerError
 from modelrunner.runtime import memory
 from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Weight
 from modelrunner.server.preparing import Preparing
 from modelrunner.units import format_bytes
+
+_log = logging.getLogger(__name__)
 
 _KEPT_PART = 20  # a twentieth of the memory is for everything that is no model
 _KEPT_LEAST = 512 << 20
@@ -68,15 +72,22 @@ class Weighing:
         """Say what loading a model takes; nothing when its engine cannot tell.
 
         Raises:
-            RunnerError: the model cannot be laid out, or its files cannot be read.
+            DamagedWeights: the weights are not what their header says; no engine gets to see them.
+            RunnerError: the model cannot be laid out.
         """
         prepared = await self._preparing.prepare(key)
         if not isinstance(prepared.engine, KnowsMemory):
             return Weight({})
         devices = await asyncio.to_thread(self._probe)
-        estimate = await asyncio.to_thread(
-            prepared.engine.estimate, prepared.bundle, key.mode, prepared.options, devices
-        )
+        try:
+            estimate = await asyncio.to_thread(
+                prepared.engine.estimate, prepared.bundle, key.mode, prepared.options, devices
+            )
+        except DamagedWeights:
+            raise
+        except RunnerError as exc:  # the engine may know better, and its own words are the better answer
+            _log.info("memory not estimated key=%s error=%s", key, exc)
+            return Weight({})
         if estimate is None:
             return Weight({})
         return Weight(estimate.by_device, advice(estimate, self.capacity), _parts(estimate))

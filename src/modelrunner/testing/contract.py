@@ -10,7 +10,16 @@ Plain asserts only, so that a plug-in may use any runner of tests.
 import time
 from pathlib import Path
 
-from modelrunner.engines.base import Address, Engine, EngineStatus, Launch, Options, Parallel
+from modelrunner.engines.base import (
+    Address,
+    Engine,
+    EngineStatus,
+    Launch,
+    Listens,
+    Options,
+    Parallel,
+    listens_on,
+)
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -35,9 +44,9 @@ class EngineContract:
         weights = root / f"model/model.{form}"
         return Bundle(root=root, config=ModelConfig(format=form), weights=(weights,))
 
-    def address(self, engine: Engine) -> Address:  # noqa: ARG002 - for those who override it
+    def address(self, engine: Engine) -> Address:
         """Where the engine is to listen: a Unix socket, unless the engine only knows ports."""
-        return _SOCKET
+        return _SOCKET if listens_on(engine) is Listens.SOCKET else _TCP
 
     def _launch(self, engine: Engine, mode: Mode, options: Options | None = None) -> Launch:
         return engine.launch(self.bundle(engine), mode, options or Options(), self.address(engine))

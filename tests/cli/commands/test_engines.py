@@ -460,3 +460,71 @@ def test_logs_are_copied_byte_for_byte(
 
     assert dmr("logs", *flags).out == "[2026-01-01T00:00:00Z] hello\n"
     assert daemon.seen[0].query == query
+
+
+# Engines that are installed
+
+_STATUS = {"total": 0, "layer": {"size": 0, "current": 0}, "mode": "pull"}
+
+
+def test_an_engine_is_installed_with_what_happens_on_stderr(daemon: "Daemon", dmr: "Run") -> None:
+    """Stdout has the two sentences that scripts wait for."""
+    daemon.lines(
+        "/engines/install-backend",
+        {"type": "progress", "message": "making an environment", **_STATUS},
+        {"type": "success", "message": "vLLM 0.32.0 is installed", **_STATUS},
+    )
+
+    outcome = dmr("install-runner", "--backend", "vllm")
+
+    assert outcome.out.splitlines() == [
+        "Installing vllm backend...",
+        "vllm backend installed successfully",
+    ]
+    assert outcome.err.splitlines() == ["making an environment"]
+    assert daemon.seen[-1].json == {"backend": "vllm"}
+
+
+def test_an_installation_that_fails_ends_with_its_reason(daemon: "Daemon", dmr: "Run") -> None:
+    """And without the sentence of success."""
+    daemon.lines(
+        "/engines/install-backend",
+        {
+            "type": "error",
+            "message": "Error: backend installation failed: disk full",
+            "code": "install_failed",
+        }
+        | _STATUS,
+    )
+
+    outcome = dmr("install-runner", "--backend", "vllm")
+
+    assert outcome.code == 1
+    assert "backend installation failed: disk full" in outcome.err
+    assert "successfully" not in outcome.out
+
+
+def test_an_engine_is_removed_and_installed_again(daemon: "Daemon", dmr: "Run") -> None:
+    """`reinstall-runner` does what the other two do, in that order."""
+    daemon.text("POST", "/engines/uninstall-backend", "")
+    daemon.lines("/engines/install-backend", {"type": "success", "message": "done", **_STATUS})
+
+    removed = dmr("uninstall-runner", "--backend", "vllm", standalone=False)
+    again = dmr("reinstall-runner", "--backend", "vllm")
+
+    assert removed.out == "Uninstalled vllm backend\n"
+    assert again.out.splitlines()[-1] == "vllm backend installed successfully"
+    assert daemon.paths == [
+        "POST /engines/uninstall-backend",
+        "POST /engines/uninstall-backend",
+        "POST /engines/install-backend",
+    ]
+
+
+@pytest.mark.parametrize("command", ["install-runner", "uninstall-runner", "reinstall-runner"])
+def test_the_engine_has_to_be_named(dmr: "Run", command: str) -> None:
+    """Containers of the runner itself are not made yet, so there is nothing to do without one."""
+    outcome = dmr(command)
+
+    assert outcome.code == 2
+    assert "--backend" in outcome.err

@@ -30,8 +30,9 @@ async def test_the_status_names_each_engine(daemon: "Daemon") -> None:
     """A type that clients know, and details after a colon."""
     answer = await daemon.ask("GET", "/engines/status")
 
-    assert {"llama.cpp"} == set(answer.json)
+    assert {"llama.cpp", "vllm"} == set(answer.json)
     assert answer.json["llama.cpp"].startswith("Running: ")
+    assert answer.json["vllm"] == "Not Installed: binary not found"
 
 
 async def test_a_missing_engine_is_an_error_in_the_status(make_daemon: "Make") -> None:

@@ -195,7 +195,7 @@ async def test_a_model_that_is_not_loaded_is_explained(two: "Daemon") -> None:
     assert "A request now is served at once." == here["sentences"][-1]
     assert (["ai/tiny:latest"], "stopping") == (other["stops"], other["wait"]["reason"])
     assert "A request now has `ai/tiny` (idle for" in other["sentences"][-1]
-    assert {"place": 1} == other["capacity"]
+    assert {"place", "ram"} == set(other["capacity"])
 
 
 async def test_a_model_that_went_is_explained(two: "Daemon") -> None:

@@ -32,10 +32,10 @@ async def running(services: Services, _request: Request) -> Response:
 
 
 async def disk_usage(services: Services, _request: Request) -> Response:
-    """`GET /engines/df`; the engines that are here take no room of their own."""
+    """`GET /engines/df`; an engine that is part of another installation takes no room of its own."""
     reply: DiskUsage = {
         "models_disk_usage": await services.store.disk_usage(),
-        "default_backend_disk_usage": 0,
+        "default_backend_disk_usage": await services.installing.disk_usage(),
     }
     return json_reply(reply)
 
