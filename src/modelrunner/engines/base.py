@@ -120,6 +120,8 @@ class Launch:
     anyway, and writes into a directory of its own, which is its home, its place for temporary files and its
     cache, until it ends. `reads` and `writes` are further files and directories, of which those to write to
     are made when they are missing; what it writes there stays. `largest_file` is in bytes.
+
+    `model_name` is what requests have to call the model; None when the engine takes any name.
     """
 
     argv: tuple[str, ...]
@@ -131,6 +133,7 @@ class Launch:
     writes: tuple[Path, ...] = ()
     network: Network = Network.OWN
     largest_file: int = 16 << 30
+    model_name: str | None = None
 
 
 class Engine(Protocol):
