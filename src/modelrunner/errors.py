@@ -5,7 +5,8 @@
     │   ├── InvalidReference    text that is no model reference
     │   ├── InvalidManifest     a manifest or an index that is none, or contradicts itself
     │   ├── InvalidArchive      an archive that is none, is cut short, or means harm
-    │   └── UnknownFlag         a runtime flag that may not be passed
+    │   ├── UnknownFlag         a runtime flag that may not be passed
+    │   └── ContextExceeded     a prompt that does not fit into the context
     ├── Unauthorized            credentials are missing or refused
     ├── Forbidden               a foreign Host or Origin
     ├── ModelNotFound           neither here nor where it was looked for
@@ -24,10 +25,12 @@
     ├── DigestMismatch          bytes that are not what their digest says
     ├── StoreError              the store on disk cannot be read or written
     ├── EngineFailed            the engine crashed or answered nonsense
-    │   └── PortTaken               another program took its port before it listened
+    │   ├── PortTaken               another program took its port before it listened
     │   └── EngineFailing       it did so several times in a row, and is not tried for a while
     ├── InstallFailed           an engine could not be installed or removed
+    ├── EngineRefused           the engine answered with an error of its own, whose status it keeps
     ├── NotReadyInTime
+    ├── DeadlineExceeded        the request took longer than its deadline
     ├── RegistryError           the registry said no, or nonsense
     │   ├── RegistryUnreachable
     │   └── TransferInterrupted     the bytes of a blob broke off on the way; trying again may help
@@ -38,17 +41,16 @@ backticks and without a full stop; `hint` says what to do about it.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
 
 
 class RunnerError(Exception):
     """Something that a user can be told in a sentence."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
-    openai_type: ClassVar[str] = "server_error"
-    anthropic_type: ClassVar[str] = "api_error"
-    exit_code: ClassVar[int] = 1
+    status: int = 500
+    code: str = "internal_error"
+    openai_type: str = "server_error"
+    anthropic_type: str = "api_error"
+    exit_code: int = 1
     retry_after: int | None = None  # seconds; sent along as `Retry-After`
 
     def __init__(
@@ -103,6 +105,12 @@ class UnknownFlag(InvalidRequest):
     """A runtime flag that may not be passed to the engine."""
 
     code = "unknown_flag"
+
+
+class ContextExceeded(InvalidRequest):
+    """The prompt does not fit into the context that the model runs with."""
+
+    code = "context_length_exceeded"
 
 
 class Unauthorized(RunnerError):
@@ -271,11 +279,47 @@ class InstallFailed(RunnerError):
     code = "install_failed"
 
 
+class EngineRefused(RunnerError):
+    """The engine answered a request with an error of its own; the status is the engine's."""
+
+    code = "engine_refused"
+
+    def __init__(self, message: str, status: int) -> None:
+        """Keep what the engine said; who is at fault, its status tells."""
+        super().__init__(message)
+        self.status = status
+        if status < 500:
+            self.openai_type = "invalid_request_error"
+        self.anthropic_type = _ANTHROPIC_TYPES.get(
+            status, "invalid_request_error" if status < 500 else "api_error"
+        )
+
+
+# Source: Anthropic's API reference, "Errors".
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+
+
 class NotReadyInTime(RunnerError):
     """The engine did not become ready before its deadline."""
 
     status = 504
     code = "not_ready"
+
+
+class DeadlineExceeded(RunnerError):
+    """The request took longer than its deadline allows."""
+
+    status = 504
+    code = "deadline_exceeded"
+    anthropic_type = "timeout_error"
 
 
 class RegistryError(RunnerError):

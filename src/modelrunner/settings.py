@@ -49,6 +49,7 @@ class Settings(NamedTuple):
     pull_limit: int | None
     hf_endpoint: str
     body_limit: int
+    request_timeout: float | None
     drain: float
     ready_file: Path | None
     default_registry: str
@@ -362,6 +363,13 @@ DAEMON: tuple[Setting, ...] = (
         default="https://huggingface.co",
     ),
     Setting("body_limit", "DMR_BODY_LIMIT", _SIZE, "Largest body of a request to a model.", default="64MiB"),
+    Setting(
+        "request_timeout",
+        "DMR_REQUEST_TIMEOUT",
+        Kind(_maybe(_seconds), "a duration such as `30s` or `5m`"),
+        "How long a request to a model may take, unless its header X-Request-Timeout says otherwise.",
+        shown="no limit",
+    ),
     Setting(
         "drain",
         "DMR_DRAIN",

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from starlette.types import Message, Receive
 
-from modelrunner.errors import ShuttingDown
+from modelrunner.errors import DeadlineExceeded, ShuttingDown
 from modelrunner.server.lifeline import Ending, Group, Lifeline
 
 
@@ -93,3 +93,41 @@ async def test_an_error_in_the_block_is_passed_on() -> None:
     """Errors are not mistaken for an end."""
     with pytest.raises(ValueError, match="inside"), Lifeline(client(asyncio.Event()), Group()):
         raise ValueError("inside")
+
+
+async def test_a_deadline_ends_the_block_with_an_error() -> None:
+    """The request can say that its time is over."""
+    lifeline = Lifeline(client(asyncio.Event()), Group())
+    lifeline.within(0.01)
+
+    with pytest.raises(DeadlineExceeded), lifeline:
+        await asyncio.Event().wait()
+
+
+async def test_a_block_that_ends_in_time_is_not_ended_again() -> None:
+    """Nothing is left of its deadline."""
+    with Lifeline(client(asyncio.Event()), Group()) as lifeline:
+        lifeline.within(0.01)
+    await asyncio.sleep(0.02)
+
+    assert lifeline.ending is None
+
+
+async def test_a_client_that_takes_nothing_ends_the_block_quietly() -> None:
+    """A piece that is on its way for too long is the last."""
+    with Lifeline(client(asyncio.Event()), Group(stall=0.01)) as lifeline:
+        lifeline.sends += 1
+        await asyncio.Event().wait()
+
+    assert Ending.CLIENT_STALLED is lifeline.ending
+
+
+async def test_a_client_that_takes_slowly_is_served() -> None:
+    """What counts is that pieces are taken, and an engine may be silent for as long as it likes."""
+    with Lifeline(client(asyncio.Event()), Group(stall=0.05)) as lifeline:
+        for _ in range(8):
+            lifeline.sends += 1
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.15)
+
+    assert lifeline.ending is None

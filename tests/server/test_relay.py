@@ -323,3 +323,62 @@ async def test_connections_are_reused(tiny: "Daemon") -> None:
 
     assert sockets[0] is not None
     assert 1 == len(set(sockets))
+
+
+async def test_a_request_has_a_name_in_its_answer(tiny: "Daemon") -> None:
+    """The client's own, or one that is made up; errors have it too."""
+    named = await tiny.ask("POST", CHAT, json=tiny.chat(), headers={"X-Request-Id": "mine"})
+    first = await tiny.ask("POST", CHAT, json=tiny.chat())
+    failed = await tiny.ask("POST", CHAT, json=tiny.chat(model="absent"))
+
+    assert "mine" == named.headers["x-request-id"]
+    assert first.headers["x-request-id"].startswith("req_")
+    assert first.headers["x-request-id"] != failed.headers["x-request-id"]
+
+
+async def test_a_deadline_ends_a_request_with_an_error(tiny: "Daemon") -> None:
+    """Before the answer it is a status; the engine stops, and the lease is given back."""
+    await tiny.ask("POST", CHAT, json=tiny.chat())  # so that the time is not spent with loading
+    slow = {"tokens": 100_000, "tokens_per_second": 100}
+    answer = await tiny.ask("POST", CHAT, json=tiny.chat(fake=slow), headers={"X-Request-Timeout": "0.5"})
+    await tiny.engine_says("aborted by client")
+
+    assert (504, "deadline_exceeded") == (answer.status, answer.json["error"]["code"])
+    assert [0] == [resident.leases for resident in tiny.residents]
+
+
+async def test_a_deadline_in_mid_stream_is_an_event(make_daemon: "Make") -> None:
+    """The setting is the same for every request."""
+    daemon = await make_daemon(DMR_REQUEST_TIMEOUT="1s")
+    await daemon.add("docker.io/ai/tiny:latest")
+    await daemon.ask("POST", CHAT, json=daemon.chat(), headers={"X-Request-Timeout": "30"})
+    async with daemon.stream(text="one two", fake={"tokens": 100_000, "tokens_per_second": 100}) as reply:
+        events = (await reply.read()).decode().split("\n\n")
+
+    assert "deadline_exceeded" == json.loads(events[-2].removeprefix("data: "))["error"]["code"]
+    assert [0] == [resident.leases for resident in daemon.residents]
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "inf", "nan"])
+async def test_a_deadline_that_is_none_is_refused(tiny: "Daemon", value: str) -> None:
+    """A number of seconds is expected."""
+    answer = await tiny.ask("POST", CHAT, json=tiny.chat(), headers={"X-Request-Timeout": value})
+
+    assert 400 == answer.status
+    assert "X-Request-Timeout" in answer.json["error"]["message"]
+
+
+async def test_a_client_that_stops_reading_is_let_go(tiny: "Daemon") -> None:
+    """Its generation is held back, then ended; connection and lease are free again."""
+    tiny.services.requests._stall = 0.2
+    body = json.dumps(tiny.chat(stream=True, fake={"tokens": 2_000_000}, text="word " * 50)).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(tiny.url.rpartition(":")[2]), limit=1024)
+    writer.write(
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
+        % (CHAT.encode(), len(body), body)
+    )
+    await reader.readline()
+    await tiny.engine_says("aborted by client")
+
+    await tiny.until(lambda: [0] == [resident.leases for resident in tiny.residents])
+    writer.close()

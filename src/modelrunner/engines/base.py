@@ -132,6 +132,8 @@ class Launch:
     cache, until it ends. `reads` and `writes` are further files and directories, of which those to write to
     are made when they are missing; what it writes there stays. `largest_file` is in bytes.
     `remembered` is how many bytes of its last output `diagnose` is to get.
+
+    `model_name` is what requests have to call the model; None when the engine takes any name.
     """
 
     argv: tuple[str, ...]
@@ -144,6 +146,7 @@ class Launch:
     network: Network = Network.OWN
     largest_file: int = 16 << 30
     remembered: int = 4096
+    model_name: str | None = None
 
 
 class Engine(Protocol):

@@ -87,6 +87,7 @@ class Instance:
         self._stopped = False
         self.slots: int | None = None
         self._companion: Companion | None = None
+        self.model_name: str | None = None  # what requests have to call the model, if that matters
         self.connections = Connections(address)
 
     @classmethod
@@ -120,6 +121,7 @@ class Instance:
                 hint="check that the engine is installed and that its program can be run",
             ) from exc
         instance = cls(name, child, address, diagnose, cell)
+        instance.model_name = launch.model_name
         try:
             await instance._become_ready(launch)
         except BaseException:

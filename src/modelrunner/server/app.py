@@ -12,7 +12,6 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelrunner.dialects.openai import OpenAI
 from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
@@ -101,17 +100,19 @@ _OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|s
 class App:
     """The daemon as an ASGI application."""
 
-    def __init__(self, services: Services, guard: Guard, *, body_limit: int) -> None:
-        """`body_limit` is in bytes, for requests to models."""
+    def __init__(
+        self, services: Services, guard: Guard, *, body_limit: int, deadline: float | None = None
+    ) -> None:
+        """`body_limit` is in bytes, `deadline` in seconds, for requests to models."""
         self._services = services
         self._relay = Relay(
             pool=services.pool,
             catalogue=services.catalogue,
             engines=services.engines,
             guard=guard,
-            dialect=OpenAI(),
             group=services.requests,
             body_limit=body_limit,
+            deadline=deadline,
         )
         self._edge = Edge(self._dispatch, guard, _fail)
 

@@ -1,20 +1,26 @@
-"""Ends a request when its client has left, or when the daemon stops; nothing else watches for either."""
+"""Ends a request when its client has left or reads no more, at its deadline, or when the daemon stops."""
 
 import asyncio
 import contextlib
+import logging
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self
 
 from starlette.types import Receive
 
-from modelrunner.errors import ShuttingDown
+from modelrunner.errors import DeadlineExceeded, ShuttingDown
+
+_log = logging.getLogger(__name__)
+_STALL = 30.0  # seconds
 
 
 class Ending(Enum):
     """Why a request was ended before its time."""
 
     CLIENT_LEFT = auto()
+    CLIENT_STALLED = auto()
+    DEADLINE = auto()
     SHUTTING_DOWN = auto()
 
 
@@ -25,17 +31,22 @@ class Lifeline:
             ...
 
     The body must be read before; or in the block, with None for `receive`, and `watch` called after it.
-    When the daemon ends its group instead, the block is left with ShuttingDown.
+    It is also left quietly when the client does not take what it is sent: `sends` is counted up before and
+    after each piece. When the daemon ends its group, or the time that was given is over, the block is left
+    with ShuttingDown or DeadlineExceeded.
     """
 
-    __slots__ = ("_group", "_receive", "_task", "_watch", "ending")
+    __slots__ = ("_deadline", "_group", "_receive", "_task", "_watch", "ending", "seen", "sends")
 
     def __init__(self, receive: Receive | None, group: "Group") -> None:
         self._receive = receive
         self._group = group
         self._task: asyncio.Task[object] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self.ending: Ending | None = None
+        self.sends = 0  # odd while a piece is on its way
+        self.seen = 0  # what `sends` was when the group looked last
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -48,6 +59,12 @@ class Lifeline:
         """Notice from now on when the client goes."""
         self._watch = asyncio.create_task(_until_gone(receive))
         self._watch.add_done_callback(self._gone)
+
+    def within(self, seconds: float | None) -> None:
+        """End the block when it takes longer; None is for ever."""
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._deadline = loop.call_later(seconds, self.end, Ending.DEADLINE)
 
     def __exit__(
         self,
@@ -62,6 +79,11 @@ class Lifeline:
         self._task.uncancel()
         if self.ending is Ending.SHUTTING_DOWN:
             raise ShuttingDown("the daemon is shutting down") from None
+        if self.ending is Ending.DEADLINE:
+            raise DeadlineExceeded(
+                "the request took longer than its deadline",
+                hint="give it more time with the header X-Request-Timeout or with DMR_REQUEST_TIMEOUT",
+            ) from None
         return True
 
     def release(self) -> None:
@@ -70,6 +92,9 @@ class Lifeline:
             self._watch.remove_done_callback(self._gone)
             self._watch.cancel()
             self._watch = None
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         self._group.discard(self)
 
     def end(self, ending: Ending) -> None:
@@ -91,19 +116,35 @@ async def _until_gone(receive: Receive) -> None:
 class Group:
     """The requests that are ended together when the daemon stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stall: float = _STALL) -> None:
+        """`stall` is for how long (in seconds, up to twice that) a piece may be on its way to a client."""
         self._lifelines: set[Lifeline] = set()
         self._ended = False
+        self._stall = stall
+        self._look: asyncio.TimerHandle | None = None
 
     def add(self, lifeline: Lifeline) -> None:
         """Take a request in; one that comes after the end is ended at once."""
         self._lifelines.add(lifeline)
+        if self._look is None:
+            self._look = asyncio.get_running_loop().call_later(self._stall, self._look_around)
         if self._ended:
             lifeline.end(Ending.SHUTTING_DOWN)
 
     def discard(self, lifeline: Lifeline) -> None:
         """Let a request go."""
         self._lifelines.discard(lifeline)
+
+    def _look_around(self) -> None:
+        """End whose client has not taken a piece since the last look; look again while somebody is here."""
+        self._look = None
+        for lifeline in tuple(self._lifelines):
+            if lifeline.sends % 2 and lifeline.sends == lifeline.seen:
+                _log.warning("answer broken off reason=the client does not read it")
+                lifeline.end(Ending.CLIENT_STALLED)
+            lifeline.seen = lifeline.sends
+        if self._lifelines:
+            self._look = asyncio.get_running_loop().call_later(self._stall, self._look_around)
 
     def end(self) -> None:
         """End every request, now and from now on."""

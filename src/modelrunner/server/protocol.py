@@ -7,6 +7,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _HEADER_BYTES = 64 * 1024
+_LINGER = 5.0  # seconds for which a connection that is closed still sends
 
 
 class Protocol(HttpToolsProtocol):
@@ -124,9 +125,11 @@ class HeadFirst(asyncio.Transport):
             self._transport.write(head)
 
     def close(self) -> None:
-        """Send what was kept, and close."""
+        """Send what was kept, and close; a client that does not take it is cut off after a while."""
         self._flush()
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._loop.call_later(_LINGER, self._transport.abort)
 
     def abort(self) -> None:
         """Close at once."""

@@ -1,37 +1,42 @@
-"""The data path: a request goes to its model's engine byte for byte, and the answer comes back as it arises.
+"""The data path: a request goes to its model's engine, and the answer comes back as it arises.
 
-Raw ASGI without a framework around it: here requests per second and the time to the first token are won. Of
-the body only what routing needs is read, and nothing here touches a disk when the model is loaded.
+It serves every dialect: lease, forward, turn or pass on, end. What is OpenAI's passes byte for byte; of its
+body only what routing needs is read. Raw ASGI without a framework around it: here requests per second and the
+time to the first token are won, and nothing here touches a disk when the model is loaded.
 """
 
 import logging
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from modelrunner.dialects.base import Dialect
+from modelrunner.dialects.base import Question, Timing, Translator
+from modelrunner.dialects.refusal import refusal
+from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import InvalidRequest, RequestTooLarge, RunnerError, unforeseen
-from modelrunner.models.kinds import Mode
+from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
+from modelrunner.runtime.headers import Header
 from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
+from modelrunner.server.answer import Answer, Writer
+from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
+from modelrunner.server.call import Endpoint, Reply, Request
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.lifeline import Group, Lifeline
-from modelrunner.server.middleware import Guard, Headers
-from modelrunner.server.terms import terms_of
-from modelrunner.units import format_bytes
+from modelrunner.server.middleware import Guard
+from modelrunner.server.renaming import renamed
+from modelrunner.server.terms import deadline_of, terms_of
 from modelrunner.wire import PRELOAD_HEADER
 
 _log = logging.getLogger(__name__)
 
 _PRELOAD = PRELOAD_HEADER.lower().encode()
-# `Date` and `Server` are ours; CORS is decided at our edge, not by the engine.
-_KEPT_FROM_CLIENT = frozenset((b"date", b"server"))
-_CORS = b"access-control-"
 _BODY_HINT = "send less, or raise DMR_BODY_LIMIT"
+_OWN_WORDS: tuple[Header, ...] = ((b"content-type", b"application/json"),)  # of a question that we have put
+_MOST_REFUSAL = 64 * 1024  # bytes of an engine's error
+_MOST_ANSWER = 256 * 1024 * 1024  # bytes of an answer that is turned as a whole; vectors are large
 
 
 class _Probe(msgspec.Struct):
@@ -42,17 +47,6 @@ class _Probe(msgspec.Struct):
 
 
 _probe = msgspec.json.Decoder(_Probe)
-# What msgspec raises for JSON that is none: also for bytes that are no UTF-8, and for deep nesting.
-UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where a path leads: a mode, the engine's own path, and the engine if the path names one."""
-
-    mode: Mode
-    path: str
-    engine: str | None = None
 
 
 class Relay:
@@ -65,158 +59,122 @@ class Relay:
         catalogue: Catalogue,
         engines: Engines,
         guard: Guard,
-        dialect: Dialect,
         group: Group,
         body_limit: int,
+        deadline: float | None = None,
     ) -> None:
-        """`group` ends with the daemon; `body_limit` is in bytes."""
+        """`group` ends with the daemon; `body_limit` is in bytes, `deadline` of each request in seconds."""
         self._pool = pool
         self._catalogue = catalogue
         self._engines = engines
         self._guard = guard
-        self._dialect = dialect
         self._group = group
         self._limit = body_limit
+        self._deadline = deadline
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors before the first byte have a status, later ones are an event."""
-        answer = _Answer(send, self._dialect)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        lifeline = Lifeline(None, self._group)
+        answer = Answer(send, endpoint.dialect, lifeline, headers.get(b"x-request-id"))
         try:
-            await self._serve(endpoint, scope, receive, answer)
+            host, origin = headers.get(b"host"), headers.get(b"origin")
+            answer.cors = self._guard.judge(host, origin, scope["http_version"])
+            if endpoint.engine is not None:
+                self._engines.get(endpoint.engine)  # an unknown one is told of before all else
+            with lifeline:
+                lifeline.within(deadline_of(headers, self._deadline))
+                announced = int(headers.get(b"content-length", 0))
+                body = await read_body(receive, announced, self._limit, _BODY_HINT)
+                if body is None:
+                    return
+                lifeline.watch(receive)
+                if endpoint.understand is None:
+                    await self._pass(endpoint, body, scope, headers, answer)
+                else:
+                    await self._turn(endpoint, body, headers, answer)
         except RunnerError as exc:
             await answer.fail(exc)
         except Exception as exc:  # noqa: BLE001 - the top of a request; it is logged and told
             _log.exception("request failed path=%s", scope["path"])
             await answer.fail(unforeseen(exc))
 
-    async def _serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        headers: dict[bytes, bytes] = dict(scope["headers"])
-        answer.cors = self._guard.judge(headers.get(b"host"), headers.get(b"origin"), scope["http_version"])
-        if endpoint.engine is not None:
-            self._engines.get(endpoint.engine)  # an unknown engine is told of before what else may be wrong
-        with Lifeline(None, self._group) as lifeline:
-            body = await read_body(receive, int(headers.get(b"content-length", 0)), self._limit, _BODY_HINT)
-            if body is None:
+    async def _pass(
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        answer: Answer,
+    ) -> None:
+        """Ask as it was asked, and pass the answer on."""
+        probe = _probed(body)
+        query = scope["query_string"]
+        path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
+        question = (probe.model or "", endpoint.mode, endpoint.engine)
+        key = self._catalogue.known_key(question) or await self._catalogue.key(question)
+        terms = terms_of(headers, probe.keep_alive)
+        async with self._pool.lease(key, terms) as lease:
+            answer.timing = (lease.queued, lease.loading, time.monotonic())
+            if headers.get(_PRELOAD) == b"true":
+                await answer.whole(200, b"", ())
                 return
-            probe = _probed(body)
-            question = (probe.model or "", endpoint.mode, endpoint.engine)
-            key = self._catalogue.known_key(question) or await self._catalogue.key(question)
-            terms = terms_of(headers, probe.keep_alive)
-            answer.name = terms.name
-            lifeline.watch(receive)
-            async with self._pool.lease(key, terms) as lease:
-                answer.timing = (lease.queued, lease.loading, time.monotonic())
-                if headers.get(_PRELOAD) == b"true":
-                    lifeline.release()
-                    await answer.empty()
-                    return
-                query = scope["query_string"]
-                path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
-                async with lease.running.request("POST", path, scope["headers"], body) as upstream:
-                    await answer.pass_on(upstream, lifeline)
+            name = lease.running.model_name
+            if name is not None and name != probe.model:
+                body = renamed(body, name)
+            async with lease.running.request("POST", path, scope["headers"], body) as upstream:
+                await answer.pass_on(upstream)
 
-
-class _Answer:
-    """What the client gets, and how much of it has been sent."""
-
-    __slots__ = ("_begun", "_dialect", "_events", "_open_line", "_send", "cors", "name", "timing")
-
-    def __init__(self, send: Send, dialect: Dialect) -> None:
-        self._send = send
-        self._dialect = dialect
-        self._begun = False
-        self._events = False
-        self._open_line = False
-        self.cors: Headers = ()
-        self.name = ""
-        self.timing: tuple[float, float, float] | None = None
-
-    async def pass_on(self, upstream: Upstream, lifeline: Lifeline) -> None:
-        """Send an engine's answer, each piece when it comes."""
-        headers = [*self.cors, *self._ours()]
-        for header in upstream.headers:
-            name = header[0]
-            if name not in _KEPT_FROM_CLIENT and not name.startswith(_CORS):
-                headers.append(header)
-                if name == b"content-type":
-                    self._events = header[1].startswith(b"text/event-stream")
-        send = self._send
-        start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
-        async for chunk in upstream.chunks():
-            # Only now, so that an engine that dies before its first word still gets a status of its own.
-            if not self._begun:
-                self._begun = True
-                await send(start)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            self._open_line = not chunk.endswith(b"\n\n")
-        lifeline.release()
-        if not self._begun:
-            self._begun = True
-            await send(start)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    def _ours(self) -> list[tuple[bytes, bytes]]:
-        """What the request was called, and how long what took, in milliseconds.
-
-        Source: W3C Server Timing, "The Server-Timing Header Field".
-        """
-        headers = [(b"x-request-id", self.name.encode("latin-1"))] if self.name else []
-        if self.timing is not None:
-            queued, loading, since = self.timing
-            took = (queued * 1e3, loading * 1e3, (time.monotonic() - since) * 1e3)
-            headers.append((b"server-timing", b"queue;dur=%.1f, load;dur=%.1f, engine;dur=%.1f" % took))
-        return headers
-
-    async def empty(self) -> None:
-        """Send 200 and nothing else."""
-        await self._whole(200, b"", ())
-
-    async def fail(self, exc: RunnerError) -> None:
-        """Tell the client what went wrong, in whatever way is left."""
-        if not self._begun:
-            headers = [(b"content-type", b"application/json")]
-            if exc.retry_after is not None:
-                headers.append((b"retry-after", b"%d" % exc.retry_after))
-            if isinstance(exc, RequestTooLarge):
-                headers.append((b"connection", b"close"))  # the rest of the body is not read
-            await self._whole(exc.status, self._dialect.error(exc), headers)
+    async def _turn(
+        self, endpoint: Endpoint, body: bytes, headers: Mapping[bytes, bytes], answer: Answer
+    ) -> None:
+        """Ask in OpenAI's words what was asked in others, and turn the answer back."""
+        assert endpoint.understand is not None
+        call = await endpoint.understand(Request(body, headers, endpoint.engine))
+        if isinstance(call, Reply):
+            await answer.whole(call.status, call.body, ((b"content-type", call.media_type),))
             return
-        _log.warning("answer broken off error=%s", exc)
-        if self._events:
-            end = b"\n\n" if self._open_line else b""
-            event = end + self._dialect.late_error(exc)
-            await self._send({"type": "http.response.body", "body": event, "more_body": False})
-        # Otherwise the answer stays incomplete, and the server closes the connection, which clients notice.
-
-    async def _whole(self, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        self._begun = True
-        length = (b"content-length", b"%d" % len(body))
-        every = [length, *headers, *self.cors, *self._ours()]
-        start = {"type": "http.response.start", "status": status, "headers": every}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        key = await self._catalogue.key((call.model, call.mode, call.engine))
+        terms = terms_of(headers, call.keep_alive)
+        async with self._pool.lease(key, terms) as lease:
+            answer.timing = (lease.queued, lease.loading, time.monotonic())
+            if headers.get(_PRELOAD) == b"true":
+                await answer.whole(200, b"", ())
+                return
+            await ask(lease.running, call.question, Timing(*answer.timing), answer)
 
 
-async def read_body(receive: Receive, announced: int, limit: int, hint: str | None = None) -> bytes | None:
-    """Read a whole body, of `announced` bytes if that is known; None when the client left meanwhile.
+async def ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:
+    """Ask an instance a question, and give its answer, turned, to whoever writes it down.
 
     Raises:
-        RequestTooLarge: it is longer than `limit` bytes; the error has `hint`.
+        RunnerError: what the engine refuses the question with, or how it failed.
     """
-    message = await receive()
-    if message["type"] == "http.request" and announced <= limit and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) <= limit:
-            return body
-    pieces = bytearray()
-    while message["type"] == "http.request":
-        pieces += message.get("body", b"")
-        if max(len(pieces), announced) > limit:
-            raise RequestTooLarge(f"request too large: more than {format_bytes(limit)}", hint=hint)
-        if not message.get("more_body"):
-            return bytes(pieces)
-        message = await receive()
-    return None
+    body = question.body
+    if instance.model_name is not None:
+        body = renamed(body, instance.model_name)
+    translator = question.translator
+    translator.begin(timing)
+    async with instance.request("POST", question.path, _OWN_WORDS, body) as upstream:
+        if upstream.status != 200:
+            raise refusal(upstream.status, await beginning(upstream.chunks(), _MOST_REFUSAL))
+        if question.stream:
+            last = await _turned(upstream, translator, answer)
+        else:
+            last = translator.whole(await collect(upstream.chunks(), _MOST_ANSWER))
+        await answer.end(last, translator.media_type)
+
+
+async def _turned(upstream: Upstream, translator: Translator, answer: Writer) -> bytes:
+    """Give all of a stream but its last words, which are returned."""
+    stream = Stream(translator)
+    async for piece in upstream.chunks():
+        turned = stream.feed(piece)
+        if turned:
+            await answer.write(turned, translator.media_type)
+        if translator.finished:
+            break
+    return stream.end()
 
 
 def _probed(body: bytes) -> _Probe:

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 from modelrunner.dialects.openai import error_body
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
+from modelrunner.server.bodies import UNREADABLE, read_body
 from modelrunner.server.lifeline import Ending, Group, Lifeline
-from modelrunner.server.relay import UNREADABLE, read_body
 from modelrunner.settings import parse_boolean
 from modelrunner.wire import ERROR_MEDIA_TYPE
 

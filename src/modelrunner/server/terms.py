@@ -3,10 +3,12 @@
     X-Priority: high | normal | low     a larger or smaller share of the turns, when requests wait
     X-Memory-Check: off                 load although the memory seems too little
     X-Request-Id                        what the request is called in the line and in the answer
+    X-Request-Timeout: 30               for how many seconds it may take, with the waiting and the loading
 
 A caller is who sends the same API key; callers of one priority share alike.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -44,6 +46,26 @@ def terms_of(headers: Mapping[bytes, bytes], keep_alive: str | float | None) -> 
         None if keep_alive is None else Stay(_seconds(keep_alive)),
         None if check is None else _choice("X-Memory-Check", check, _CHECKS),
     )
+
+
+def deadline_of(headers: Mapping[bytes, bytes], default: float | None) -> float | None:
+    """Read how long (in seconds) a request may take; `default` when it does not say, None for ever.
+
+    Raises:
+        InvalidRequest: the header is no positive number.
+    """
+    text = headers.get(b"x-request-timeout")
+    if text is None:
+        return default
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise InvalidRequest(
+            f"invalid X-Request-Timeout: `{text.decode('latin-1')[:100]}`", hint="a number of seconds"
+        )
+    return seconds
 
 
 def _choice(name: str, value: bytes, choices: Mapping[bytes, T]) -> T:

@@ -3,7 +3,7 @@
 import re
 
 from modelrunner.models.kinds import Mode
-from modelrunner.server.relay import Endpoint
+from modelrunner.server.call import Endpoint
 
 _MODES = {
     "/v1/chat/completions": Mode.COMPLETION,
