@@ -284,7 +284,7 @@ class EngineRefused(RunnerError):
 
     code = "engine_refused"
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int = 502) -> None:
         """Keep what the engine said; who is at fault, its status tells."""
         super().__init__(message)
         self.status = status

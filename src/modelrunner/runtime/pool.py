@@ -15,13 +15,13 @@ from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol
 
-from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError, ShuttingDown
+from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import ONE_PLACE, PLACE, Amounts
 from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
-from modelrunner.runtime.refusal import refused
+from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 
@@ -172,7 +172,7 @@ class Pool(Generic[R]):
         if lease is not None:
             return lease
         if self._scheduler.closing:
-            raise _shutting_down()
+            raise shutting_down()
         if len(self._scheduler.line) >= self._queue:
             raise Busy(
                 f"too many requests are waiting for a model: `{self._queue}`", hint="try again in a moment"
@@ -351,7 +351,7 @@ class Pool(Generic[R]):
     def _turn_away(self) -> None:
         for ticket in tuple(self._scheduler.line):
             self._scheduler.leave(ticket)
-            self._disappoint(ticket, _shutting_down())
+            self._disappoint(ticket, shutting_down())
         for task in self._weighing.values():
             task.cancel()
         for loaded, life in self._lives.items():
@@ -478,9 +478,9 @@ class Pool(Generic[R]):
             self._weights[key] = weight
             self._scheduler.estimated(key, {**weight.amounts, **ONE_PLACE})
         else:
-            _log_failure(key, failure)
+            log_failure(key, failure)
             for ticket in self._scheduler.not_estimated(key):
-                self._disappoint(ticket, _copy(failure))
+                self._disappoint(ticket, copy_of(failure))
         self.settle()
 
     # The life of a resident
@@ -512,10 +512,10 @@ class Pool(Generic[R]):
         self.settle()
 
     def _fail(self, loaded: Loaded[R], exc: Exception) -> None:
-        _log_failure(loaded.key, exc)
+        log_failure(loaded.key, exc)
         counts = isinstance(exc, EngineFailed | NotReadyInTime) or not isinstance(exc, RunnerError)
         for ticket in self._scheduler.failed(loaded, str(exc), self._clock(), counts=counts):
-            self._disappoint(ticket, _copy(exc))
+            self._disappoint(ticket, copy_of(exc))
 
     def _dismissed(self, loaded: Loaded[R]) -> None:
         """Ask the resident's task to stop it."""
@@ -535,24 +535,3 @@ class Pool(Generic[R]):
     def _emit(self, kind: Kind, loaded: Loaded[R], reason: Reason, detail: str = "") -> None:
         others = () if loaded.cause is None else (loaded.cause,)
         self.events.emit(Event(kind, loaded.key, reason, self._wall(), detail, others))
-
-
-def _shutting_down() -> ShuttingDown:
-    return ShuttingDown("the daemon is shutting down")
-
-
-def _log_failure(key: Key, exc: Exception) -> None:
-    if isinstance(exc, RunnerError):
-        _log.warning("model not loaded key=%s error=%s", key, exc)
-    else:
-        _log.error("model not loaded key=%s", key, exc_info=exc)
-
-
-def _copy(exc: Exception) -> RunnerError:
-    """Make an exception for each who waited: one raised in several tasks would mix their tracebacks."""
-    if isinstance(exc, RunnerError):
-        copy = type(exc)(exc.message, hint=exc.hint, detail=exc.detail)
-    else:
-        copy = EngineFailed("the model could not be loaded", hint="the daemon's log has the reason")
-    copy.__cause__ = exc
-    return copy

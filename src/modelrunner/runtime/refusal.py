@@ -1,14 +1,17 @@
-"""What somebody is told whose model cannot be loaded: the figures, and the way out. Pure."""
+"""What somebody is told whose model cannot be loaded: the figures, and the way out."""
 
+import logging
 import math
 from collections.abc import Mapping
+from copy import copy
 
-from modelrunner.errors import EngineFailing, InsufficientMemory, RunnerError
+from modelrunner.errors import EngineFailed, EngineFailing, InsufficientMemory, RunnerError, ShuttingDown
 from modelrunner.runtime.failures import Failures
 from modelrunner.runtime.ledger import PLACE
-from modelrunner.runtime.plan import Refusal, Why
+from modelrunner.runtime.plan import Key, Refusal, Why
 from modelrunner.units import format_bytes
 
+_log = logging.getLogger(__name__)
 _HINTS: Mapping[Why, str] = {
     Why.TOO_LARGE: "use a smaller context or a smaller quantization",
     Why.PINNED: "unpin a model: `dmr unpin MODEL`",
@@ -52,3 +55,27 @@ def _failing(failed: Failures, now: float) -> EngineFailing:
         hint=f"it is tried again in {seconds} s, or at once after `dmr unload` or `dmr configure`",
         retry_after=seconds,
     )
+
+
+def shutting_down() -> ShuttingDown:
+    """Make the error for one who comes too late."""
+    return ShuttingDown("the daemon is shutting down")
+
+
+def log_failure(key: Key, exc: Exception) -> None:
+    """Say in the log why a model was not loaded; with the traceback if nobody foresaw it."""
+    if isinstance(exc, RunnerError):
+        _log.warning("model not loaded key=%s error=%s", key, exc)
+    else:
+        _log.error("model not loaded key=%s", key, exc_info=exc)
+
+
+def copy_of(exc: Exception) -> RunnerError:
+    """Make an exception for each who waited: one raised in several tasks would mix their tracebacks."""
+    if isinstance(exc, RunnerError):
+        each = copy(exc)
+        each.__traceback__ = None
+    else:
+        each = EngineFailed("the model could not be loaded", hint="the daemon's log has the reason")
+    each.__cause__ = exc
+    return each

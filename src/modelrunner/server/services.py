@@ -41,6 +41,7 @@ from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
+from modelrunner.server.reviving import Reviving
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
 from modelrunner.server.weighing import Weighing
@@ -227,5 +228,8 @@ async def open_services(
             sandbox=sandbox,
         )
         stack.push_async_callback(services.close)
+        reviving = Reviving(pool, configurations.pinned)
+        stack.push_async_callback(reviving.close)
+        reviving.begin()
         services.tidy()
         yield services
