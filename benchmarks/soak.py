@@ -82,9 +82,10 @@ def test_model() -> Path:
 
 
 def engines_of(pid: int) -> list[psutil.Process]:
-    """The daemon's children that are not only waiting to be reaped."""
+    """The daemon's children that are not only waiting to be reaped; its guardian stays as long as it does."""
     children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    alive = (child for child in children if child.status() != psutil.STATUS_ZOMBIE)
+    return [child for child in alive if not any("guardian" in word for word in child.cmdline())]
 
 
 async def burst(crowd: Crowd, names: list[str]) -> None:
