@@ -987,3 +987,20 @@ async def test_the_line_can_be_seen_while_a_model_is_loaded() -> None:
     await fixture.become_ready(A)
     await request
     await fixture.pool.close(0)
+
+
+async def test_unload_breaks_off_a_load_that_nobody_waits_for() -> None:
+    """It may be one that hangs; a load that somebody waits for goes on."""
+    fixture = Fixture(places=2)
+    left, waiting = (asyncio.create_task(take(fixture.pool, key)) for key in (A, B))
+    await turns()
+    left.cancel()
+    await turns()
+
+    assert 1 == await fixture.pool.unload(lambda _: True)
+    assert [A] == fixture.cancelled
+    assert {B: State.STARTING} == fixture.states()
+    assert (Kind.GONE, Reason.UNLOADED) == fixture.history()[-1]
+    await fixture.become_ready(B)
+    await waiting
+    await fixture.pool.close(0)

@@ -103,7 +103,7 @@ class Floor:
             look=self._free,
             patience=0.5,
         )
-        self.events: list[Event] = []
+        self.heard = asyncio.Event()  # a word of some engine
 
     async def _weigh(self, key: Key) -> Weight:
         return Weight({"ram": NEEDS[key]})
@@ -124,7 +124,7 @@ class Floor:
         launch = fake(address, within=self.within, **self.behaviours.get(key, {}))
         try:
             instance = await Instance.start(
-                launch, address, "fake", lambda _: None, lambda _: None, environ=os.environ
+                launch, address, "fake", self._hear, lambda _: None, environ=os.environ
             )
         except BaseException:
             self.living.discard(key)
@@ -132,6 +132,9 @@ class Floor:
         running = Running(self, key, instance)
         instance.exited.add_done_callback(lambda _: self.living.discard(key))
         return running
+
+    def _hear(self, _line: str) -> None:
+        self.heard.set()
 
     async def ask(self, key: Key, body: bytes = BODY, terms: Terms | None = None) -> int:
         """Ask a model and read the whole answer; its status."""
@@ -321,6 +324,22 @@ async def test_closing_ends_what_hangs(floor: Floor) -> None:
 
     outcomes = await asyncio.gather(*requests, return_exceptions=True)
     assert [ShuttingDown] * 3 == [type(outcome) for outcome in outcomes]
+
+
+async def test_a_load_that_hangs_is_broken_off_once(floor: Floor) -> None:
+    """Whoever asks a second time waits, too, until its process is gone."""
+    floor.behaviours[A] = {"hang_at_load": True, "ignore_sigterm": True}
+    request = asyncio.create_task(floor.ask(A))
+    await floor.heard.wait()  # and so it ignores the signal already
+    request.cancel()
+    await asyncio.wait((request,))
+    first = asyncio.create_task(floor.pool.unload(lambda _: True))
+    await asyncio.sleep(0)
+    second = await floor.pool.unload(lambda _: True)
+
+    assert [] == processes(floor.folder)
+    assert (1, 0) == (await first, second)
+    await floor.close()
 
 
 # Everything at once

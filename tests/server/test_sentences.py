@@ -83,6 +83,24 @@ def test_who_makes_room_is_named_in_order() -> None:
     assert [first, why] == sentences[-2:]
 
 
+def test_nothing_is_taken_of_an_empty_machine() -> None:
+    """And memory that the system can take back is told apart, as the parts add up to more without it."""
+    assert [
+        "It needs 3.00GB of memory: 4.00GB for weights; 1.00GB of that the system can take back.",
+        "Of 8.00GB of memory, nothing is promised, and 5.00GB are free now.",
+        "Of 1 place for models, none is taken.",
+    ] == told(starts=True, parts={"weights": 4 * GB}, capacity={"ram": 8 * GB, "place": 1})[1:4]
+
+
+def test_a_need_that_is_not_known_is_not_made_up() -> None:
+    """Places are counted all the same."""
+    sentences = told(starts=True, need={"place": 1})
+
+    assert ["How much memory it needs is not known.", "Of 4 places for models, none is taken."] == sentences[
+        1:3
+    ]
+
+
 @pytest.mark.parametrize(
     ("more", "sentence"),
     [

@@ -10,7 +10,8 @@ from modelrunner.errors import RunnerError
 
 _NO_FILES = ":4"
 _TAKE_MODELS = frozenset(
-    {"configure", "export", "inspect", "list", "pin", "push", "rm", "run", "tag", "unload", "unpin", "verify"}
+    {"configure", "explain", "export", "inspect", "list", "pin", "push", "rm", "run", "tag"}
+    | {"unload", "unpin", "verify"}
 )
 _TAKE_FILES = frozenset({"import", "load", "package"})
 _PATIENCE = 2.0  # seconds; a shell that waits for a hung daemon is worse than no suggestion

@@ -294,7 +294,7 @@ class Pool(Generic[R]):
     async def unload(self, match: Callable[[Key], bool]) -> int:
         """Stop those that match and are idle; wait until their processes are gone; say how many they were.
 
-        What is in use or still loading is left alone.
+        A load that nobody waits for is broken off. What is in use, or loads for somebody, is left alone.
         """
         for key in filter(match, self._scheduler.histories.keys()):
             self._scheduler.forgive(key)
@@ -307,21 +307,28 @@ class Pool(Generic[R]):
         loads for somebody.
         """
         loaded = self._scheduler.residents.get(key)
-        if loaded is not None and loaded.state is State.STARTING and key not in self._scheduler.line:
-            await self._break_off(loaded)
-            loaded = self._scheduler.residents.get(key)
-        if loaded is not None and loaded.state is not State.STOPPING and not self._scheduler.is_idle(loaded):
+        if loaded is not None and not self._may_go(loaded):
             return False
         self._forgive(key)
         await self._stop_idle(lambda other: other == key, Reason.RECONFIGURED)
         return True
 
-    async def _break_off(self, loaded: Loaded[R]) -> None:
-        loaded.reason = Reason.RECONFIGURED
+    def _may_go(self, loaded: Loaded[R]) -> bool:
+        """Whether nobody would notice its end."""
+        return loaded.state is State.STOPPING or self._scheduler.is_idle(loaded) or self._is_abandoned(loaded)
+
+    def _is_abandoned(self, loaded: Loaded[R]) -> bool:
+        """Whether it is being loaded, and everybody who waited for it has left."""
+        return loaded.state is State.STARTING and loaded.key not in self._scheduler.line
+
+    def _break_off(self, loaded: Loaded[R], reason: Reason) -> bool:
+        """End a load, unless that is under way: a second blow would end the wait for its process."""
         task = self._lives[loaded].task
-        if task is not None:
-            task.cancel()
-            await asyncio.wait((task,))
+        if task is None or task.cancelling():
+            return False
+        loaded.reason = reason
+        task.cancel()
+        return True
 
     def _forgive(self, key: Key) -> None:
         self._scheduler.forgive(key)
@@ -354,9 +361,9 @@ class Pool(Generic[R]):
             self._disappoint(ticket, shutting_down())
         for task in self._weighing.values():
             task.cancel()
-        for loaded, life in self._lives.items():
-            if loaded.state is State.STARTING and life.task is not None:
-                life.task.cancel()
+        for loaded in self._lives:
+            if loaded.state is State.STARTING:
+                self._break_off(loaded, Reason.SHUTDOWN)
         self.settle()
 
     async def _stop_idle(self, match: Callable[[Key], bool], reason: Reason) -> int:
@@ -365,12 +372,16 @@ class Pool(Generic[R]):
         for loaded in self._scheduler.residents.values():
             if not match(loaded.key):
                 continue
+            if not self._may_go(loaded):
+                continue
             if self._scheduler.is_idle(loaded):
                 self._scheduler.dismiss(loaded, reason, self._clock())
                 self._dismissed(loaded)
                 stopped += 1
+            elif loaded.state is State.STARTING:
+                stopped += self._break_off(loaded, reason)
             task = self._lives[loaded].task
-            if loaded.state is State.STOPPING and task is not None:
+            if task is not None:
                 leaving.append(task)
         if leaving:
             await asyncio.wait(leaving)

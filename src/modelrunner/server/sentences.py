@@ -94,6 +94,9 @@ def _need(facts: Facts) -> Iterator[str]:
         return
     parts = [f"{format_bytes(amount)} for {name}" for name, amount in facts["parts"].items() if amount]
     detail = f": {', '.join(parts)}" if parts else ""
+    spare = sum(facts["parts"].values()) - sum(amounts.values())
+    if spare > 0:
+        detail += f"; {format_bytes(spare)} of that the system can take back"
     yield f"It needs {_and(f'{format_bytes(n)} of {_device(name)}' for name, n in amounts.items())}{detail}."
 
 
@@ -104,8 +107,9 @@ def _room(facts: Facts, name: str) -> Iterator[str]:
     if name == PLACE:
         taken = [_called(each["model"]) for each in facts["loaded"]]
         holders = f": {_and(taken)}" if taken else ""
-        verb = "is" if len(taken) == 1 else "are"
-        yield f"Of {facts['capacity'][name]} places for models, {len(taken)} {verb} taken{holders}."
+        count = facts["capacity"][name]
+        places = "1 place" if count == 1 else f"{count} places"
+        yield f"Of {places} for models, {len(taken) or 'none'} {_is_or_are(len(taken))} taken{holders}."
         return
     holders = _and(
         f"{_called(each['model'])} ({format_bytes(each['memory'][name])})"
@@ -113,8 +117,8 @@ def _room(facts: Facts, name: str) -> Iterator[str]:
         if each["memory"].get(name)
     )
     promised = sum(each["memory"].get(name, 0) for each in facts["loaded"])
-    sentence = f"Of {format_bytes(facts['capacity'][name])} of {_device(name)}, {format_bytes(promised)}"
-    sentence += f" are promised to {holders}" if holders else " are promised"
+    sentence = f"Of {format_bytes(facts['capacity'][name])} of {_device(name)}, "
+    sentence += f"{format_bytes(promised)} are promised to {holders}" if holders else "nothing is promised"
     free = facts["free"].get(name)
     yield f"{sentence}, and {format_bytes(free)} are free now." if free is not None else f"{sentence}."
 
@@ -190,7 +194,11 @@ def _age(each: LoadedModel) -> str:
 
 
 def _requests(count: int) -> str:
-    return "1 request is" if count == 1 else f"{count} requests are"
+    return f"{count} {'request' if count == 1 else 'requests'} {_is_or_are(count)}"
+
+
+def _is_or_are(count: int) -> str:
+    return "is" if count <= 1 else "are"
 
 
 def _device(name: str) -> str:

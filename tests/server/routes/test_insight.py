@@ -195,7 +195,8 @@ async def test_a_model_that_is_not_loaded_is_explained(two: "Daemon") -> None:
     assert "A request now is served at once." == here["sentences"][-1]
     assert (["ai/tiny:latest"], "stopping") == (other["stops"], other["wait"]["reason"])
     assert "A request now has `ai/tiny` (idle for" in other["sentences"][-1]
-    assert {"place", "ram"} == set(other["capacity"])
+    assert 1 == other["capacity"]["place"]
+    assert {"place": 1} == other["need"]  # so small a model is not estimated
 
 
 async def test_a_model_that_went_is_explained(two: "Daemon") -> None:
