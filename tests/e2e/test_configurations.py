@@ -1,6 +1,7 @@
 """How models are to be run outlasts everything that a daemon goes through."""
 
 import json
+import re
 import signal
 import time
 import urllib.request
@@ -61,7 +62,8 @@ def test_a_configuration_is_in_force_after_a_restart(runner: Runner, with_signal
 
     assert "768" == context(runner)
     header, row = runner.must("ps").splitlines()
-    assert ["CONTEXT", "768"] == [header.split()[5], row.split()[-1]]
+    shown = dict(zip(re.split(r"  +", header), re.split(r"  +", row), strict=True))
+    assert "768" == shown["CONTEXT"]
     assert "Forever" in row
     [shown] = json.loads(runner.must("configure", "show", "ai/tiny"))
     assert {"context-size": 768, "keep_alive": "-1", "runtime-flags": ["--temp", "0"]} == shown["Config"]
