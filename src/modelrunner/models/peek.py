@@ -49,7 +49,7 @@ class Peek:
 
     `config` is the artifact's own description where it has one, filled up from what the weights say, which is
     `found`. `size` is that of all layers; `weights` that of what an engine loads, and `per_token` what each
-    token of its context takes besides, 0 when nothing says.
+    token of its context takes besides, 0 when nothing says. `headers` are those of GGUF weights.
     """
 
     config: ModelConfig
@@ -59,6 +59,7 @@ class Peek:
     weights: int
     tensors: int
     per_token: int
+    headers: tuple[GGUFHeader, ...] = ()
 
 
 async def gguf_header(source: Source, blob: Descriptor, name: str) -> GGUFHeader:
@@ -104,6 +105,7 @@ async def peek(source: Source, manifest: Manifest, config: ModelConfig) -> Peek:
         weights=sum(layer.size for layer in manifest.layers if layer.media_type in _LOADED),
         tensors=sum(len(each.tensors) for each in packed) + sum(len(each.tensors) for each in loose),
         per_token=cache_per_token(packed) or cache_of(beside),
+        headers=tuple(packed),
     )
 
 

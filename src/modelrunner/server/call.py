@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from modelrunner.dialects.base import JSON, Dialect, Question
 from modelrunner.dialects.openai import OpenAI
 from modelrunner.models.kinds import Mode
+from modelrunner.runtime.headers import Header
 
 _OPENAI = OpenAI()
 
@@ -21,13 +22,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A question for the engine of a model. `keep_alive` is how long the model is to stay afterwards."""
+    """A question for the engine of a model. `keep_alive` is how long the model is to stay afterwards.
+
+    `notes` are headers for the answer.
+    """
 
     model: str
     mode: Mode
     question: Question
     engine: str | None = None
     keep_alive: str | float | None = None
+    notes: tuple[Header, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,7 @@ class Relay:
             await answer.whole(call.status, call.body, ((b"content-type", call.media_type),))
             return
         key = await self._catalogue.key((call.model, call.mode, call.engine))
+        answer.notes = call.notes
         terms = terms_of(headers, call.keep_alive)
         async with self._pool.lease(key, terms) as lease:
             answer.timing = (lease.queued, lease.loading, time.monotonic())

@@ -29,11 +29,13 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.runtime.state_files import StateFiles
+from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
+from modelrunner.server.context import Contexts
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
@@ -67,6 +69,8 @@ class Services:
     transfers: Transfers
     adopting: Adopting
     verifying: Verifying
+    abilities: Abilities
+    contexts: Contexts
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -197,6 +201,14 @@ async def open_services(
             transfers=transfers,
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
+            abilities=Abilities(store, catalogue, engines),
+            contexts=Contexts(
+                catalogue=catalogue,
+                engines=engines,
+                configurations=configurations,
+                configuring=configuring,
+                loader=loader,
+            ),
             logs=logs,
             sandbox=sandbox,
         )
