@@ -16,6 +16,7 @@ from modelrunner.dialects.go_template import (
     Field,
     Literal,
     Node,
+    Of,
     Print,
     Text,
     invalid,
@@ -145,6 +146,8 @@ class _Turning:
                 return _quoted(node.value) if isinstance(node.value, str) else str(node.value)
             case Field():
                 return self._field(node, dot)
+            case Of():
+                return _found(self._value(node.value, dot), node.names)
             case Call():
                 return _called(node.name, [self._value(each, dot) for each in node.arguments])
 
@@ -157,10 +160,7 @@ class _Turning:
             if not names or names[0] not in _ROOT:
                 raise invalid(f"`.{'.'.join(names)[:50]}` is not known")
             base, names = _ROOT[names[0]], names[1:]
-        unknown = [name for name in names if name not in _FIELDS]
-        if unknown:
-            raise invalid(f"the field `.{unknown[0][:50]}` is not known")
-        return ".".join((base, *(_FIELDS[name] for name in names)))
+        return _found(base, names)
 
     def _variable(self, name: str) -> str:
         return f"ns.v_{name}" if name in self._shared else f"v_{name}"
@@ -190,6 +190,13 @@ _CALLS: Mapping[str, Callable[[list[str]], str]] = {
 }
 
 
+def _found(base: str, names: Sequence[str]) -> str:
+    unknown = [name for name in names if name not in _FIELDS]
+    if unknown:
+        raise invalid(f"the field `.{unknown[0][:50]}` is not known")
+    return ".".join((base, *(_FIELDS[name] for name in names)))
+
+
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return "'" + escaped.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t") + "'"
@@ -206,6 +213,8 @@ def _walk(nodes: Sequence[Node]) -> Iterator[Node]:
 def _fields(value: Expression) -> Iterator[str]:
     if isinstance(value, Field):
         yield from value.names
+    elif isinstance(value, Of):
+        yield from (*value.names, *_fields(value.value))
     elif isinstance(value, Call):
         for argument in value.arguments:
             yield from _fields(argument)

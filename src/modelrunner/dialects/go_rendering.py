@@ -17,6 +17,7 @@ from modelrunner.dialects.go_template import (
     Field,
     Literal,
     Node,
+    Of,
     Print,
     Text,
     invalid,
@@ -96,9 +97,9 @@ class _Rendering:
                 return node.value
             case Field():
                 value = dot if node.variable is None else self._variable(node.variable)
-                for name in node.names:
-                    value = value.get(name) if isinstance(value, Mapping) else None
-                return value
+                return _found(value, node.names)
+            case Of():
+                return _found(self._value(node.value, dot), node.names)
             case Call(name="and" | "or"):
                 value = None
                 for argument in node.arguments:
@@ -129,6 +130,12 @@ class _Rendering:
         self.left -= 1
         if self.left < 0:
             raise invalid("it takes too long")
+
+
+def _found(value: Any, names: Sequence[str]) -> Any:
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
 
 
 def written(value: Any) -> str:

@@ -59,6 +59,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Of:
+    """What is found by names from a value."""
+
+    value: "Expression"
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Print:
     """A value that is written."""
 
@@ -85,7 +93,7 @@ class Block:
     otherwise: tuple["Node", ...] = ()
 
 
-Expression = Literal | Field | Call
+Expression = Literal | Field | Call | Of
 Node = Text | Print | Assign | Block
 
 
@@ -246,6 +254,9 @@ def _operand(tokens: Sequence[tuple[str, str]], position: int) -> tuple[Expressi
         if position >= len(tokens):
             raise invalid("a bracket is not closed")
         position += 1
+        follower, text = tokens[position] if position < len(tokens) else ("", "")
+        if follower == "field" and not text.startswith(" "):
+            value, position = Of(value, _names(text)), position + 1
     else:
         raise invalid(f"`{word[:50]}` is not known")
     return value, position

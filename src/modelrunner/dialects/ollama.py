@@ -28,6 +28,8 @@ T = TypeVar("T")
 class Ollama:
     """The dialect of `/api`: errors are `{"error": "…"}`, in a stream too, as a line of their own."""
 
+    name_header: bytes | None = None
+
     def error(self, exc: RunnerError) -> bytes:
         """Write the sentence, with the way out in brackets, for there is no other place for it."""
         words = f"{exc.message} ({exc.hint})" if exc.hint else exc.message
@@ -256,6 +258,18 @@ def response_format(asked: Any) -> JSON:
         raise InvalidRequest(f"invalid format: `{str(asked)[:100]}`", hint=_FORMAT_HINT)
     schema = {"name": "answer", "schema": asked, "strict": True}
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
+
+
+def grammar(asked: Any) -> JSON:
+    """Write `format` as llama.cpp has it where no chat is; `response_format` says nothing there.
+
+    Raises:
+        InvalidRequest: as `response_format` does.
+    """
+    fields = response_format(asked)
+    if not fields:
+        return {}
+    return {"json_schema": {"type": "object"} if asked == "json" else asked, **fields}
 
 
 def thinking(think: Think) -> JSON:

@@ -155,6 +155,8 @@ class Answer:
         Source: W3C Server Timing, "The Server-Timing Header Field".
         """
         headers = [(b"x-request-id", self.name), *self.notes]
+        if self._dialect.name_header is not None:
+            headers.append((self._dialect.name_header, self.name))
         if self.timing is not None:
             queued, loading, since = self.timing
             took = (queued * 1e3, loading * 1e3, (time.monotonic() - since) * 1e3)

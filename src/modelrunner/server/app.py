@@ -12,12 +12,15 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelrunner.dialects.anthropic import Anthropic
+from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.ollama import Ollama
 from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, dialect_reply, error_reply, not_found
 from modelrunner.server.routes import (
+    anthropic,
     configure,
     engines,
     inference,
@@ -83,6 +86,8 @@ ROUTES = (
     _route("POST", "/engines/_configure", configure.replace),
     _route("PATCH", "/engines/_configure", configure.change),
     _route("DELETE", "/engines/_configure", configure.reset),
+    _route("GET", "/anthropic/v1/models", anthropic.list_models),
+    _route("GET", "/anthropic/v1/models/{name}", anthropic.look),
     _route("GET", "/api/version", ollama_models.version),
     _route("GET", "/api/tags", ollama_models.tags),
     _route("GET", "/api/ps", ollama_models.running),
@@ -101,6 +106,7 @@ ROUTES = (
     _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
 )
 _OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score)")
+_DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
 
 class App:
@@ -120,7 +126,10 @@ class App:
             body_limit=body_limit,
             deadline=deadline,
         )
-        self._endpoints = inference.Endpoints(inference.OPENAI, ollama.endpoints(services))
+        self._endpoints = inference.Endpoints(
+            {**inference.OPENAI, **anthropic.endpoints(services)},
+            {**ollama.endpoints(services), **anthropic.plain_endpoints(services)},
+        )
         self._edge = Edge(self._dispatch, guard, _fail)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -154,10 +163,12 @@ async def _fail(exc: Exception, scope: Scope, send: Send) -> None:
     if not isinstance(exc, RunnerError):
         _log.error("request failed path=%s", scope["path"], exc_info=exc)
         exc = unforeseen(exc)
-    if _tidy(scope["path"]).startswith("/api/"):
-        await dialect_reply(exc, Ollama())(scope, _receive_nothing, send)
-        return
-    as_json = _OPENAI.fullmatch(_tidy(scope["path"])) is not None or accepts_errors(Request(scope).headers)
+    path = _tidy(scope["path"])
+    for prefix, dialect in _DIALECTS:
+        if path.startswith(prefix):
+            await dialect_reply(exc, dialect)(scope, _receive_nothing, send)
+            return
+    as_json = _OPENAI.fullmatch(path) is not None or accepts_errors(Request(scope).headers)
     await error_reply(exc, as_json=as_json)(scope, _receive_nothing, send)
 
 

@@ -15,6 +15,7 @@ from modelrunner.dialects.ollama import (
     Ollama,
     chat_messages,
     content,
+    grammar,
     read,
     recall,
     response_format,
@@ -233,7 +234,7 @@ def _continuing(asked: GenerateRequest, options: JSON, system: str) -> Question:
     if asked.template:
         told = system if asked.system is None else asked.system
         prompt = go_rendering.render(asked.template, {"System": told, "Prompt": prompt, "Response": ""})
-    fields = {"prompt": prompt, **_wishes(asked, options)}
+    fields = {"prompt": prompt, **_wishes(asked, options), **grammar(asked.format)}
     return _question(_COMPLETIONS, fields, asked, Generate(asked.wanted, streams=asked.streams))
 
 
@@ -243,6 +244,7 @@ def _filling(asked: GenerateRequest, options: JSON) -> Question:
         "input_prefix": asked.prompt or "",
         "input_suffix": asked.suffix or "",
         **ollama_options.generation(options),
+        **grammar(asked.format),
     }
     if "max_tokens" in fields:
         fields["n_predict"] = fields.pop("max_tokens")
