@@ -12,11 +12,11 @@ from typing import Any
 import aiohttp
 import psutil
 
-from modelrunner.server.routes.inference import ENDPOINTS
+from modelrunner.server.routes.inference import OPENAI
 
 PATIENCE = 330.0  # seconds in which every request ends: an engine has 300 to become ready
 _ALLOWED = frozenset({200, 400, 404, 409, 412, 422, 500, 501, 503, 504, 507})
-_PATHS = (*ENDPOINTS, "/engines/llama.cpp/v1/chat/completions")
+_PATHS = (*OPENAI, *(f"/engines{path}" for path in OPENAI), "/engines/llama.cpp/v1/chat/completions")
 _CHATS = tuple(path for path in _PATHS if path.endswith("/chat/completions"))
 _FAKES: tuple[dict[str, object], ...] = (
     {},

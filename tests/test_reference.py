@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 from modelrunner.server.app import ROUTES
-from modelrunner.server.routes.inference import ENDPOINTS
+from modelrunner.server.routes.inference import OPENAI
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
@@ -36,7 +36,7 @@ def test_every_route_is_described() -> None:
         re.sub(r"\(\?P<(\w+)>[^)]*\)", r"{\1}", route.pattern.pattern).replace("\\", "") for route in ROUTES
     ]
     paths = {re.sub(r"^/engines(/\{engine\})?(?=/v1|/rerank|/score)", "", path) for path in patterns}
-    paths |= {re.sub(r"^/engines(?=/v1|/rerank|/score)", "", path) for path in ENDPOINTS}
+    paths |= {re.sub(r"^/engines(?=/v1|/rerank|/score)", "", path) for path in OPENAI}
 
     unknown_action = "/models/{name}"  # with POST; it only explains that there is no such action
     assert [] == [path for path in sorted(paths - {unknown_action}) if f"{path}`" not in page]

@@ -16,7 +16,12 @@ EVENT_STREAM = b"text/event-stream"
 
 
 class Dialect(Protocol):
-    """One API's manner of failing. Both methods give bytes, ready to be sent."""
+    """One API's manner of failing. Both methods give bytes, ready to be sent.
+
+    `name_header` is the header, besides `X-Request-Id`, in which its clients look for the request's name.
+    """
+
+    name_header: bytes | None
 
     def error(self, exc: RunnerError) -> bytes:
         """Write an error as the JSON body of a response of its own."""

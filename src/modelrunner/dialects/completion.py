@@ -110,6 +110,9 @@ class Completion(msgspec.Struct):
     usage: Usage | None = None
     timings: Timings | None = None
     prompt_progress: PromptProgress | None = None
+    content: str | None = None  # llama.cpp's own form, in which it fills gaps
+    stop: bool = False
+    stop_type: str | None = None
     error: Any = None
 
 

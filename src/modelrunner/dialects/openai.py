@@ -14,6 +14,8 @@ class OpenAI:
     Source: OpenAI API reference, "Error codes"; `hint` is ours, and clients ignore it.
     """
 
+    name_header: bytes | None = None
+
     def error(self, exc: RunnerError) -> bytes:
         """Write `{"error": {...}}`."""
         return msgspec.json.encode(error_body(exc))

@@ -53,7 +53,7 @@ class Stream:
             chunk = read_completion(data)
             if chunk.error is not None:
                 raise reported(chunk.error)
-            if chunk.choices and chunk.choices[0].finish_reason is not None:
+            if chunk.stop or (chunk.choices and chunk.choices[0].finish_reason is not None):
                 self._ended = True
             turned.append(translator.chunk(chunk))
             self.finished = translator.finished

@@ -3,8 +3,8 @@
 The documents are edited as they are, so that what we do not know of them stays, and their types with them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -52,13 +52,15 @@ class Form(StrEnum):
 class Changes:
     """What is to be different. Layers are in Docker's types; `form` None keeps the one it has.
 
-    `described` is what the weights say of themselves: Docker's form keeps more of that than CNCF's.
+    `described` is what the weights say of themselves: Docker's form keeps more of that than CNCF's. `fields`
+    stand in the configuration beside those that every program reads.
     """
 
     context_size: int | None = None
     layers: Sequence[Descriptor] = ()
     form: Form | None = None
     described: ModelConfig | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def edited(manifest: Manifest, config: bytes, changes: Changes) -> tuple[Manifest, bytes]:
@@ -90,7 +92,7 @@ def edited(manifest: Manifest, config: bytes, changes: Changes) -> tuple[Manifes
         _set_diff_ids(description, layers, kind)
     if changes.context_size is not None:
         _set_context_size(description, changes.context_size, kind)
-    config_bytes = _written(description)
+    config_bytes = _written({**description, **changes.fields})
     document = _headed(document, kind, manifest)
     document["config"] = {
         **document["config"],

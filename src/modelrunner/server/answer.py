@@ -59,6 +59,7 @@ class Answer:
         "_send",
         "cors",
         "name",
+        "notes",
         "timing",
     )
 
@@ -73,6 +74,7 @@ class Answer:
         self.cors: tuple[Header, ...] = ()
         self.name = name[:_LONGEST_NAME] if name else b"%b-%d" % (_ours.encode(), next(_numbers))
         self.timing: tuple[float, float, float] | None = None
+        self.notes: tuple[Header, ...] = ()
 
     async def pass_on(self, upstream: Passed) -> None:
         """Send an engine's answer, each piece when it comes."""
@@ -152,7 +154,9 @@ class Answer:
 
         Source: W3C Server Timing, "The Server-Timing Header Field".
         """
-        headers = [(b"x-request-id", self.name)]
+        headers = [(b"x-request-id", self.name), *self.notes]
+        if self._dialect.name_header is not None:
+            headers.append((self._dialect.name_header, self.name))
         if self.timing is not None:
             queued, loading, since = self.timing
             took = (queued * 1e3, loading * 1e3, (time.monotonic() - since) * 1e3)

@@ -12,17 +12,23 @@ from typing import NamedTuple
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelrunner.dialects.anthropic import Anthropic
+from modelrunner.dialects.base import Dialect
+from modelrunner.dialects.ollama import Ollama
 from modelrunner.errors import RunnerError, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
-from modelrunner.server.replies import accepts_errors, error_reply, not_found
+from modelrunner.server.replies import accepts_errors, dialect_reply, error_reply, not_found
 from modelrunner.server.routes import (
+    anthropic,
     configure,
     engines,
     inference,
     insight,
     installing,
     models,
+    ollama,
+    ollama_models,
     system,
     upkeep,
 )
@@ -88,6 +94,19 @@ ROUTES = (
     _route("POST", "/engines/_configure", configure.replace),
     _route("PATCH", "/engines/_configure", configure.change),
     _route("DELETE", "/engines/_configure", configure.reset),
+    _route("GET", "/anthropic/v1/models", anthropic.list_models),
+    _route("GET", "/anthropic/v1/models/{name}", anthropic.look),
+    _route("GET", "/api/version", ollama_models.version),
+    _route("GET", "/api/tags", ollama_models.tags),
+    _route("GET", "/api/ps", ollama_models.running),
+    _route("POST", "/api/show", ollama_models.show),
+    _route("POST", "/api/pull", ollama_models.pull),
+    _route("POST", "/api/push", ollama_models.push),
+    _route("POST", "/api/create", ollama_models.make),
+    _route("POST", "/api/copy", ollama_models.copy),
+    _route("DELETE", "/api/delete", ollama_models.delete),
+    _route("GET", "/api/blobs/{name}", ollama_models.has_blob),
+    _route("POST", "/api/blobs/{name}", ollama_models.take_blob),
     _route("POST", "/engines/{engine}/_configure", configure.replace),
     _route("PATCH", "/engines/{engine}/_configure", configure.change),
     _route("DELETE", "/engines/{engine}/_configure", configure.reset),
@@ -95,6 +114,7 @@ ROUTES = (
     _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
 )
 _OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score)")
+_DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
 
 class App:
@@ -114,6 +134,10 @@ class App:
             body_limit=body_limit,
             deadline=deadline,
         )
+        self._endpoints = inference.Endpoints(
+            {**inference.OPENAI, **anthropic.endpoints(services)},
+            {**ollama.endpoints(services), **anthropic.plain_endpoints(services)},
+        )
         self._edge = Edge(self._dispatch, guard, _fail)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +146,7 @@ class App:
             return
         if scope["method"] == "POST":
             path = scope["path"]
-            target = inference.ENDPOINTS.get(path) or inference.endpoint(_tidy(path))
+            target = self._endpoints.get(path) or self._endpoints.find(_tidy(path))
             if target is not None:
                 await self._relay.serve(target, scope, receive, send)
                 return
@@ -147,7 +171,12 @@ async def _fail(exc: Exception, scope: Scope, send: Send) -> None:
     if not isinstance(exc, RunnerError):
         _log.error("request failed path=%s", scope["path"], exc_info=exc)
         exc = unforeseen(exc)
-    as_json = _OPENAI.fullmatch(_tidy(scope["path"])) is not None or accepts_errors(Request(scope).headers)
+    path = _tidy(scope["path"])
+    for prefix, dialect in _DIALECTS:
+        if path.startswith(prefix):
+            await dialect_reply(exc, dialect)(scope, _receive_nothing, send)
+            return
+    as_json = _OPENAI.fullmatch(path) is not None or accepts_errors(Request(scope).headers)
     await error_reply(exc, as_json=as_json)(scope, _receive_nothing, send)
 
 

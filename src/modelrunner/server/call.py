@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from modelrunner.dialects.base import JSON, Dialect, Question
 from modelrunner.dialects.openai import OpenAI
 from modelrunner.models.kinds import Mode
+from modelrunner.runtime.headers import Header
+from modelrunner.runtime.instance import Instance
 
 _OPENAI = OpenAI()
 
@@ -19,15 +21,22 @@ class Request:
     engine: str | None
 
 
+Work = Callable[[Instance], Awaitable[bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A question for the engine of a model. `keep_alive` is how long the model is to stay afterwards."""
+    """A question for the engine of a model, or work with its instance, which gives the answer as JSON.
+
+    `keep_alive` is how long the model is to stay afterwards, `notes` are headers for the answer.
+    """
 
     model: str
     mode: Mode
-    question: Question
+    question: Question | Work
     engine: str | None = None
     keep_alive: str | float | None = None
+    notes: tuple[Header, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

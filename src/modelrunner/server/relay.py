@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from modelrunner.dialects.base import Question, Timing, Translator
+from modelrunner.dialects.base import JSON, Question, Timing, Translator
 from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
@@ -135,13 +135,17 @@ class Relay:
             await answer.whole(call.status, call.body, ((b"content-type", call.media_type),))
             return
         key = await self._catalogue.key((call.model, call.mode, call.engine))
+        answer.notes = call.notes
         terms = terms_of(headers, call.keep_alive)
         async with self._pool.lease(key, terms) as lease:
             answer.timing = (lease.queued, lease.loading, time.monotonic())
             if headers.get(_PRELOAD) == b"true":
                 await answer.whole(200, b"", ())
                 return
-            await ask(lease.running, call.question, Timing(*answer.timing), answer)
+            if isinstance(call.question, Question):
+                await ask(lease.running, call.question, Timing(*answer.timing), answer)
+            else:
+                await answer.end(await call.question(lease.running), JSON)
 
 
 async def ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:

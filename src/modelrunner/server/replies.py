@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.openai import error_body
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
 from modelrunner.server.bodies import UNREADABLE, read_body
@@ -50,6 +51,14 @@ def error_reply(exc: RunnerError, *, as_json: bool) -> Response:
         reply = json_reply(error_body(exc), exc.status)
     else:
         reply = text_reply(f"{exc.message}\n\nhint: {exc.hint}" if exc.hint else exc.message, exc.status)
+    if exc.retry_after is not None:
+        reply.headers["retry-after"] = str(exc.retry_after)
+    return reply
+
+
+def dialect_reply(exc: RunnerError, dialect: Dialect) -> Response:
+    """Answer with an error in a dialect's form."""
+    reply = Response(dialect.error(exc) + b"\n", exc.status, media_type=JSON)
     if exc.retry_after is not None:
         reply.headers["retry-after"] = str(exc.retry_after)
     return reply

@@ -29,11 +29,13 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.runtime.state_files import StateFiles
+from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
+from modelrunner.server.context import Contexts
 from modelrunner.server.health import Health
 from modelrunner.server.insight import Insight
 from modelrunner.server.installing import Installing
@@ -75,6 +77,8 @@ class Services:
     insight: Insight
     health: Health
     installing: Installing
+    abilities: Abilities
+    contexts: Contexts
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -224,6 +228,14 @@ async def open_services(
             insight=Insight(pool, catalogue),
             health=Health(pool, loader, catalogue, patience=settings.stalled_after),
             installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
+            abilities=Abilities(store, catalogue, engines),
+            contexts=Contexts(
+                catalogue=catalogue,
+                engines=engines,
+                configurations=configurations,
+                configuring=configuring,
+                loader=loader,
+            ),
             logs=logs,
             sandbox=sandbox,
         )

@@ -80,5 +80,10 @@ def _choice(name: str, value: bytes, choices: Mapping[bytes, T]) -> T:
 
 def _seconds(keep_alive: str | float) -> float | None:
     if isinstance(keep_alive, str):
-        return parse_keep_alive(keep_alive)
+        try:
+            keep_alive = float(keep_alive)  # seconds, by those who write every number as a text
+        except ValueError:
+            return parse_keep_alive(str(keep_alive))
+        if not math.isfinite(keep_alive):
+            raise InvalidRequest(f"invalid duration: `{keep_alive}`")
     return None if keep_alive < 0 else float(keep_alive)

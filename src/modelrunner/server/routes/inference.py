@@ -1,6 +1,8 @@
 """Which paths lead to a model, and in which mode: the table of the data path."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from modelrunner.models.kinds import Mode
 from modelrunner.server.call import Endpoint
@@ -16,18 +18,27 @@ _MODES = {
 }
 _WITH_ENGINE = re.compile(r"/engines/([^/]+)(/.*)")
 
-# Every path that names no engine; the first look-up of every request.
-ENDPOINTS = {
-    prefix + path: Endpoint(mode, path) for prefix in ("", "/engines") for path, mode in _MODES.items()
-}
+# What the engines answer themselves.
+OPENAI = {path: Endpoint(mode, path) for path, mode in _MODES.items()}
 
 
-def endpoint(path: str) -> Endpoint | None:
-    """Say where a path leads that may name an engine, as `/engines/{engine}/v1/…`; None when to no model."""
-    known = ENDPOINTS.get(path)
-    if known is not None:
-        return known
-    match = _WITH_ENGINE.fullmatch(path)
-    if match is None or match[2] not in _MODES:
-        return None
-    return Endpoint(_MODES[match[2]], match[2], match[1])
+class Endpoints:
+    """All paths that lead to a model; `with_engine` also exist behind `/engines` and `/engines/{engine}`."""
+
+    def __init__(self, with_engine: Mapping[str, Endpoint], plain: Mapping[str, Endpoint]) -> None:
+        self._with_engine = with_engine
+        behind = {f"/engines{path}": endpoint for path, endpoint in with_engine.items()}
+        self._known = {**plain, **with_engine, **behind}
+
+    def get(self, path: str) -> Endpoint | None:
+        """Look a path up that is written as it stands in the table; the first step of every request."""
+        return self._known.get(path)
+
+    def find(self, path: str) -> Endpoint | None:
+        """Say where a path leads that may name an engine; None when to no model."""
+        known = self._known.get(path)
+        if known is not None:
+            return known
+        match = _WITH_ENGINE.fullmatch(path)
+        endpoint = None if match is None else self._with_engine.get(match[2])
+        return None if match is None or endpoint is None else replace(endpoint, engine=match[1])

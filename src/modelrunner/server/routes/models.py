@@ -40,6 +40,7 @@ from modelrunner.server.replies import (
 )
 from modelrunner.server.services import Services
 from modelrunner.server.views import brief_view, model_view, openai_view, remote_view
+from modelrunner.store.removal import Step
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire import (
     NDJSON,
@@ -85,7 +86,7 @@ async def pull(services: Services, request: Request) -> LinesReply:
     """`POST /models/create`."""
     wanted = parse(await read(request, _SMALL_BODY), PullRequest)
     lines = services.transfers.pull(wanted["from"], wanted.get("bearer-token"))
-    return progress(services, request, _then_preload(services, lines, wanted["from"]), "pull")
+    return progress(services, request, then_preload(services, lines, wanted["from"]), "pull")
 
 
 async def push(services: Services, request: Request) -> LinesReply:
@@ -176,7 +177,17 @@ async def unknown_action(_services: Services, request: Request) -> Response:
 
 async def delete(services: Services, request: Request) -> Response:
     """`DELETE /models/{name}`: a model that is loaded is unloaded first; one in use only goes by force."""
-    name, force = _name(request), query_flag(request, "force")
+    steps = await remove(services, _name(request), force=query_flag(request, "force"))
+    return json_reply([_removal(step, subject) for step, subject in steps])
+
+
+async def remove(services: Services, name: str, *, force: bool) -> list[Step]:
+    """Take a name or a model away, after it was unloaded; says what was done.
+
+    Raises:
+        Conflict: it is in use, or an id of a model with several names, and `force` is not set.
+        InvalidReference, ModelNotFound: no such model here.
+    """
     model = services.store.snapshot.find(name)
     by_id = as_id(name) is not None or "@" in name
     if model is not None and (len(model.tags) <= 1 or (by_id and force)):
@@ -188,7 +199,7 @@ async def delete(services: Services, request: Request) -> Response:
         _log.info("model %s subject=%s", step, subject)
     if model is not None:
         await _let_go(services, model)
-    return json_reply([_removal(step, subject) for step, subject in steps])
+    return steps
 
 
 async def purge(services: Services, request: Request) -> Response:
@@ -212,7 +223,7 @@ async def openai_look(services: Services, request: Request) -> Response:
     return json_reply(_openai(services, services.catalogue.find(_name(request))))
 
 
-async def _then_preload(
+async def then_preload(
     services: Services, lines: AsyncGenerator[ProgressLine, None], name: str
 ) -> AsyncGenerator[ProgressLine, None]:
     """Load what a name leads to now, if it is pinned by that name; what it led to before no longer is."""
