@@ -1,6 +1,7 @@
 """Real vLLM and real llama.cpp in one daemon, chosen by the format of the model."""
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def test_an_answer_of_vllm_is_streamed(client: openai.OpenAI) -> None:
 
     assert len(pieces) > 3
     assert "Paris" in "".join(pieces)
+
+
+def test_a_body_that_its_client_calls_a_form_is_answered(both: Runner) -> None:
+    """As curl does, when it is told nothing else."""
+    body = {"model": SAFETENSORS, "messages": [{"role": "user", "content": QUESTION}], "max_tokens": 4}
+    request = urllib.request.Request(f"{both.url}/v1/chat/completions", json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=390) as reply:
+        answer = json.load(reply)
+
+    assert request.get_header("Content-type") == "application/x-www-form-urlencoded"
+    assert answer["usage"]["completion_tokens"] == 4
 
 
 def test_every_name_of_a_model_is_served(both: Runner, client: openai.OpenAI) -> None:

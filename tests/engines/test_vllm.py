@@ -428,6 +428,20 @@ def test_it_reads_its_environment_and_what_that_was_made_with(tmp_path: Path) ->
     assert {launch.writes for launch in launches} == {(Path("/dev/shm"),)}
 
 
+def test_what_it_finds_out_of_a_model_is_kept_for_that_model_alone(installed: Make) -> None:
+    """In the folder of the engine, with which it is removed; no other model's engine writes there."""
+    engine, _ = installed(False)
+    assert engine.environment is not None
+    caches = []
+    for root in (Path("/models/bundles/sha256/aa"), Path("/models/bundles/sha256/bb")):
+        launch = engine.launch(replace(PLAIN, root=root), Mode.COMPLETION, NAMED, SOCKET)
+        caches.append(Path(launch.env["VLLM_CACHE_ROOT"]))
+        assert caches[-1] in launch.writes
+
+    assert caches[0] != caches[1]
+    assert {cache.parent for cache in caches} == {engine.environment.folder / "cache"}
+
+
 class TestContract(EngineContract):
     """What every plug-in does."""
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.runtime.headers import Header, end_to_end, for_engine
+from modelrunner.runtime.headers import Header, as_json, end_to_end, for_engine
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,21 @@ def test_an_engine_sees_the_client_s_other_headers() -> None:
     headers = [(b"user-agent", b"\xe9"), (b"x-request-id", b"7"), (b"accept-language", b"de")]
 
     assert headers == for_engine(headers)
+
+
+@pytest.mark.parametrize(
+    ("given", "passed"),
+    [
+        (b"application/json", b"application/json"),
+        (b"Application/JSON; charset=utf-8", b"Application/JSON; charset=utf-8"),
+        (b"application/x-www-form-urlencoded", b"application/json"),
+        (None, b"application/json"),
+    ],
+)
+def test_an_engine_is_told_that_json_is_json(given: bytes | None, passed: bytes) -> None:
+    """curl calls everything a form; the other headers stay."""
+    headers = [(b"accept", b"*/*"), *([(b"Content-Type", given)] if given else [])]
+
+    told = [(name.lower(), value) for name, value in as_json(headers, given)]
+
+    assert told == [(b"accept", b"*/*"), (b"content-type", passed)]

@@ -157,12 +157,13 @@ class Vllm:
             *_own_arguments(options),
             *(("--served-model-name", options.name) if options.name else ()),
         )
+        cache = self._cache(bundle)
         return Launch(
             argv=argv,
-            env=_ENVIRONMENT,
+            env=_ENVIRONMENT if cache is None else {**_ENVIRONMENT, "VLLM_CACHE_ROOT": str(cache)},
             ready_within=_READY_WITHIN,
             reads=_places(Path(program.argv[0])),
-            writes=(_SHARED_MEMORY,),
+            writes=(_SHARED_MEMORY,) if cache is None else (_SHARED_MEMORY, cache),
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
         )
@@ -187,6 +188,15 @@ class Vllm:
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start from vLLM's words, in a sentence; None for words unknown."""
         return diagnose(tail)
+
+    def _cache(self, bundle: Bundle) -> Path | None:
+        """Where vLLM keeps what it found out of a model, and on a GPU compiled for it, from start to start.
+
+        Each model has its own: what one engine has written, no other model's engine runs.
+        """
+        if self._environment is None:
+            return None
+        return self._environment.folder / "cache" / bundle.root.name
 
     def _context_arguments(self, config: ModelConfig, options: Options, *, on_cpu: bool) -> Iterator[str]:
         if _value(options.flags, "--max-model-len") is not None:

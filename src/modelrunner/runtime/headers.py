@@ -24,6 +24,7 @@ _KEPT_FROM_ENGINES = _HOP_BY_HOP | frozenset(
     b"host content-length expect forwarded x-real-ip authorization x-api-key cookie origin referer"
     b" x-preload-only x-request-origin".split()
 )
+_JSON = b"application/json"
 _PLAIN_CONNECTION = frozenset({b"keep-alive", b"close"})
 
 
@@ -36,6 +37,16 @@ def for_engine(headers: Iterable[Header]) -> list[Header]:
     """Give the headers of a client's request that an engine is to see."""
     passed = _without(headers, _KEPT_FROM_ENGINES)
     return [header for header in passed if not header[0].startswith(b"x-forwarded-")]
+
+
+def as_json(headers: Iterable[Header], content_type: bytes | None) -> Iterable[Header]:
+    """Call a body JSON that was found to be some, whatever its client calls it: vLLM takes nothing else.
+
+    curl calls it a form, and some clients nothing; `content_type` is what this one does.
+    """
+    if content_type is not None and content_type.lower().startswith(_JSON):
+        return headers
+    return [*(header for header in headers if header[0].lower() != b"content-type"), (b"content-type", _JSON)]
 
 
 def _without(headers: Iterable[Header], dropped: frozenset[bytes]) -> list[Header]:

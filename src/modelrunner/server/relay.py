@@ -17,7 +17,7 @@ from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
-from modelrunner.runtime.headers import Header
+from modelrunner.runtime.headers import Header, as_json
 from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
@@ -122,7 +122,8 @@ class Relay:
             name = lease.running.model_name
             if name is not None and name != probe.model:
                 body = renamed(body, name)
-            async with lease.running.request("POST", path, scope["headers"], body) as upstream:
+            passed = as_json(scope["headers"], headers.get(b"content-type"))
+            async with lease.running.request("POST", path, passed, body) as upstream:
                 await answer.pass_on(upstream)
 
     async def _turn(

@@ -14,6 +14,7 @@ from modelrunner.engines.environment import Environment, Recipe
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
+from modelrunner.testing.daemon import FAKE_ENGINE
 
 if TYPE_CHECKING:
     from tests.server.conftest import Daemon, Make
@@ -35,7 +36,7 @@ class Thing:
     """An engine that is a wheel of one file."""
 
     name = display = "thing"
-    formats = frozenset({Format.SAFETENSORS})
+    formats = frozenset({Format.GGUF})
     modes = frozenset({Mode.COMPLETION})
     native: frozenset[str] = frozenset()
 
@@ -53,7 +54,9 @@ class Thing:
         return None
 
     def launch(self, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
-        return Launch(argv=("thing",))
+        assert address.socket is not None
+        arguments = ("--model", str(bundle.weights[0]), "--host", str(address.socket))
+        return Launch(argv=(*FAKE_ENGINE, *arguments))
 
     def diagnose(self, tail: str) -> str | None:
         return None
@@ -184,3 +187,33 @@ async def test_what_cannot_be_done_is_told_at_once(
 
     assert answer.status == code
     assert answer.text.startswith(words)
+
+
+async def test_an_engine_that_is_in_use_stays_and_an_idle_one_is_unloaded_first(things: "Daemon") -> None:
+    """409 while it answers somebody; then its process ends, it is gone, and the next request is told so."""
+    engine = things.services.engines.get("thing")
+    assert isinstance(engine, Thing)
+    environment = engine.environment
+    environment.begin()
+    (environment.target / "bin").mkdir(parents=True)
+    (environment.target / "bin" / "python").touch()
+    environment.complete()
+    await things.add("ai/tiny:latest")
+    chat = "/engines/thing/v1/chat/completions"
+    slow = things.chat(stream=True, fake={"tokens_per_second": 5})
+    async with things.session.post(f"{things.url}{chat}", json=slow) as stream:
+        await stream.content.readline()
+        refused = await things.ask("POST", UNINSTALL, json={"backend": "thing"})
+        before = len(things.residents)
+        await stream.read()
+    removed = refused
+    while removed.status == 409:  # its end may be seen before the daemon has let go of the engine
+        removed = await things.ask("POST", UNINSTALL, json={"backend": "thing"})
+    after = await things.ask("POST", chat, json=things.chat())
+
+    assert (refused.status, before) == (409, 1)
+    assert refused.text.startswith("backend uninstall failed: thing is in use")
+    assert removed.status == 200
+    assert things.residents == ()
+    assert after.status == 412
+    assert after.json["error"]["hint"].endswith("`dmr install-runner --backend thing`")
