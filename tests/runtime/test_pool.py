@@ -23,7 +23,8 @@ from modelrunner.runtime.events import Kind
 from modelrunner.runtime.lease import Stay
 from modelrunner.runtime.line import Caller, Terms
 from modelrunner.runtime.plan import Key, Reason, State, Why
-from modelrunner.runtime.pool import Pool, Weight
+from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.weights import Weight
 
 A, B, C = (Key("llama.cpp", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c"))
 
@@ -892,7 +893,7 @@ async def test_a_model_whose_need_cannot_be_found_out_is_not_loaded() -> None:
     async def weigh(_: Key) -> Weight:
         raise UnsupportedModel("no header")
 
-    fixture.pool._weigh = weigh
+    fixture.pool._weights.weigh = weigh
     with pytest.raises(UnsupportedModel, match="no header"):
         await take(fixture.pool, A)
     assert 0 == fixture.pool.waiting

@@ -26,7 +26,8 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.line import Caller, Terms
 from modelrunner.runtime.plan import Key, Reason, State, Why
-from modelrunner.runtime.pool import Pool, Weight
+from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.weights import Weight
 
 A, B, C, D = (Key("fake", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c", b"d"))
 NEEDS = {A: 60, B: 50, C: 40, D: 30}

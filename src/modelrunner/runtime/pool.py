@@ -8,9 +8,9 @@ itself out of the line and nothing else. What an instance is, and how it is star
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Generic, Protocol
@@ -18,12 +18,13 @@ from typing import Generic, Protocol
 from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
-from modelrunner.runtime.ledger import ONE_PLACE, PLACE, Amounts
+from modelrunner.runtime.ledger import PLACE, Amounts
 from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
+from modelrunner.runtime.weights import Weight, Weights, weightless
 
 _log = logging.getLogger(__name__)
 
@@ -43,24 +44,7 @@ def _later(delay: float, call: Callable[[], None]) -> Timer:
     return asyncio.get_running_loop().call_later(delay, call)
 
 
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough.
-
-    `parts` says, for people, what that consists of, in bytes by the name of the part.
-    """
-
-    amounts: Amounts
-    advice: str | None = None
-    parts: Mapping[str, int] = field(default_factory=dict)
-
-
-_WEIGHTLESS = Weight({})
 _SAID_OTHERWISE = frozenset({Why.LOADING, Why.ESTIMATING})  # waits that every load has
-
-
-async def _weightless(_key: Key) -> Weight:
-    return _WEIGHTLESS
 
 
 class _Claim(Generic[R]):
@@ -114,7 +98,7 @@ class Pool(Generic[R]):
         *,
         places: int,
         wishes: Wishes,
-        weigh: Callable[[Key], Awaitable[Weight]] = _weightless,
+        weigh: Callable[[Key], Awaitable[Weight]] = weightless,
         memory: Amounts | None = None,
         look: Callable[[], Amounts] = dict,
         queue: int = 512,
@@ -126,7 +110,6 @@ class Pool(Generic[R]):
     ) -> None:
         self.events = events if events is not None else Events()
         self._start = start
-        self._weigh = weigh
         self._look = look
         self._queue = queue
         self._clock = clock
@@ -136,8 +119,7 @@ class Pool(Generic[R]):
         self._scheduler: Scheduler[R] = Scheduler(Limits({**(memory or {}), PLACE: places}, patience), wishes)
         self._lives: dict[Loaded[R], _Life] = {}
         self._futures: dict[Ticket, asyncio.Future[Lease[R]]] = {}
-        self._weighing: dict[Key, asyncio.Task[None]] = {}
-        self._weights: dict[Key, Weight] = {}
+        self._weights = Weights(weigh, self._weighed)
         self._told: dict[Key, Wait] = {}
         self._timer: Timer | None = None
         self._wake_at: float | None = None
@@ -283,9 +265,9 @@ class Pool(Generic[R]):
         Raises:
             RunnerError: its need cannot be found out.
         """
-        weight = await self._weigh(key)
-        need, now = {**weight.amounts, **ONE_PLACE}, self._clock()
-        outlook = self._scheduler.outlook(key, need, now, self._look)
+        weight = await self._weights.weigh(key)
+        now = self._clock()
+        outlook = self._scheduler.outlook(key, weight.need, now, self._look)
         wait = outlook.wait
         if wait is not None and wait.until is not None:
             outlook = outlook._replace(wait=wait._replace(until=wait.until - now))
@@ -297,7 +279,7 @@ class Pool(Generic[R]):
         A load that nobody waits for is broken off. What is in use, or loads for somebody, is left alone.
         """
         for key in filter(match, self._scheduler.histories.keys()):
-            self._scheduler.forgive(key)
+            self._forgive(key)
         return await self._stop_idle(match, Reason.UNLOADED)
 
     async def reload(self, key: Key) -> bool:
@@ -310,6 +292,7 @@ class Pool(Generic[R]):
         if loaded is not None and not self._may_go(loaded):
             return False
         self._forgive(key)
+        self.settle()  # whoever waits for it already wants it weighed anew
         await self._stop_idle(lambda other: other == key, Reason.RECONFIGURED)
         return True
 
@@ -332,9 +315,7 @@ class Pool(Generic[R]):
 
     def _forgive(self, key: Key) -> None:
         self._scheduler.forgive(key)
-        weighing = self._weighing.pop(key, None)
-        if weighing is not None:
-            weighing.cancel()
+        self._weights.forget(key)
 
     async def close(self, deadline: float) -> None:
         """Turn new and waiting requests away, give running ones `deadline` seconds, then stop everything."""
@@ -351,7 +332,7 @@ class Pool(Generic[R]):
 
     async def _until_empty(self, deadline: float | None) -> None:
         tasks = [life.task for life in self._lives.values() if life.task is not None]
-        tasks += self._weighing.values()
+        tasks += self._weights.tasks
         if tasks:
             await asyncio.wait(tasks, timeout=deadline)
 
@@ -359,7 +340,7 @@ class Pool(Generic[R]):
         for ticket in tuple(self._scheduler.line):
             self._scheduler.leave(ticket)
             self._disappoint(ticket, shutting_down())
-        for task in self._weighing.values():
+        for task in self._weights.tasks:
             task.cancel()
         for loaded in self._lives:
             if loaded.state is State.STARTING:
@@ -401,14 +382,14 @@ class Pool(Generic[R]):
             self._load(loaded)
         for ticket, refusal in effects.refuse:
             failed = self._scheduler.histories.of(ticket.key).failures
-            advice = self._weights.get(ticket.key, _WEIGHTLESS).advice
+            advice = self._weights.advice(ticket.key)
             error = refused(refusal, advice=advice, failed=failed, now=self._clock())
             self._disappoint(ticket, error)
             self.events.emit(Event(Kind.REFUSED, ticket.key, refusal.why, self._wall(), error.message))
         for ticket, loaded in effects.grant:
             self._grant(ticket, loaded)
         for key in effects.estimate:
-            self._weighing[key] = asyncio.create_task(self._find_weight(key), name=f"weigh {key}")
+            self._weights.find(key)
         self._tell_who_waits()
         self._arm(effects.wake_at)
 
@@ -476,22 +457,13 @@ class Pool(Generic[R]):
 
     # What a model needs
 
-    async def _find_weight(self, key: Key) -> None:
-        weight: Weight | None = None
-        try:
-            weight = await self._weigh(key)
-        except Exception as exc:  # noqa: BLE001 - the top of a task; everyone who waits is told
-            failure = exc
-        if self._weighing.get(key) is not asyncio.current_task():
-            return  # another one is on its way
-        del self._weighing[key]
-        if weight is not None:
-            self._weights[key] = weight
-            self._scheduler.estimated(key, {**weight.amounts, **ONE_PLACE})
+    def _weighed(self, key: Key, outcome: Weight | Exception) -> None:
+        if isinstance(outcome, Weight):
+            self._scheduler.estimated(key, outcome.need)
         else:
-            log_failure(key, failure)
+            log_failure(key, outcome)
             for ticket in self._scheduler.not_estimated(key):
-                self._disappoint(ticket, copy_of(failure))
+                self._disappoint(ticket, copy_of(outcome))
         self.settle()
 
     # The life of a resident

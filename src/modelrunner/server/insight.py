@@ -14,10 +14,11 @@ from modelrunner.runtime.events import Event, Subscription
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.ledger import ONE_PLACE
 from modelrunner.runtime.plan import Key, Refusal, Wait, Why
-from modelrunner.runtime.pool import Pool, Weight
+from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.refusal import refused
 from modelrunner.runtime.scheduler import Outlook
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
+from modelrunner.runtime.weights import Weight
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.sentences import explain, what_happened
 from modelrunner.units import format_keep_alive

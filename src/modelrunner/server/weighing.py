@@ -10,7 +10,7 @@ from modelrunner.errors import DamagedWeights, RunnerError
 from modelrunner.runtime import memory
 from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.plan import Key
-from modelrunner.runtime.pool import Weight
+from modelrunner.runtime.weights import Weight
 from modelrunner.server.preparing import Preparing
 from modelrunner.units import format_bytes
 
