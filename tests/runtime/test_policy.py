@@ -252,6 +252,10 @@ MEMORY_CASES: dict[str, tuple[Plan, Plan]] = {
         Plan(stop=(Step(B, MEMORY, A),)),
         weigh([loaded(B, 30)], [wants(A, 50)], free=40),
     ),
+    "memory that is about to be free is not free": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        weigh([loaded(B, 54), loaded(D, 36, **IN_USE)], [wants(A, 1), wants(C, 8)], free=0),
+    ),
     "nobody waits for ever for memory that others hold": (
         Plan(refuse=(Refusal(A, Why.MEMORY_TAKEN, needing(50), {RAM: 40}),)),
         weigh([], [wants(A, 50, waited=25)], free=40),

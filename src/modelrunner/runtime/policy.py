@@ -90,12 +90,13 @@ class _Decision:
         self._most = Room(limits.capacity)
         self._beside_pinned = Room(limits.capacity)
         self._beside_pinned.take(total(r.need for r in here if r.pinned and r.state is not State.STOPPING))
-        # Free now; free once what is stopping is gone; seen to be free, once somebody asks.
+        # Free now, and free once what makes room is gone; as promised, and as seen once somebody asks.
         self._free = Room(limits.capacity)
         self._free.take(total(r.need for r in here))
         self._room = Room(self._free.left)
         self._room.give(total(r.need for r in stopping))
         self._seen: Room | None = None
+        self._seen_room: Room = Room({})
         self._freed_at = float("-inf")
         self._claims: list[Amounts] = []
         self._earlier: set[Key] = set()  # residents that those in front wait for
@@ -149,7 +150,7 @@ class _Decision:
                 return
         lack, unseen = self._room.lack(wanted), self._unseen(wanted)
         if not lack and not unseen:
-            if self._free.has(wanted):
+            if self._free.has(wanted) and (self._seen is None or self._seen.has(wanted)):
                 self._start.append(Step(entry.key, Reason.REQUESTED))
                 if entry.pinned:
                     self._beside_pinned.take(need)
@@ -176,9 +177,10 @@ class _Decision:
         self._room.take(need)
         if self._seen is not None:
             self._seen.take(need)
+            self._seen_room.take(need)
 
     def _unseen(self, wanted: Amounts) -> Amounts:
-        """What of it is not seen to be free, although it may have been promised."""
+        """What of it is not seen to be free, or about to be, although it may have been promised."""
         if all(name == PLACE for name in wanted):
             return {}
         if self._seen is None:
@@ -188,7 +190,9 @@ class _Decision:
             # What is loading has not taken yet all that it will take.
             self._seen.take(total(r.need for r in self._here.values() if r.state is State.STARTING))
             self._seen.take(total(self._claims))
-        return self._seen.lack(wanted)
+            self._seen_room = Room(self._seen.left)
+            self._seen_room.give(total(self._here[key].need for key in {*self._ending(), *self._taken}))
+        return self._seen_room.lack(wanted)
 
     def _is_hopeless(self, entry: Waiting, unseen: Amounts) -> bool:
         """Whether the memory that is promised, but not seen to be free, is not ours to free."""
@@ -273,7 +277,7 @@ class _Decision:
         freed = total(victim.need for victim in victims)
         self._room.give(freed)
         if self._seen is not None:
-            self._seen.give(freed)
+            self._seen_room.give(freed)
 
     def _dismiss(self, resident: Resident, reason: Reason, cause: Key | None = None) -> None:
         self._taken.add(resident.key)
