@@ -1,36 +1,50 @@
-"""Install vLLM for the tests, into the cache folder and once, and print the folder of engines.
+"""Install an engine for the tests, into the cache folder and once, and print the folder of engines.
 
-It is what `dmr install-runner --backend vllm` does, where the tests' daemons find it. Run it as a module,
-`python -m scripts.install_test_engines`; only the path goes to stdout.
+It is what `dmr install-runner --backend ENGINE` does, where the tests' daemons find it. Run it as a module,
+`python -m scripts.install_test_engines ENGINE`; only the path goes to stdout.
 """
 
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from modelrunner.engines.base import EngineSettings
+from modelrunner.engines.base import EngineSettings, Installable
+from modelrunner.engines.diffusers import Diffusers
+from modelrunner.engines.environment import Installed
 from modelrunner.engines.vllm import Vllm
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.installation import install
 from scripts.fetch_test_model import cache_folder, locked
 
+ENGINES: Mapping[str, Callable[[EngineSettings], Installable]] = {
+    "vllm": partial(Vllm, gpu=False),
+    "diffusers": Diffusers,
+}
 
-def ensure(folder: Path) -> None:
-    """Install it, unless that was done before.
+
+def ensure(name: str, folder: Path) -> Installed:
+    """Install an engine, unless that was done before.
 
     Raises:
         RunnerError: it cannot be installed.
     """
-    environment = Vllm(EngineSettings(environments=folder), gpu=False).environment
-    assert environment is not None, "vLLM runs on Linux only"
+    environment = ENGINES[name](EngineSettings(environments=folder)).environment
+    assert environment is not None, f"{name} does not run here"
+    folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock"):
         found = environment.find()
-        if found is not None and found.current:
-            return
-        print("installing vLLM for the tests (2.4 GB, some minutes)", file=sys.stderr, flush=True)
-        asyncio.run(install(environment, environ=os.environ, tell=_tell, log=lambda _: None))
-        environment.remove(older=True)
+        if found is None or not found.current:
+            print(
+                f"installing {name} for the tests (a GB or more, some minutes)", file=sys.stderr, flush=True
+            )
+            asyncio.run(install(environment, environ=os.environ, tell=_tell, log=lambda _: None))
+            environment.remove(older=True)
+            found = environment.find()
+    assert found is not None
+    return found
 
 
 def _tell(sentence: str) -> None:
@@ -40,9 +54,9 @@ def _tell(sentence: str) -> None:
 
 def main() -> int:
     folder = cache_folder() / "test-engines"
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        ensure(folder)
+        for name in sys.argv[1:]:
+            ensure(name, folder)
     except (RunnerError, OSError) as exc:
         print(f"error: {exc}", file=sys.stderr)
         return 1

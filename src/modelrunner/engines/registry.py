@@ -18,9 +18,10 @@ DEFAULT = "llama.cpp"
 _MEANT_FOR = {
     Mode.EMBEDDING: "it is a model for embeddings: use /v1/embeddings",
     Mode.RERANKING: "it is a model that ranks documents: use /v1/rerank",
+    Mode.IMAGE: "it is a model that makes images: use /v1/images/generations",
 }
 # Of the engines that fit a model and are installed, the first is taken; others follow by name.
-PREFERENCE = (DEFAULT, "vllm", "sglang", "mlx")
+PREFERENCE = (DEFAULT, "vllm", "sglang", "mlx", "diffusers")
 _RETRY_AFTER = 1.0  # seconds until an engine that could not be used is looked for again
 
 

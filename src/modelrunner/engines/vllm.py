@@ -27,7 +27,7 @@ from modelrunner.engines.base import (
 )
 from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import RAM, Device, Estimate
-from modelrunner.engines.interpreter import versions
+from modelrunner.engines.interpreter import places, versions
 from modelrunner.engines.vllm_diagnosis import diagnose
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -162,7 +162,7 @@ class Vllm:
             argv=argv,
             env=_ENVIRONMENT if cache is None else {**_ENVIRONMENT, "VLLM_CACHE_ROOT": str(cache)},
             ready_within=_READY_WITHIN,
-            reads=_places(Path(program.argv[0])),
+            reads=places(Path(program.argv[0])),
             writes=(_SHARED_MEMORY,) if cache is None else (_SHARED_MEMORY, cache),
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
@@ -282,18 +282,6 @@ def _written_version(path: Path) -> str | None:
 
 def _is_for_cpu(name: str, version: str) -> bool:
     return name == _CPU or version.endswith("+cpu")
-
-
-def _places(program: Path) -> tuple[Path, ...]:
-    """What a program of an environment reads: that, and the Python that it was made with.
-
-    A program that lies elsewhere, `~/bin` say, is no reason to open what is around it.
-    """
-    environment, python = program.parent.parent, program.with_name("python")
-    if not any((environment / name).exists() for name in ("pyvenv.cfg", "conda-meta")):
-        return ()
-    base = python.resolve().parent.parent
-    return (environment, base / "bin", base / "lib") if python.is_symlink() else (environment,)
 
 
 def _module(python: Path) -> tuple[str, ...]:

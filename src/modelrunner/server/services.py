@@ -118,6 +118,17 @@ class Services:
         await asyncio.gather(*self._background, return_exceptions=True)
 
 
+def _programs(settings: Settings) -> Mapping[str, Path]:
+    """The programs and environments that the user named, by engine."""
+    named = {
+        "vllm": settings.vllm_server_path,
+        "sglang": settings.sglang_server_path,
+        "mlx": settings.mlx_server_path,
+        "diffusers": settings.diffusers_server_path,
+    }
+    return {name: path for name, path in named.items() if path is not None}
+
+
 @contextlib.asynccontextmanager
 async def open_services(
     settings: Settings, environ: Mapping[str, str], logs: Logs
@@ -135,7 +146,7 @@ async def open_services(
             server_path=settings.llama_server_path,
             search_path=settings.search_path,
             extra_args=settings.llama_args,
-            programs={"vllm": settings.vllm_server_path} if settings.vllm_server_path else {},
+            programs=_programs(settings),
             environments=settings.engines_path,
         )
     )

@@ -13,6 +13,7 @@ _MODES = {
     "/v1/embeddings": Mode.EMBEDDING,
     "/v1/rerank": Mode.RERANKING,
     "/v1/score": Mode.RERANKING,
+    "/v1/images/generations": Mode.IMAGE,
     "/rerank": Mode.RERANKING,
     "/score": Mode.RERANKING,
 }

@@ -1,0 +1,103 @@
+"""MLX: which Python serves a model in safetensors on Apple silicon, and by which command line.
+
+The server of mlx-lm listens on a port, not on a socket, and takes the name in a request for the path of a
+model to load, but for one: `default_model` is the model that it was started with.
+"""
+
+from collections.abc import Iterator
+
+from modelrunner.engines.base import (
+    Address,
+    EngineSettings,
+    EngineStatus,
+    Launch,
+    Listens,
+    Options,
+    chosen_context,
+)
+from modelrunner.engines.environment import LISTS, Environment, Recipe
+from modelrunner.engines.interpreter import places
+from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage, last_exception
+from modelrunner.errors import UnsupportedModel
+from modelrunner.models.bundle import Bundle
+from modelrunner.models.config import ModelConfig
+from modelrunner.models.kinds import Format, Mode
+
+VERSION = "0.32.2"
+
+_MODULE = "mlx_lm.server"
+_KIND = Kind(
+    name="mlx",
+    display="MLX",
+    distribution="mlx-lm",
+    machines=APPLE,
+    unfit="only supported on Apple Silicon",
+    recipe=Recipe("mlx-lm", VERSION, module=_MODULE, lists=(LISTS / "mlx.txt",)),
+    on_path=True,
+)
+_ONLY_MODEL = "default_model"
+
+
+class Mlx:
+    """The engine plug-in for models in safetensors on Apple silicon."""
+
+    name = "mlx"
+    display = "MLX"
+    formats = frozenset({Format.SAFETENSORS})
+    modes = frozenset({Mode.COMPLETION})  # its server has no path for embeddings, nor for ranking
+    native = frozenset({"openai"})
+    listens = Listens.PORT
+
+    def __init__(
+        self,
+        settings: EngineSettings | None = None,
+        *,
+        system: str | None = None,
+        machine: str | None = None,
+    ) -> None:
+        """`system` and `machine`, as `platform` names them, are looked up when they are None."""
+        self._package = PythonPackage(_KIND, settings or EngineSettings(), system=system, machine=machine)
+
+    @property
+    def environment(self) -> Environment | None:
+        """What the daemon installs; nothing but on Apple silicon, or when the user named a Python."""
+        return self._package.environment
+
+    def probe(self) -> EngineStatus:
+        """Find a Python that has it."""
+        return self._package.probe()
+
+    def refuse(self, config: ModelConfig, mode: Mode) -> str | None:  # noqa: ARG002 - nothing is known of it
+        """Refuse nothing: what mlx-lm can serve is said by the model's own files."""
+        return None
+
+    def launch(self, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:
+        """Describe the server process.
+
+        Raises:
+            UnsupportedModel: a mode or files that mlx-lm cannot serve.
+            EngineNotInstalled: it is not here any more.
+        Source: mlx-lm 0.32.2, `mlx_lm/server.py`, for what Docker Model Runner passes and that server lacks.
+        """
+        if mode not in self.modes:
+            raise UnsupportedModel(f"unsupported backend mode `{mode}`", hint="MLX only makes text")
+        if not bundle.weights or bundle.weights[0].suffix != ".safetensors":
+            raise UnsupportedModel("MLX needs safetensors files, and the model has none")
+        python = self._package.python()
+        argv = (
+            *(str(python), "-P", "-m", _MODULE, "--model", str(bundle.weights[0].parent)),
+            *("--host", address.host, "--port", str(address.port)),
+            *_longest_answer(bundle.config, options),
+        )
+        return Launch(argv=argv, env=OFFLINE, reads=places(python), model_name=_ONLY_MODEL)
+
+    def diagnose(self, tail: str) -> str | None:
+        """Name the cause of a failed start: the last exception."""
+        return last_exception(self.display, tail)
+
+
+def _longest_answer(config: ModelConfig, options: Options) -> Iterator[str]:
+    """Not the context, which mlx-lm does not bound, but how long an answer may be that names no length."""
+    context = chosen_context(config, options)
+    if context is not None:
+        yield from ("--max-tokens", str(context.tokens))
