@@ -2,12 +2,12 @@
 
 import sys
 
-from benchmarks import cold_start, commands, kv_swap, passthrough, sandbox, scheduler, transfer
+from benchmarks import cold_start, commands, kv_swap, passthrough, sandbox, scheduler, transfer, translation
 
 
 def main() -> int:
     """Each in turn; none stops the others."""
-    everything = (passthrough, cold_start, sandbox, scheduler, kv_swap, commands, transfer)
+    everything = (passthrough, translation, cold_start, sandbox, scheduler, kv_swap, commands, transfer)
     kept = [benchmark.main() for benchmark in everything]
     return 0 if all(kept) else 1
 
