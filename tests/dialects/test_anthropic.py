@@ -155,6 +155,7 @@ def test_tools_and_their_choice_are_openais(choice: object, expected: dict[str, 
         (None, [USER], False),
         ({"type": "disabled"}, [USER], False),
         ({"type": "adaptive"}, [USER], True),
+        ({"type": "between_tools"}, [USER], True),
         ({"type": "enabled", "budget_tokens": 1024}, [USER], True),
         ({"type": "enabled", "budget_tokens": 1024}, [USER, {"role": "assistant", "content": "so"}], False),
     ],
@@ -173,6 +174,13 @@ def test_a_budget_is_passed_on() -> None:
     body = body_of(read(asked(thinking={"type": "enabled", "budget_tokens": 1024})))
 
     assert 1024 == body["reasoning_budget_tokens"]
+
+
+def test_an_effort_is_for_the_template() -> None:
+    """Templates that know efforts take it from there."""
+    body = body_of(read(asked(output_config={"effort": "low"})))
+
+    assert "low" == body["chat_template_kwargs"]["reasoning_effort"]
 
 
 def test_wishes_are_openais() -> None:

@@ -52,6 +52,7 @@ def test_the_engines_status_and_words_are_kept(
             "message": "This model's maximum context length is 4096 tokens. However, you want 5000 tokens.",
             "type": "BadRequestError",
         },
+        {"message": "input (5000 tokens) is too large to process. (current batch size: 4096)", "code": 500},
     ],
 )
 def test_a_prompt_that_does_not_fit_is_told_alike(error: dict[str, object]) -> None:

@@ -26,3 +26,55 @@ def fake(tmp_path: Path) -> Iterator[Runner]:
     program = fake_llama_server(tmp_path / "engine")
     with running(tmp_path / "home", LLAMA_SERVER_PATH=str(program)) as runner:
         yield runner
+
+
+# As the models of Qwen have it, in short: with a template that knows tools, llama.cpp reads calls.
+TOOLS = """
+{%- if tools %}{{- '<|im_start|>system\\n<tools>' }}
+{%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
+{{- '\\n</tools><|im_end|>\\n' }}{%- endif %}
+{%- for message in messages %}
+{%- if message.role == 'tool' %}
+{{- '<|im_start|>user\\n<tool_response>\\n' + message.content + '\\n</tool_response><|im_end|>\\n' }}
+{%- else %}{{- '<|im_start|>' + message.role }}
+{%- if message.content %}{{- '\\n' + message.content }}{%- endif %}
+{%- for call in message.tool_calls %}
+{{- '\\n<tool_call>\\n{"name": "' }}{{- call.function.name }}{{- '", "arguments": ' }}
+{{- call.function.arguments | tojson }}{{- '}\\n</tool_call>' }}{%- endfor %}
+{{- '<|im_end|>\\n' }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
+"""
+THINKING = """
+{%- for message in messages %}
+{%- if message.role == 'assistant' %}
+{{- '<|im_start|>assistant\\n<think>\\n' + (message.reasoning_content or '') + '\\n</think>\\n\\n' }}
+{{- message.content + '<|im_end|>\\n' }}
+{%- else %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}
+{%- if add_generation_prompt and enable_thinking is defined and not enable_thinking %}
+{{- '\\n</think>\\n\\n' }}{%- endif %}
+"""
+
+
+@pytest.fixture(scope="session")
+def calling(real: Runner, tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> str:
+    """A model with a template that knows tools."""
+    return _with_template(real, tmp_path_factory, smollm2, "ai/calling", TOOLS)
+
+
+@pytest.fixture(scope="session")
+def thinking(real: Runner, tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> str:
+    """A model with a template that has it think."""
+    return _with_template(real, tmp_path_factory, smollm2, "ai/thinking", THINKING)
+
+
+def _with_template(
+    real: Runner, folders: pytest.TempPathFactory, weights: Path, name: str, template: str
+) -> str:
+    path = folders.mktemp("template") / "chat_template.jinja"
+    path.write_text(template)
+    real.must("package", "--gguf", weights, "--chat-template", path, name)
+    real.must("configure", name, "--", *STEADY)
+    return name

@@ -119,6 +119,12 @@ class CountRequest(msgspec.Struct):
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the answer may have thoughts in it: in all of the ways that there are but one."""
+        return self.thinking is not None and self.thinking.type != "disabled"
 
 
 class MessagesRequest(CountRequest, kw_only=True):
@@ -131,13 +137,7 @@ class MessagesRequest(CountRequest, kw_only=True):
     top_p: float | None = None
     top_k: int | None = None
     metadata: Metadata | None = None
-    output_config: OutputConfig | None = None
     output_format: Format | None = None
-
-    @property
-    def thinks(self) -> bool:
-        """Whether the answer may have thoughts in it."""
-        return self.thinking is not None and self.thinking.type in {"enabled", "adaptive"}
 
 
 def read(body: bytes) -> MessagesRequest:
@@ -177,11 +177,12 @@ def body_of(asked: CountRequest) -> JSON:
     body: JSON = {"model": asked.model, "messages": messages}
     if asked.tools:
         body |= _tools(asked.tools, asked.tool_choice)
-    thinks = asked.thinking is not None and asked.thinking.type in {"enabled", "adaptive"}
     # An answer that has been begun goes on; thoughts would come too late.
     begun = asked.messages[-1].role == "assistant"
-    body["chat_template_kwargs"] = {"enable_thinking": thinks and not begun}
-    if thinks and asked.thinking is not None and asked.thinking.budget_tokens is not None:
+    body["chat_template_kwargs"] = {"enable_thinking": asked.thinks and not begun}
+    if asked.output_config is not None and asked.output_config.effort:
+        body["chat_template_kwargs"]["reasoning_effort"] = asked.output_config.effort
+    if asked.thinks and asked.thinking is not None and asked.thinking.budget_tokens is not None:
         body["reasoning_budget_tokens"] = asked.thinking.budget_tokens
     return body
 

@@ -215,9 +215,6 @@ class Generate(Talk):
 class Embed:
     """The answer of `/api/embed`: `dimensions` are the first of each vector, as long as one again."""
 
-    media_type = JSON_TYPE
-    finished = False
-
     def __init__(self, model: str, dimensions: int | None = None, clock: Clock = CLOCK) -> None:
         self._model = model
         self._dimensions = dimensions
@@ -225,11 +222,11 @@ class Embed:
         self._timing = Timing(0.0, 0.0, clock.steady())
 
     def begin(self, timing: Timing) -> None:
-        """See `Translator`."""
+        """Note how the request has fared so far."""
         self._timing = timing
 
     def whole(self, body: bytes) -> bytes:
-        """See `Translator`."""
+        """Turn the engine's answer."""
         answer = read_embeddings(body)
         vectors = [item.embedding for item in sorted(answer.data, key=lambda item: item.index)]
         now, timing = self._clock.steady(), self._timing
@@ -242,20 +239,12 @@ class Embed:
         }
         return msgspec.json.encode(reply) + b"\n"
 
-    def chunk(self, chunk: Completion) -> bytes:
-        """Nothing: vectors are never streamed."""
-        raise NotImplementedError
-
-    def end(self) -> bytes:
-        """Nothing: vectors are never streamed."""
-        raise NotImplementedError
-
 
 class OldEmbed(Embed):
     """The answer of `/api/embeddings`: the one vector."""
 
     def whole(self, body: bytes) -> bytes:
-        """See `Translator`."""
+        """Turn the engine's answer."""
         data = read_embeddings(body).data
         return msgspec.json.encode({"embedding": data[0].embedding if data else []}) + b"\n"
 

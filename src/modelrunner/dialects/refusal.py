@@ -12,6 +12,8 @@ from modelrunner.errors import ContextExceeded, EngineRefused, RunnerError
 _SHOWN = 2000  # characters of an engine's words
 # As vLLM puts it: the most first, what was asked for next.
 _VLLM_CONTEXT = re.compile(r"maximum context length is (\d+) tokens.*?(\d+)", re.DOTALL)
+# As llama.cpp does of a text for a vector, which has to fit into one batch.
+_LLAMACPP_BATCH = re.compile(r"input \((\d+) tokens\) is too large to process.*batch size: (\d+)", re.DOTALL)
 # What llama.cpp says with status 500 although the request is at fault.
 # Source: its tools/server and common/chat.cpp, where these are exceptions of the parser.
 _CLIENTS_FAULT = re.compile(
@@ -57,11 +59,12 @@ def reported(said: Any, status: int = 500) -> RunnerError:
 def _exceeded(words: str, details: Mapping[str, Any]) -> ContextExceeded | None:
     """The one refusal that every client has to understand: the prompt is longer than the context."""
     asked, most = details.get("n_prompt_tokens"), details.get("n_ctx")
-    if details.get("type") != "exceed_context_size_error":
-        match = _VLLM_CONTEXT.search(words)
-        if match is None:
-            return None
+    if match := _VLLM_CONTEXT.search(words):
         most, asked = int(match[1]), int(match[2])
+    elif match := _LLAMACPP_BATCH.search(words):
+        asked, most = int(match[1]), int(match[2])
+    elif details.get("type") != "exceed_context_size_error":
+        return None
     if not isinstance(asked, int) or not isinstance(most, int):
         return ContextExceeded(words, hint=_HINT)
     return ContextExceeded(

@@ -14,7 +14,7 @@ from modelrunner.server.renaming import renamed
 
 _JSON = dict[str, Any]
 _HEADERS: tuple[Header, ...] = ((b"content-type", b"application/json"),)
-_MOST = 64 << 20  # bytes of an answer
+_MOST = 256 << 20  # bytes of an answer
 _NO_SUCH_ROUTE = frozenset({404, 405, 501})
 
 
@@ -24,20 +24,32 @@ async def ask_json(instance: Instance, path: str, body: _JSON) -> _JSON | None:
     Raises:
         RunnerError: what the engine refuses it with, or how it failed.
     """
-    raw = msgspec.json.encode(body)
-    if instance.model_name is not None:
-        raw = renamed(raw, instance.model_name)
-    async with instance.request("POST", path, _HEADERS, raw) as upstream:
-        answer = await collect(upstream.chunks(), _MOST)
-    if upstream.status in _NO_SUCH_ROUTE:
+    status, answer = await _asked(instance, path, body)
+    if status in _NO_SUCH_ROUTE:
         return None
-    if upstream.status != 200:
-        raise refusal(upstream.status, answer)
+    if status != 200:
+        raise refusal(status, answer)
     try:
         found: _JSON = msgspec.json.decode(answer, type=dict[str, Any])
     except UNREADABLE as exc:
         raise EngineFailed(f"the engine did not answer properly: {exc}") from exc
     return found
+
+
+async def ask_bytes(instance: Instance, path: str, body: _JSON) -> bytes:
+    """Ask, and give the answer as it is; raises what the engine refuses it with, or how it failed."""
+    status, answer = await _asked(instance, path, body)
+    if status != 200:
+        raise refusal(status, answer)
+    return answer
+
+
+async def _asked(instance: Instance, path: str, body: _JSON) -> tuple[int, bytes]:
+    raw = msgspec.json.encode(body)
+    if instance.model_name is not None:
+        raw = renamed(raw, instance.model_name)
+    async with instance.request("POST", path, _HEADERS, raw) as upstream:
+        return upstream.status, await collect(upstream.chunks(), _MOST)
 
 
 async def count_tokens(instance: Instance, chat: _JSON) -> int:

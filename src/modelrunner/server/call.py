@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from modelrunner.dialects.base import JSON, Dialect, Question
+from modelrunner.dialects.base import JSON, Dialect, Question, Timing
 from modelrunner.dialects.openai import OpenAI
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.headers import Header
@@ -21,12 +21,21 @@ class Request:
     engine: str | None
 
 
-Work = Callable[[Instance], Awaitable[bytes]]
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer that needs no engine, or none any more."""
+
+    body: bytes
+    media_type: bytes = JSON
+    notes: tuple[Header, ...] = ()
+
+
+Work = Callable[[Instance, Timing], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A question for the engine of a model, or work with its instance, which gives the answer as JSON.
+    """A question for the engine of a model, or work with its instance that gives the answer.
 
     `keep_alive` is how long the model is to stay afterwards, `notes` are headers for the answer.
     """
@@ -37,15 +46,6 @@ class Call:
     engine: str | None = None
     keep_alive: str | float | None = None
     notes: tuple[Header, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer that needs no engine any more."""
-
-    body: bytes
-    status: int = 200
-    media_type: bytes = JSON
 
 
 Understand = Callable[[Request], Awaitable[Call | Reply]]

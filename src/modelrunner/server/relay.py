@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from modelrunner.dialects.base import JSON, Question, Timing, Translator
+from modelrunner.dialects.base import Question, Timing, Translator
 from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
@@ -133,7 +133,8 @@ class Relay:
         assert endpoint.understand is not None
         call = await endpoint.understand(Request(body, headers, endpoint.engine))
         if isinstance(call, Reply):
-            await answer.whole(call.status, call.body, ((b"content-type", call.media_type),))
+            answer.notes = call.notes
+            await answer.end(call.body, call.media_type)
             return
         key = await self._catalogue.key((call.model, call.mode, call.engine))
         answer.notes = call.notes
@@ -143,10 +144,13 @@ class Relay:
             if headers.get(_PRELOAD) == b"true":
                 await answer.whole(200, b"", ())
                 return
+            timing = Timing(*answer.timing)
             if isinstance(call.question, Question):
-                await ask(lease.running, call.question, Timing(*answer.timing), answer)
+                await ask(lease.running, call.question, timing, answer)
             else:
-                await answer.end(await call.question(lease.running), JSON)
+                reply = await call.question(lease.running, timing)
+                answer.notes += reply.notes
+                await answer.end(reply.body, reply.media_type)
 
 
 async def ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:

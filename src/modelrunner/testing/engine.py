@@ -180,6 +180,12 @@ class _Connection(asyncio.Protocol):
             self._engine.generated += generation.count
             self._reply(200, generation.whole())
             return
+        if body.stream and behaviour.raw is not None:
+            self._write(_STREAM_HEAD)
+            for byte in behaviour.raw.encode("latin-1"):
+                self._chunk(bytes((byte,)))
+            self._write(b"0\r\n\r\n")
+            return
         log(f"generation started {generation.name} tokens={generation.count} stream={body.stream}")
         self._generation = generation
         self._streaming = body.stream

@@ -3,6 +3,7 @@
 import itertools
 import os
 import sys
+import time
 from typing import NoReturn
 
 import msgspec
@@ -13,6 +14,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     `load_seconds` with `/health` at 503; `hang_at_load` for ever; `crash_at_load` is the last line on stderr;
     `health_status` overrides the status of `/health`; `exit_after_seconds` counts from the start.
+    With `timestamps` each word of a stream is the time, in nanoseconds of the system's monotonic clock. `raw`
+    is the whole body of a stream, a character for each byte; every byte is sent by itself.
     """
 
     load_seconds: float = 0.0
@@ -27,6 +30,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     crash_after_tokens: int | None = None
     crash_on_request: bool = False
     hang_on_request: bool = False
+    timestamps: bool = False
+    raw: str | None = None
     status: int | None = None
 
 
@@ -132,6 +137,8 @@ class Generation:
     def event(self) -> bytes:
         """The server-sent event of the token that comes next."""
         text = self.words[self.done] + (" " if self.done + 1 < self.count else "")
+        if self.behaviour.timestamps:
+            text = f"{time.monotonic_ns()} "
         return self._event({"delta": {"content": text}} if self.chat else {"text": text})
 
     def first(self) -> bytes:

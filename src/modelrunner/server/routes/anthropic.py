@@ -19,12 +19,12 @@ from modelrunner.dialects.anthropic import (
     wishes_of,
 )
 from modelrunner.dialects.anthropic_answers import Messages
-from modelrunner.dialects.base import Question
+from modelrunner.dialects.base import Question, Timing
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.abilities import Ability
 from modelrunner.server.asking import count_tokens
-from modelrunner.server.call import Call, Endpoint, Request
+from modelrunner.server.call import Call, Endpoint, Reply, Request
 from modelrunner.server.replies import json_reply
 from modelrunner.server.services import Services
 from modelrunner.store.snapshot import StoredModel
@@ -101,8 +101,8 @@ class _Routes:
         body = body_of(asked)
         await self._check(asked, body, request.engine)
 
-        async def work(instance: Instance) -> bytes:
-            return msgspec.json.encode({"input_tokens": await count_tokens(instance, body)})
+        async def work(instance: Instance, _timing: Timing) -> Reply:
+            return Reply(msgspec.json.encode({"input_tokens": await count_tokens(instance, body)}) + b"\n")
 
         return Call(asked.model, Mode.COMPLETION, work, engine=request.engine)
 

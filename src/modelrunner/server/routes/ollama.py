@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from modelrunner.dialects import go_rendering, ollama_options
-from modelrunner.dialects.base import Question
+from modelrunner.dialects.base import Question, Timing
 from modelrunner.dialects.ollama import (
     JSON,
     ChatRequest,
@@ -29,11 +29,13 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.headers import Header
+from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.lease import Stay
 from modelrunner.runtime.line import Terms
 from modelrunner.runtime.plan import Key
 from modelrunner.server.abilities import Ability, Facts
 from modelrunner.server.call import Call, Endpoint, Reply, Request
+from modelrunner.server.embedding import embed
 from modelrunner.server.services import Services
 from modelrunner.server.terms import terms_of
 
@@ -132,10 +134,15 @@ class _Routes:
         if not texts or texts == [""]:
             await self._services.pool.preload(key, terms_of(request.headers, asked.keep_alive))
             return Reply(msgspec.json.encode(nothing) + b"\n")
-        body = {"model": asked.wanted, "input": texts, "encoding_format": "float"}
-        question = Question(_EMBEDDINGS, msgspec.json.encode(body), stream=False, translator=translator)
         notes, _ = await self._context(asked.wanted, key, options)
-        return Call(asked.wanted, key.mode, question, keep_alive=asked.keep_alive, notes=notes)
+
+        async def work(instance: Instance, timing: Timing) -> Reply:
+            translator.begin(timing)
+            truncate = asked.truncate is not False
+            answer, cut = await embed(instance, asked.wanted, texts, truncate=truncate)
+            return Reply(translator.whole(answer), notes=cut)
+
+        return Call(asked.wanted, key.mode, work, keep_alive=asked.keep_alive, notes=notes)
 
     async def _call(self, asked: Asked, key: Key, options: JSON, question: Question) -> Call:
         notes, size = await self._context(asked.wanted, key, options)

@@ -1,0 +1,206 @@
+"""What translated streams cost: each dialect against the same stream passed on as it is, in one run.
+
+The fake engine makes 5,000 chunks a second in all; each chunk's text is the time at which it was made, which
+the client compares with the time at which it comes.
+"""
+
+import asyncio
+import json
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from benchmarks.figures import Figure, show
+from benchmarks.load import percentile
+from modelrunner.testing.daemon import Runner, fake_llama_server, running
+from modelrunner.testing.gguf import tiny_gguf
+
+MODEL = "bench/tiny"
+ROUNDS = 5
+STREAMS = 50
+CHUNKS_PER_SECOND = 5000
+MEMORY_STREAMS = 200
+_STAMP = re.compile(rb"\b(\d{12,}) ")
+_MESSAGES = [{"role": "user", "content": "hi"}]
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How streams are asked for in one dialect."""
+
+    name: str
+    path: str
+    body: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def request(self) -> bytes:
+        """The whole request as it goes onto the wire."""
+        body = json.dumps({"model": MODEL, "messages": _MESSAGES, "stream": True, **self.body}).encode()
+        head = f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+        return f"{head}Connection: close\r\n\r\n".encode() + body
+
+
+UNTRANSLATED = Way("untranslated", "/v1/chat/completions", {"stream_options": {"include_usage": True}})
+TRANSLATED = (
+    Way("Ollama", "/api/chat"),
+    Way("Anthropic", "/v1/messages", {"max_tokens": 1_000_000}),
+)
+
+
+class _Stream(asyncio.Protocol):
+    """One stream: how late each of its chunks came, in seconds."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._rest = b""
+        self.delays: list[float] = []
+        self.speaks = asyncio.Event()
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        text = self._rest + data
+        end = 0
+        for match in _STAMP.finditer(text):
+            self.delays.append((now - int(match[1])) / 1e9)
+            end = match.end()
+        if self.delays:
+            self.speaks.set()
+        self._rest = text[max(end, len(text) - 32) :]  # a number may have been cut
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+async def _open(port: int, way: Way, count: int) -> list[_Stream]:
+    loop = asyncio.get_running_loop()
+    streams = []
+    for _ in range(count):
+        _, stream = await loop.create_connection(lambda: _Stream(way.request), "127.0.0.1", port)
+        streams.append(stream)
+    return streams
+
+
+async def _run(port: int, way: Way, streams: int) -> tuple[float, list[float]]:
+    """Chunks per second over some streams until all have ended, and how late they were, in seconds."""
+    started = time.perf_counter()
+    opened = await _open(port, way, streams)
+    await asyncio.gather(*(stream.done for stream in opened))
+    seconds = time.perf_counter() - started
+    delays = [delay for stream in opened for delay in stream.delays]
+    assert len(delays) > 100, f"{way.name}: {len(delays)} chunks"
+    return len(delays) / seconds, delays
+
+
+async def _speed(port: int, streams: int) -> dict[str, list[tuple[float, list[float]]]]:
+    """Rounds of every way, in turns."""
+    ways = (UNTRANSLATED, *TRANSLATED)
+    for way in ways:
+        await _run(port, way, streams)  # warm up
+    found: dict[str, list[tuple[float, list[float]]]] = {way.name: [] for way in ways}
+    for _ in range(ROUNDS):
+        for way in ways:
+            found[way.name].append(await _run(port, way, streams))
+    return found
+
+
+async def _memory(runner: Runner, way: Way) -> float:
+    """Kilobytes that the daemon holds for each open stream."""
+    daemon = psutil.Process(runner.pid)
+    first = await _open(runner.port, way, 20)  # what is made once for all
+    await _until_all_speak(first)
+    before = daemon.memory_info().rss
+    streams = await _open(runner.port, way, MEMORY_STREAMS)
+    await _until_all_speak(streams)
+    held = daemon.memory_info().rss - before
+    for stream in (*first, *streams):
+        stream.transport.abort()
+    await asyncio.gather(*(stream.done for stream in (*first, *streams)))
+    return held / MEMORY_STREAMS / 1000
+
+
+async def _until_all_speak(streams: Sequence[_Stream]) -> None:
+    await asyncio.gather(*(stream.speaks.wait() for stream in streams))
+
+
+def _daemon(folder: Path, **behaviour: object) -> tuple[Path, dict[str, str]]:
+    program = fake_llama_server(folder)
+    fake = json.dumps({"timestamps": True, **behaviour})
+    # The fake engine has no slots: nothing is to wait in the daemon's line.
+    slots = f"--parallel {2 * MEMORY_STREAMS}"
+    return folder / "home", {
+        "LLAMA_SERVER_PATH": str(program),
+        "LLAMA_ARGS": slots,
+        "FAKE_ENGINE": fake,
+    }
+
+
+def speed(folder: Path, title: str, *, bound: bool, streams: int, **behaviour: object) -> list[Figure]:
+    """Figures of all dialects at one pace of the engine."""
+    home, environ = _daemon(folder, **behaviour)
+    with running(home, **environ) as runner:
+        runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf"), MODEL)
+        found = asyncio.run(_speed(runner.port, streams))
+    base = found.pop(UNTRANSLATED.name)
+    figures = [Figure(f"{title}: untranslated", tuple(rate for rate, _ in base), "ch/s")]
+    for name, rounds in found.items():
+        ratios = tuple(rate / other for (rate, _), (other, _) in zip(rounds, base, strict=True))
+        figures.append(
+            Figure(f"{title}: {name} / untranslated", ratios, "x", at_least=0.5 if bound else None)
+        )
+        if bound:
+            for share, most in ((0.5, None), (0.99, 2.0)):
+                added = tuple(
+                    1000 * (percentile(mine, share) - percentile(other, share))
+                    for (_, mine), (_, other) in zip(rounds, base, strict=True)
+                )
+                words = f"{title}: {name}, added time per chunk, p{share * 100:g}"
+                figures.append(Figure(words, added, "ms", at_most=most))
+    return figures
+
+
+def memory(folder: Path) -> list[Figure]:
+    """What an open stream holds."""
+    home, environ = _daemon(folder, tokens=100_000, tokens_per_second=5)
+    figures = []
+    for way in (UNTRANSLATED, *TRANSLATED):
+        values = []
+        for number in range(2):
+            with running(home.with_name(f"{way.name}{number}"), **environ) as runner:
+                runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf"), MODEL)
+                values.append(asyncio.run(_memory(runner, way)))
+        figures.append(Figure(f"memory per open stream: {way.name}", tuple(values), "kB", at_most=100))
+    return figures
+
+
+def main() -> bool:
+    """Start a daemon for each pace, measure, stop it."""
+    with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
+        folder = Path(name)
+        paced = speed(
+            folder / "paced",
+            f"{CHUNKS_PER_SECOND} chunks/s, {STREAMS} streams",
+            bound=True,
+            streams=STREAMS,
+            tokens=200,
+            tokens_per_second=CHUNKS_PER_SECOND / STREAMS,
+        )
+        free = speed(folder / "free", "as fast as it goes, 4 streams", bound=False, streams=4, tokens=5000)
+        return show(
+            "translated streams (one worker, fake engine)", [*paced, *free, *memory(folder / "memory")]
+        )
+
+
+if __name__ == "__main__":
+    main()
