@@ -6,11 +6,13 @@
     │   ├── InvalidManifest     a manifest or an index that is none, or contradicts itself
     │   ├── InvalidArchive      an archive that is none, is cut short, or means harm
     │   ├── UnknownFlag         a runtime flag that may not be passed
-    │   └── ContextExceeded     a prompt that does not fit into the context
+    │   ├── ContextExceeded     a prompt that does not fit into the context
+    │   └── PreviousNotFound    a response that one is to follow is not kept here
     ├── Unauthorized            credentials are missing or refused
     ├── Forbidden               a foreign Host or Origin
     ├── ModelNotFound           neither here nor where it was looked for
     ├── EngineNotFound          no engine of that name
+    ├── ResponseNotFound        no response of that id is kept
     ├── NotWaiting              no request of that name waits in line
     ├── Conflict                in use, several tags, port taken
     ├── EngineNotInstalled
@@ -113,6 +115,12 @@ class ContextExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
 
+class PreviousNotFound(InvalidRequest):
+    """A response that another is to follow is not kept here, or not any more."""
+
+    code = "previous_response_not_found"
+
+
 class Unauthorized(RunnerError):
     """Credentials are missing or refused."""
 
@@ -147,6 +155,16 @@ class EngineNotFound(RunnerError):
 
     status = 404
     code = "engine_not_found"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
+class ResponseNotFound(RunnerError):
+    """No response of that id is kept."""
+
+    status = 404
+    code = "not_found"
     openai_type = "invalid_request_error"
     anthropic_type = "not_found_error"
     exit_code = 3

@@ -37,6 +37,9 @@ class Settings(NamedTuple):
     log_size: int
     prompt_cache: int
     prompt_cache_path: Path
+    responses: int
+    responses_lifetime: float
+    responses_path: Path
     origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     keep_alive: float | None
@@ -144,6 +147,11 @@ def log_dir(platform: str, environ: Mapping[str, str]) -> PurePath:
 def prompt_cache_path(platform: str, environ: Mapping[str, str]) -> PurePath:
     """Name the folder for what engines computed of prompts."""
     return state_dir(platform, environ) / "prompts"
+
+
+def responses_path(platform: str, environ: Mapping[str, str]) -> PurePath:
+    """Name the file of the responses that are kept."""
+    return state_dir(platform, environ) / "responses.db"
 
 
 def engines_dir(platform: str, environ: Mapping[str, str]) -> PurePath:
@@ -296,6 +304,27 @@ DAEMON: tuple[Setting, ...] = (
         _PATH,
         "Folder for that; only its owner can open it.",
         shown="~/.local/state/modelrunner/prompts",
+    ),
+    Setting(
+        "responses",
+        "DMR_RESPONSES",
+        _SIZE,
+        "Disk space for the responses that the Responses API keeps; those used longest ago make room.",
+        default="256MiB",
+    ),
+    Setting(
+        "responses_lifetime",
+        "DMR_RESPONSES_LIFETIME",
+        _DURATION,
+        "How long a response is kept after it was last followed or made.",
+        default="720h",
+    ),
+    Setting(
+        "responses_path",
+        "DMR_RESPONSES_PATH",
+        _PATH,
+        "File for that, a SQLite database; only its owner can open it.",
+        shown="~/.local/state/modelrunner/responses.db",
     ),
     Setting(
         "origins",
@@ -512,6 +541,7 @@ _FOLDERS = {
     "models_path": models_dir,
     "log_dir": log_dir,
     "prompt_cache_path": prompt_cache_path,
+    "responses_path": responses_path,
     "engines_path": engines_dir,
 }
 

@@ -79,12 +79,14 @@ class Daemon:
         title: str = "tiny",
         architecture: str = "llama",
         shape: Mapping[str, int] | None = None,
+        template: str | None = None,
     ) -> Digest:
         """Put a small model into the daemon's store, or another, under some names; a title makes an id."""
         path = tiny_gguf(
             self.folder / "tiny.gguf",
             **{"general.name": title, "general.architecture": architecture},
             **{f"{architecture}.{name}": number for name, number in (shape or {}).items()},
+            **({} if template is None else {"tokenizer.chat_template": template}),
         )
         draft = await asyncio.to_thread(package_gguf, path)
         tags = [parse_reference(name) for name in names]

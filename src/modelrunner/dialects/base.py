@@ -4,11 +4,12 @@ A dialect that is not OpenAI's makes two things of a request: OpenAI's body for 
 that turns the answer back. A `Question` has both; `server/relay.py` asks it and knows no dialect.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from modelrunner.dialects.completion import Completion
-from modelrunner.errors import RunnerError
+from modelrunner.errors import ContextExceeded, RunnerError
 
 JSON = b"application/json"
 NDJSON = b"application/x-ndjson"
@@ -77,9 +78,11 @@ class Question:
     """A request in OpenAI's form, for an engine, and who turns the answer back.
 
     `path` and `body` are for the engine, which streams when `stream` says so, whatever the client is given.
+    `shorter` makes another question of one that does not fit into the context, if there is less to ask.
     """
 
     path: str
     body: bytes
     stream: bool
     translator: Translator
+    shorter: "Callable[[ContextExceeded], Question | None] | None" = None

@@ -71,12 +71,24 @@ class CachedTokens(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
+class ReasoningTokens(msgspec.Struct, gc=False):
+    """How many tokens of the answer are thoughts."""
+
+    reasoning_tokens: int | None = None
+
+
 class Usage(msgspec.Struct):
     """Counts of tokens."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: CachedTokens | None = None
+    completion_tokens_details: ReasoningTokens | None = None
+
+    @property
+    def reasoning(self) -> int:
+        """How many tokens of the answer are thoughts; 0 when the engine does not count them."""
+        return (self.completion_tokens_details and self.completion_tokens_details.reasoning_tokens) or 0
 
     @property
     def cached(self) -> int:

@@ -76,6 +76,10 @@ class Answer:
         self.timing: tuple[float, float, float] | None = None
         self.notes: tuple[Header, ...] = ()
 
+    def speak(self, dialect: Dialect) -> None:
+        """Tell of errors in another way from now on."""
+        self._dialect = dialect
+
     async def pass_on(self, upstream: Passed) -> None:
         """Send an engine's answer, each piece when it comes."""
         headers = [*self.cors, *self._own_headers()]

@@ -29,6 +29,7 @@ from modelrunner.server.routes import (
     models,
     ollama,
     ollama_models,
+    responses,
     system,
     upkeep,
 )
@@ -81,6 +82,11 @@ ROUTES = (
     _route("GET", "/v1/models/{name}", models.openai_look),
     _route("GET", "/engines/v1/models", models.openai_list),
     _route("GET", "/engines/v1/models/{name}", models.openai_look),
+    *(
+        _route(method, f"{prefix}/responses/{{name}}{action}", handler)
+        for prefix in responses.PREFIXES
+        for method, action, handler in responses.ACTIONS
+    ),
     _route("GET", "/engines/status", engines.status),
     _route("GET", "/engines/ps", engines.running),
     _route("GET", "/engines/events", insight.events),
@@ -113,7 +119,7 @@ ROUTES = (
     _route("GET", "/engines/{engine}/v1/models", models.openai_list),
     _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
 )
-_OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score)")
+_OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score|responses(/.*)?)")
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
 
@@ -135,7 +141,11 @@ class App:
             deadline=deadline,
         )
         self._endpoints = inference.Endpoints(
-            {**inference.OPENAI, **anthropic.endpoints(services)},
+            {
+                **inference.OPENAI,
+                **anthropic.endpoints(services),
+                **responses.endpoints(services, deadline),
+            },
             {**ollama.endpoints(services), **anthropic.plain_endpoints(services)},
         )
         self._edge = Edge(self._dispatch, guard, _fail)

@@ -1,6 +1,7 @@
 """What a route hands to the relay: where a path leads, and what of a request is for which engine."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from modelrunner.dialects.base import JSON, Dialect, Question, Timing
@@ -8,6 +9,7 @@ from modelrunner.dialects.openai import OpenAI
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.headers import Header
 from modelrunner.runtime.instance import Instance
+from modelrunner.server.answer import Answer, Writer
 
 _OPENAI = OpenAI()
 
@@ -37,7 +39,8 @@ Work = Callable[[Instance, Timing], Awaitable[Reply]]
 class Call:
     """A question for the engine of a model, or work with its instance that gives the answer.
 
-    `keep_alive` is how long the model is to stay afterwards, `notes` are headers for the answer.
+    `keep_alive` is how long the model is to stay afterwards, `notes` are headers for the answer. Who
+    `attend`s sees how the answer ends, and may take it down on its way.
     """
 
     model: str
@@ -46,6 +49,7 @@ class Call:
     engine: str | None = None
     keep_alive: str | float | None = None
     notes: tuple[Header, ...] = ()
+    attend: Callable[[Answer], AbstractContextManager[Writer]] = nullcontext
 
 
 Understand = Callable[[Request], Awaitable[Call | Reply]]

@@ -16,7 +16,7 @@ from modelrunner.dialects.base import Question, Timing, Translator
 from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
+from modelrunner.errors import ContextExceeded, InvalidRequest, RunnerError, unforeseen
 from modelrunner.runtime.headers import Header, as_json
 from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
@@ -139,26 +139,41 @@ class Relay:
         key = await self._catalogue.key((call.model, call.mode, call.engine))
         answer.notes = call.notes
         terms = terms_of(headers, call.keep_alive)
-        async with self._pool.lease(key, terms) as lease:
-            answer.timing = (lease.queued, lease.loading, time.monotonic())
-            if headers.get(_PRELOAD) == b"true":
-                await answer.whole(200, b"", ())
-                return
-            timing = Timing(*answer.timing)
-            if isinstance(call.question, Question):
-                await ask(lease.running, call.question, timing, answer)
-            else:
-                reply = await call.question(lease.running, timing)
-                answer.notes += reply.notes
-                await answer.end(reply.body, reply.media_type)
+        with call.attend(answer) as writer:
+            async with self._pool.lease(key, terms) as lease:
+                answer.timing = (lease.queued, lease.loading, time.monotonic())
+                timing = Timing(*answer.timing)
+                if headers.get(_PRELOAD) == b"true":
+                    await answer.whole(200, b"", ())
+                elif isinstance(call.question, Question):
+                    await ask(lease.running, call.question, timing, writer)
+                else:
+                    reply = await call.question(lease.running, timing)
+                    answer.notes += reply.notes
+                    await writer.end(reply.body, reply.media_type)
 
 
 async def ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:
-    """Ask an instance a question, and give its answer, turned, to whoever writes it down.
+    """Ask an instance a question, or a shorter one as long as it does not fit into the context.
+
+    The answer, turned, is for whoever writes it down.
 
     Raises:
         RunnerError: what the engine refuses the question with, or how it failed.
     """
+    asked: Question | None = question
+    while asked is not None:
+        try:
+            await _ask(instance, asked, timing, answer)
+        except ContextExceeded as exc:
+            asked = asked.shorter(exc) if asked.shorter is not None else None
+            if asked is None:
+                raise
+        else:
+            return
+
+
+async def _ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:
     body = question.body
     if instance.model_name is not None:
         body = renamed(body, instance.model_name)

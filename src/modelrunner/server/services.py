@@ -43,6 +43,8 @@ from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
+from modelrunner.server.responding import Responding
+from modelrunner.server.response_store import ResponseStore
 from modelrunner.server.reviving import Reviving
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
@@ -79,6 +81,7 @@ class Services:
     installing: Installing
     abilities: Abilities
     contexts: Contexts
+    responding: Responding
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -111,6 +114,7 @@ class Services:
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
         await self.installing.close()
+        await self.responding.close()
         await self.pool.close(_STOP_WITHIN)
         await self.preloading.close()
         for task in self._background:
@@ -223,6 +227,10 @@ async def open_services(
             preloading=preloading,
             parse=parse,
         )
+        responses = ResponseStore(
+            settings.responses_path, limit=settings.responses, lifetime=settings.responses_lifetime
+        )
+        stack.push_async_callback(responses.close)
         services = Services(
             store=store,
             catalogue=catalogue,
@@ -247,6 +255,7 @@ async def open_services(
                 configuring=configuring,
                 loader=loader,
             ),
+            responding=Responding(pool, catalogue, responses),
             logs=logs,
             sandbox=sandbox,
         )

@@ -22,7 +22,7 @@ from typing import NoReturn, cast
 import httptools
 import msgspec
 
-from modelrunner.testing.generation import Behaviour, Body, Generation, crash, log
+from modelrunner.testing.generation import Behaviour, Body, Generation, crash, log, recited
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -33,6 +33,10 @@ except ImportError:  # not made for Windows
 _LOADING = b'{"error":{"code":503,"message":"Loading model","type":"unavailable_error"}}'
 _NOT_FOUND = b'{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}'
 _BAD_JSON = b'{"error":{"code":400,"message":"the body is no JSON object","type":"invalid_request_error"}}'
+_EXCEEDED = (
+    b'{"error":{"code":400,"type":"exceed_context_size_error","message":"the request exceeds the context",'
+    b'"n_prompt_tokens":%d,"n_ctx":%d}}'
+)
 _WRONG_MODE = (
     b'{"error":{"code":501,"message":"This server does not support embeddings.'
     b' Start it with `--embeddings`","type":"not_supported_error"}}'
@@ -152,6 +156,8 @@ class _Connection(asyncio.Protocol):
         elif behaviour.status is not None:
             text = {"code": behaviour.status, "message": "refused on purpose", "type": "fake_error"}
             self._reply(behaviour.status, msgspec.json.encode({"error": text}))
+        elif behaviour.context is not None and (words := len(recited(body))) > behaviour.context:
+            self._reply(400, _EXCEEDED % (words, behaviour.context))
         elif path.endswith("/embeddings"):
             self._embed(body)
         else:

@@ -16,6 +16,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     `health_status` overrides the status of `/health`; `exit_after_seconds` counts from the start.
     With `timestamps` each word of a stream is the time, in nanoseconds of the system's monotonic clock. `raw`
     is the whole body of a stream, a character for each byte; every byte is sent by itself.
+    `recite` answers with all messages, each behind its role; `context` is the most words that they may have;
+    `call` is the name of a function to call, unless a result of a call is among the messages.
     """
 
     load_seconds: float = 0.0
@@ -33,6 +35,9 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     timestamps: bool = False
     raw: str | None = None
     status: int | None = None
+    recite: bool = False
+    context: int | None = None
+    call: str | None = None
 
 
 class StreamOptions(msgspec.Struct):
@@ -79,22 +84,35 @@ def _words(body: Body) -> list[str]:
         if message.role == "user":
             said = message.content
             break
+    return _text(said or "ok").split() or ["ok"]
+
+
+def _text(said: object) -> str:
     if isinstance(said, list):
         parts = (part.get("text", "") if isinstance(part, dict) else part for part in said)
-        said = " ".join(str(part) for part in parts)
-    return str(said or "ok").split() or ["ok"]
+        return " ".join(str(part) for part in parts)
+    return str(said)
+
+
+def recited(body: Body) -> list[str]:
+    """The words of all messages, each behind its role."""
+    return " ".join(f"{message.role}:{_text(message.content)}" for message in body.messages).split()
 
 
 class Generation:
     """One answer, as a sequence of words at a pace."""
 
     def __init__(self, name: str, path: str, body: Body, behaviour: Behaviour) -> None:
-        words = _words(body)
+        words = recited(body) if behaviour.recite else _words(body)
         wanted = len(words) if behaviour.tokens is None else behaviour.tokens
         self.count = wanted if body.max_tokens is None else min(wanted, body.max_tokens)
         self.finish = "stop" if self.count == wanted else "length"
         self.words = tuple(itertools.islice(itertools.cycle(words), self.count))
         self.prompt_tokens = len(words)
+        results = any(message.role == "tool" for message in body.messages)
+        self.call = None if results else behaviour.call
+        if self.call is not None:
+            self.count, self.finish = 0, "tool_calls"
         self.chat = path.endswith("/chat/completions")
         self.model = body.model
         self.usage_wanted = body.stream_options is not None and body.stream_options.include_usage
@@ -123,6 +141,10 @@ class Generation:
         choice: dict[str, object] = {"index": 0, "finish_reason": self.finish}
         if self.chat:
             choice["message"] = {"role": "assistant", "content": text}
+            if self.call is not None:
+                function = {"name": self.call, "arguments": '{"of": 7}'}
+                call = {"id": "call_7", "type": "function", "function": function}
+                choice["message"] = {"role": "assistant", "content": None, "tool_calls": [call]}
         else:
             choice["text"] = text
         kind = "chat.completion" if self.chat else "text_completion"
@@ -148,7 +170,15 @@ class Generation:
     def last(self) -> bytes:
         """What a stream ends with."""
         empty: dict[str, object] = {"delta": {}} if self.chat else {"text": ""}
-        end = self._event(empty, finish=self.finish)
+        end = b""
+        if self.call is not None:
+            first = {"index": 0, "id": "call_7", "type": "function", "function": {"name": self.call}}
+            for piece in (
+                first,
+                *({"index": 0, "function": {"arguments": part}} for part in ('{"of"', ": 7}")),
+            ):
+                end += self._event({"delta": {"tool_calls": [piece]}})
+        end += self._event(empty, finish=self.finish)
         if self.usage_wanted:
             kind = "chat.completion.chunk" if self.chat else "text_completion"
             end += b"data: %b\n\n" % self._object(kind, choices=[], usage=self.usage)
