@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelrunner.dialects.anthropic import Anthropic
 from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.ollama import Ollama
-from modelrunner.errors import RunnerError, unforeseen
+from modelrunner.errors import RunnerError, UnknownRoute, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, dialect_reply, error_reply, not_found
@@ -29,6 +29,7 @@ from modelrunner.server.routes import (
     models,
     ollama,
     ollama_models,
+    openai,
     system,
     upkeep,
 )
@@ -113,7 +114,7 @@ ROUTES = (
     _route("GET", "/engines/{engine}/v1/models", models.openai_list),
     _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
 )
-_OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score)")
+_OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score|tokenize|detokenize)")
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
 
@@ -121,9 +122,18 @@ class App:
     """The daemon as an ASGI application."""
 
     def __init__(
-        self, services: Services, guard: Guard, *, body_limit: int, deadline: float | None = None
+        self,
+        services: Services,
+        guard: Guard,
+        *,
+        body_limit: int,
+        deadline: float | None = None,
+        remote_media: bool = False,
     ) -> None:
-        """`body_limit` is in bytes, `deadline` in seconds, for requests to models."""
+        """`body_limit` is in bytes, `deadline` in seconds, for requests to models.
+
+        `remote_media` lets messages name images by address.
+        """
         self._services = services
         self._relay = Relay(
             pool=services.pool,
@@ -135,7 +145,11 @@ class App:
             deadline=deadline,
         )
         self._endpoints = inference.Endpoints(
-            {**inference.OPENAI, **anthropic.endpoints(services)},
+            {
+                **inference.OPENAI,
+                **openai.endpoints(services, remote_media=remote_media),
+                **anthropic.endpoints(services),
+            },
             {**ollama.endpoints(services), **anthropic.plain_endpoints(services)},
         )
         self._edge = Edge(self._dispatch, guard, _fail)
@@ -161,6 +175,9 @@ class App:
                 scope["path_params"] = match.groupdict()
                 reply = await route.handler(self._services, Request(scope, receive))
                 break
+        else:
+            if _OPENAI.fullmatch(path):
+                raise UnknownRoute(f"nothing at `{method} {path[:200]}`", hint="see /docs for what there is")
         await reply(scope, receive, send)
 
 

@@ -8,13 +8,11 @@ from modelrunner.models.kinds import Mode
 from modelrunner.server.call import Endpoint
 
 _MODES = {
-    "/v1/chat/completions": Mode.COMPLETION,
     "/v1/completions": Mode.COMPLETION,
     "/v1/embeddings": Mode.EMBEDDING,
     "/v1/rerank": Mode.RERANKING,
-    "/v1/score": Mode.RERANKING,
     "/rerank": Mode.RERANKING,
-    "/score": Mode.RERANKING,
+    "/v1/images/generations": Mode.IMAGE,
 }
 _WITH_ENGINE = re.compile(r"/engines/([^/]+)(/.*)")
 
