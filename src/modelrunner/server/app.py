@@ -22,6 +22,7 @@ from modelrunner.server.replies import accepts_errors, dialect_reply, error_repl
 from modelrunner.server.routes import (
     anthropic,
     configure,
+    describe,
     engines,
     inference,
     insight,
@@ -44,6 +45,7 @@ class Route(NamedTuple):
     """A method, a pattern of the whole path, and who answers."""
 
     method: str
+    path: str
     pattern: re.Pattern[str]
     handler: Handler
 
@@ -51,7 +53,7 @@ class Route(NamedTuple):
 def _route(method: str, path: str, handler: Handler) -> Route:
     """Read a path in which `{name}` is any text and `{engine}` any without a slash."""
     pattern = re.escape(path).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{engine\}", "(?P<engine>[^/]+)")
-    return Route(method, re.compile(pattern), handler)
+    return Route(method, path, re.compile(pattern), handler)
 
 
 # The first that fits wins, so an action stands before the name that could swallow it.
@@ -152,6 +154,14 @@ class App:
             },
             {**ollama.endpoints(services), **anthropic.plain_endpoints(services)},
         )
+        describing = describe.Describing(
+            [*((route.method, route.path) for route in ROUTES), *(("POST", path) for path in self._endpoints)]
+        )
+        self._routes = (
+            *ROUTES,
+            _route("GET", "/openapi.json", describing.document),
+            _route("GET", "/docs", describing.page),
+        )
         self._edge = Edge(self._dispatch, guard, _fail)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,7 +180,7 @@ class App:
         path = _tidy(scope["path"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         reply: ASGIApp = not_found()
-        for route in ROUTES:
+        for route in self._routes:
             if route.method == method and (match := route.pattern.fullmatch(path)):
                 scope["path_params"] = match.groupdict()
                 reply = await route.handler(self._services, Request(scope, receive))
