@@ -51,7 +51,9 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("GET", "/models"): Doc("All models.", answer=list[wire.ModelView], query=("brief",)),
     ("GET", "/models/{name}"): Doc("One model.", answer=wire.ModelView, query=("remote",)),
     ("POST", "/models/create"): _PROGRESS._replace(summary="Pull a model.", body=wire.PullRequest),
-    ("POST", "/models/load"): _PROGRESS._replace(summary="Load an archive.", body_media=_TAR, body=bytes),
+    ("POST", "/models/load"): _PROGRESS._replace(
+        summary="Load an archive.", body_media="application/octet-stream", body=bytes
+    ),
     ("POST", "/models/export"): Doc("Export models.", body=wire.ExportRequest, media=_TAR),
     ("POST", "/models/import"): _PROGRESS._replace(
         summary="Take over models of other programs.", body=wire.ImportRequest
@@ -122,6 +124,8 @@ def document(table: Iterable[tuple[str, str]]) -> JSON:
     known = list(zip(types, schemas, strict=True))
 
     def schema(kind: Any) -> JSON:
+        if kind is bytes:
+            return {"type": "string", "format": "binary"}
         return next((found for each, found in known if each == kind), {})
 
     paths: dict[str, JSON] = {}
