@@ -6,6 +6,7 @@
     │   ├── InvalidManifest     a manifest or an index that is none, or contradicts itself
     │   ├── InvalidArchive      an archive that is none, is cut short, or means harm
     │   ├── UnknownFlag         a runtime flag that may not be passed
+    │   ├── UnknownRoute        a path, or a method of it, that leads nowhere
     │   ├── ContextExceeded     a prompt that does not fit into the context
     │   └── PreviousNotFound    a response that one is to follow is not kept here
     ├── Unauthorized            credentials are missing or refused
@@ -107,6 +108,15 @@ class UnknownFlag(InvalidRequest):
     """A runtime flag that may not be passed to the engine."""
 
     code = "unknown_flag"
+
+
+class UnknownRoute(InvalidRequest):
+    """Nothing is at this path, or not for this method."""
+
+    status = 404
+    code = "unknown_route"
+    anthropic_type = "not_found_error"
+    exit_code = 3
 
 
 class ContextExceeded(InvalidRequest):

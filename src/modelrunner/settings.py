@@ -52,6 +52,7 @@ class Settings(NamedTuple):
     pull_limit: int | None
     hf_endpoint: str
     body_limit: int
+    remote_media: bool
     request_timeout: float | None
     drain: float
     ready_file: Path | None
@@ -395,6 +396,13 @@ DAEMON: tuple[Setting, ...] = (
         default="https://huggingface.co",
     ),
     Setting("body_limit", "DMR_BODY_LIMIT", _SIZE, "Largest body of a request to a model.", default="64MiB"),
+    Setting(
+        "remote_media",
+        "DMR_REMOTE_MEDIA",
+        _SWITCH,
+        "Let messages name images by http address. The engine fetches them, which its sandbox has to allow.",
+        default="false",
+    ),
     Setting(
         "request_timeout",
         "DMR_REQUEST_TIMEOUT",

@@ -15,13 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelrunner.dialects.anthropic import Anthropic
 from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.ollama import Ollama
-from modelrunner.errors import RunnerError, unforeseen
+from modelrunner.errors import RunnerError, UnknownRoute, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replies import accepts_errors, dialect_reply, error_reply, not_found
 from modelrunner.server.routes import (
     anthropic,
     configure,
+    describe,
     engines,
     inference,
     insight,
@@ -29,6 +30,7 @@ from modelrunner.server.routes import (
     models,
     ollama,
     ollama_models,
+    openai,
     responses,
     system,
     upkeep,
@@ -44,6 +46,7 @@ class Route(NamedTuple):
     """A method, a pattern of the whole path, and who answers."""
 
     method: str
+    path: str
     pattern: re.Pattern[str]
     handler: Handler
 
@@ -51,7 +54,7 @@ class Route(NamedTuple):
 def _route(method: str, path: str, handler: Handler) -> Route:
     """Read a path in which `{name}` is any text and `{engine}` any without a slash."""
     pattern = re.escape(path).replace(r"\{name\}", "(?P<name>.+)").replace(r"\{engine\}", "(?P<engine>[^/]+)")
-    return Route(method, re.compile(pattern), handler)
+    return Route(method, path, re.compile(pattern), handler)
 
 
 # The first that fits wins, so an action stands before the name that could swallow it.
@@ -119,7 +122,9 @@ ROUTES = (
     _route("GET", "/engines/{engine}/v1/models", models.openai_list),
     _route("GET", "/engines/{engine}/v1/models/{name}", models.openai_look),
 )
-_OPENAI = re.compile(r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score|responses(/.*)?)")
+_OPENAI = re.compile(
+    r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score|tokenize|detokenize|responses(/.*)?)"
+)
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
 
@@ -127,9 +132,18 @@ class App:
     """The daemon as an ASGI application."""
 
     def __init__(
-        self, services: Services, guard: Guard, *, body_limit: int, deadline: float | None = None
+        self,
+        services: Services,
+        guard: Guard,
+        *,
+        body_limit: int,
+        deadline: float | None = None,
+        remote_media: bool = False,
     ) -> None:
-        """`body_limit` is in bytes, `deadline` in seconds, for requests to models."""
+        """`body_limit` is in bytes, `deadline` in seconds, for requests to models.
+
+        `remote_media` lets messages name images by address.
+        """
         self._services = services
         self._relay = Relay(
             pool=services.pool,
@@ -143,10 +157,19 @@ class App:
         self._endpoints = inference.Endpoints(
             {
                 **inference.OPENAI,
+                **openai.endpoints(services, remote_media=remote_media),
                 **anthropic.endpoints(services),
                 **responses.endpoints(services, deadline),
             },
             {**ollama.endpoints(services), **anthropic.plain_endpoints(services)},
+        )
+        describing = describe.Describing(
+            [*((route.method, route.path) for route in ROUTES), *(("POST", path) for path in self._endpoints)]
+        )
+        self._routes = (
+            *ROUTES,
+            _route("GET", "/openapi.json", describing.document),
+            _route("GET", "/docs", describing.page),
         )
         self._edge = Edge(self._dispatch, guard, _fail)
 
@@ -166,11 +189,14 @@ class App:
         path = _tidy(scope["path"])
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         reply: ASGIApp = not_found()
-        for route in ROUTES:
+        for route in self._routes:
             if route.method == method and (match := route.pattern.fullmatch(path)):
                 scope["path_params"] = match.groupdict()
                 reply = await route.handler(self._services, Request(scope, receive))
                 break
+        else:
+            if _OPENAI.fullmatch(path):
+                raise UnknownRoute(f"nothing at `{method} {path[:200]}`", hint="see /docs for what there is")
         await reply(scope, receive, send)
 
 

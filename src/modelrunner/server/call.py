@@ -60,7 +60,8 @@ class Endpoint:
     """Where a path leads: a mode, the engine's own path, and the engine if the path names one.
 
     `understand` makes a call of a request, or answers it; without it, the body goes to the engine as it is,
-    and the answer to the client. `dialect` is that of errors.
+    and the answer to the client. `prepare` changes such a body where that is needed.
+    `dialect` is that of errors.
     """
 
     mode: Mode
@@ -68,3 +69,4 @@ class Endpoint:
     engine: str | None = None
     dialect: Dialect = _OPENAI
     understand: Understand | None = None
+    prepare: Callable[[bytes], bytes] | None = None

@@ -109,6 +109,8 @@ class Relay:
     ) -> None:
         """Ask as it was asked, and pass the answer on."""
         probe = _probed(body)
+        if endpoint.prepare is not None:
+            body = endpoint.prepare(body)
         query = scope["query_string"]
         path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
         question = (probe.model or "", endpoint.mode, endpoint.engine)
@@ -124,6 +126,8 @@ class Relay:
                 body = renamed(body, name)
             passed = as_json(scope["headers"], headers.get(b"content-type"))
             async with lease.running.request("POST", path, passed, body) as upstream:
+                if upstream.status >= 400:
+                    raise refusal(upstream.status, await beginning(upstream.chunks(), _MOST_REFUSAL))
                 await answer.pass_on(upstream)
 
     async def _turn(

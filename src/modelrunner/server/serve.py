@@ -63,7 +63,13 @@ async def serving(services: Services, settings: Settings, listener: socket.socke
     """Answer on a bound socket for as long as the block lasts; inside it, requests are answered."""
     bound = None if listener.family == socket.AF_UNIX else listener.getsockname()[0]
     guard = Guard(bound=bound, hosts=settings.allowed_hosts, origins=settings.origins)
-    app = App(services, guard, body_limit=settings.body_limit, deadline=settings.request_timeout)
+    app = App(
+        services,
+        guard,
+        body_limit=settings.body_limit,
+        deadline=settings.request_timeout,
+        remote_media=settings.remote_media,
+    )
     server = Server(app, services, drain=settings.drain)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     task.add_done_callback(lambda _: server.ready.set())

@@ -50,6 +50,11 @@ _SWITCHES = frozenset({"--embeddings", "--embedding", "--reranking", "--rerank",
 _VALUED = frozenset({"--model", "-m", "--host", "--port", "--alias", "-a"})
 
 
+class _Ranking(msgspec.Struct):
+    query: str
+    documents: list[str]
+
+
 class _Engine:
     """The state that all connections share."""
 
@@ -139,6 +144,8 @@ class _Connection(asyncio.Protocol):
             self._reply(200, msgspec.json.encode(listed))
         elif method == "POST" and path.endswith(("/completions", "/embeddings")):
             self._infer(path, body)
+        elif method == "POST" and path.endswith("/rerank") and "--reranking" in engine.arguments:
+            self._rank(body)
         else:
             self._reply(404, _NOT_FOUND)
 
@@ -162,6 +169,20 @@ class _Connection(asyncio.Protocol):
             self._embed(body)
         else:
             self._generate(path, body, behaviour)
+
+    def _rank(self, raw: bytes) -> None:
+        """Score a document by how many words of the query it has."""
+        try:
+            asked = msgspec.json.decode(raw, type=_Ranking)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._reply(400, _BAD_JSON)
+            return
+        words = set(asked.query.split())
+        results = [
+            {"index": index, "relevance_score": float(len(words & set(document.split())))}
+            for index, document in enumerate(asked.documents)
+        ]
+        self._reply(200, msgspec.json.encode({"object": "list", "results": results[::-1]}))
 
     def _embed(self, body: Body) -> None:
         if not self._engine.embeds:

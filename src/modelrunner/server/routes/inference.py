@@ -1,21 +1,18 @@
 """Which paths lead to a model, and in which mode: the table of the data path."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from modelrunner.models.kinds import Mode
 from modelrunner.server.call import Endpoint
 
 _MODES = {
-    "/v1/chat/completions": Mode.COMPLETION,
     "/v1/completions": Mode.COMPLETION,
     "/v1/embeddings": Mode.EMBEDDING,
     "/v1/rerank": Mode.RERANKING,
-    "/v1/score": Mode.RERANKING,
-    "/v1/images/generations": Mode.IMAGE,
     "/rerank": Mode.RERANKING,
-    "/score": Mode.RERANKING,
+    "/v1/images/generations": Mode.IMAGE,
 }
 _WITH_ENGINE = re.compile(r"/engines/([^/]+)(/.*)")
 
@@ -30,6 +27,11 @@ class Endpoints:
         self._with_engine = with_engine
         behind = {f"/engines{path}": endpoint for path, endpoint in with_engine.items()}
         self._known = {**plain, **with_engine, **behind}
+
+    def __iter__(self) -> Iterator[str]:
+        """Every path, with `{engine}` where one is named."""
+        yield from self._known
+        yield from (f"/engines/{{engine}}{path}" for path in self._with_engine)
 
     def get(self, path: str) -> Endpoint | None:
         """Look a path up that is written as it stands in the table; the first step of every request."""
