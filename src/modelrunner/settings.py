@@ -516,7 +516,7 @@ CLIENT: tuple[Setting, ...] = (
         "autostart",
         "DMR_AUTOSTART",
         _SWITCH,
-        "Whether a command starts the daemon when none answers.",
+        "Whether a command starts the daemon when none answers; never where MODEL_RUNNER_HOST says.",
         default="true",
     ),
     Setting("tls", "MODEL_RUNNER_TLS", _MAYBE_SWITCH, "Use HTTPS."),

@@ -8,7 +8,7 @@ from modelrunner.errors import InvalidRequest
 # The micro sign and the Greek letter look alike, and people have keys for either.
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)")
-_LONGEST = 2**63 / 1e9  # seconds; what other readers keep as nanoseconds in 64 bits
+LONGEST = 2**63 / 1e9  # seconds; what other readers keep as nanoseconds in 64 bits
 _BYTES = re.compile(r"\s*([0-9]{1,24}(?:\.[0-9]+)?)\s*(?:([kKMGTP])(i?))?[bB]?\s*")
 _POWERS = {"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5}
 
@@ -32,7 +32,7 @@ def parse_duration(text: str) -> float:
     for part in _DURATION.findall(body):
         unit = part.lstrip("0123456789.")
         total += float(part.removesuffix(unit)) * _SECONDS[unit]
-    if total >= _LONGEST:
+    if total >= LONGEST:
         raise _no_duration(text)
     return sign * total
 

@@ -336,9 +336,10 @@ class UnloadRequest(TypedDict):
 
 
 class UnloadReply(TypedDict):
-    """How many instances went."""
+    """How many instances went, and how many stay because somebody uses them or waits for them."""
 
     unloaded_runners: int
+    in_use: NotRequired[int]
 
 
 class InstallRequest(TypedDict, total=False):

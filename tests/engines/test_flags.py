@@ -232,6 +232,7 @@ def test_flags_are_read_into_typed_values(line: str, expected: dict[str, object]
         ("--threads ²", "a whole number"),
         ("--threads 1_0", "a whole number"),
         ("--ctx-size -2", "a whole number from -1"),
+        ("--parallel 0", "`-1`, or a whole number from 1 to 256"),
         ("-np 0", "a whole number from 1 to 256"),
         ("--temp nan", "a number"),
         ("--top-p 1.5", "a number from 0 to 1"),

@@ -271,6 +271,17 @@ async def test_a_crash_before_the_answer_is_an_error(short_path: Path, log: Log)
             await chat(instance)
 
 
+async def test_why_it_ended_comes_before_its_last_words(short_path: Path, log: Log) -> None:
+    """An engine that was killed cannot say so itself."""
+    path = short_path / "e.sock"
+    async with running(fake(path), path, log) as instance:
+        os.kill(instance.pid, signal.SIGKILL)
+        await asyncio.wait((instance.exited,))
+
+        assert instance.obituary.startswith("fake was killed by SIGKILL\n\n")
+        assert "model loaded" in instance.obituary
+
+
 async def test_a_stop_in_mid_stream_says_so(short_path: Path, log: Log) -> None:
     """It is not the engine's fault."""
     path = short_path / "e.sock"

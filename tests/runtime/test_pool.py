@@ -34,7 +34,7 @@ class FakeInstance:
 
     def __init__(self) -> None:
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.tail = "last line"
+        self.obituary = "last line"
         self.may_stop = asyncio.Event()
         self.may_stop.set()
         self.stops = 0

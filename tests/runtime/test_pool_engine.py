@@ -51,8 +51,8 @@ class Running:
         return self.instance.alive
 
     @property
-    def tail(self) -> str:
-        return self.instance.tail
+    def obituary(self) -> str:
+        return self.instance.obituary
 
     @property
     def exited(self) -> asyncio.Future[int]:

@@ -188,7 +188,7 @@ def test_a_refusal_comes_with_the_way_out() -> None:
             "unloading: another model needs its memory (`ai/b`)",
         ),
         (Kind.GONE, Reason.IDLE, "", [], f"unloaded: {Reason.IDLE.text}"),
-        (Kind.GONE, Reason.CRASHED, "one\ntwo", [], "crashed: two"),
+        (Kind.GONE, Reason.CRASHED, "one\n\ntwo\nthree", [], "crashed: one; its last words: three"),
         (Kind.GONE, Reason.CRASHED, "", [], f"crashed: {Reason.CRASHED.text}"),
         (Kind.GONE, Reason.FAILED, "exited:\ntail", [], "could not be loaded: exited"),
     ],

@@ -49,10 +49,14 @@ def test_the_check_of_memory_and_the_name_are_headers() -> None:
         ({b"x-priority": b"urgent"}, None, "invalid X-Priority: `urgent`"),
         ({b"x-memory-check": b"maybe"}, None, "invalid X-Memory-Check: `maybe`"),
         ({}, "soon", "soon"),
+        ({}, "nan", "invalid duration: `nan`"),
+        ({}, 1e300, r"invalid duration: `1e\+300`"),
+        ({}, "1e300", r"invalid duration: `1e\+300`"),
+        ({}, 1e10, r"invalid duration: `1e\+10`"),
     ],
 )
 def test_what_has_no_meaning_is_refused(
-    headers: dict[bytes, bytes], keep_alive: str | None, message: str
+    headers: dict[bytes, bytes], keep_alive: str | float | None, message: str
 ) -> None:
     """In a sentence, with what there is."""
     with pytest.raises(InvalidRequest, match=message):

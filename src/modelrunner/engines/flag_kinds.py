@@ -44,7 +44,7 @@ def whole(low: int = -INT32 - 1, high: int = INT32) -> Kind:
             raise ValueError(text)
         return int(text)
 
-    return Kind(read, f"a whole number from {low} to {high}")
+    return Kind(read, f"`{low}`" if low == high else f"a whole number from {low} to {high}")
 
 
 def real(low: float = -inf, high: float = inf) -> Kind:

@@ -140,9 +140,10 @@ class Instance:
         return self._child.exited
 
     @property
-    def tail(self) -> str:
-        """The last lines that the process wrote."""
-        return self._child.tail
+    def obituary(self) -> str:
+        """Why the process ended, and the last lines that it wrote; only these while it runs."""
+        words = self._child.tail
+        return explain(self._cause(words), words) if self.exited.done() else words
 
     @property
     def pid(self) -> int:
@@ -214,12 +215,14 @@ class Instance:
             ):
                 raise self._robbed()
             if not self.alive:
-                raise await self._obituary()
+                raise await self._post_mortem()
             if polling.done() and not await self._is_what_answered():
                 raise self._robbed()
             if not polling.done():
                 raise NotReadyInTime(
-                    explain(f"{self.name} was not ready within {launch.ready_within:g} seconds", self.tail),
+                    explain(
+                        f"{self.name} was not ready within {launch.ready_within:g} seconds", self._child.tail
+                    ),
                     hint="a larger model may need more time",
                 )
         finally:
@@ -247,16 +250,19 @@ class Instance:
         await asyncio.wait((self.exited,), timeout=_REAPED_WITHIN)
         if self.alive:
             return EngineFailed(f"{self.name} did not complete its answer")
-        return await self._obituary()
+        return await self._post_mortem()
 
-    async def _obituary(self) -> EngineFailed:
+    async def _post_mortem(self) -> EngineFailed:
         words = await self._child.last_words()
-        status = self.exited.result()
-        sentence = self._diagnose(words) or f"{self.name} {_ending(status)}"
         refused = self._cell is not None and self._cell.confines and any(word in words for word in _REFUSALS)
         return EngineFailed(
-            explain(sentence, last_lines(words)), hint=_HINT if refused else None, detail={"status": status}
+            explain(self._cause(words), last_lines(words)),
+            hint=_HINT if refused else None,
+            detail={"status": self.exited.result()},
         )
+
+    def _cause(self, words: str) -> str:
+        return self._diagnose(words) or f"{self.name} {_ending(self.exited.result())}"
 
 
 async def _started(

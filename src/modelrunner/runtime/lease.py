@@ -17,8 +17,8 @@ class Served(Protocol):
         ...
 
     @property
-    def tail(self) -> str:
-        """The last lines that the process wrote."""
+    def obituary(self) -> str:
+        """Why its process ended, in a first line, and the last lines that it wrote."""
         ...
 
     @property

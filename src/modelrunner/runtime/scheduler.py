@@ -311,7 +311,7 @@ class Scheduler(Generic[S]):
         """Forget a model whose process is gone; its leases find out by themselves."""
         loaded = self.residents.pop(key)
         loaded.reason = Reason.CRASHED
-        loaded.detail = loaded.running.tail if loaded.running is not None else ""
+        loaded.detail = loaded.running.obituary if loaded.running is not None else ""
         self._blame(key, loaded.detail, now, ran=now - loaded.ready_since)
         self.moved_at = self.freed_at = now
         return loaded

@@ -77,7 +77,7 @@ def simulate(trace: Trace, machine: Machine, judge: Judge = BY_VALUE) -> Outcome
 class _Imagined:
     slots: int | None
     alive: bool = True
-    tail: str = ""
+    obituary: str = ""
 
 
 class _Wishes:

@@ -28,7 +28,7 @@ def what_happened(kind: Kind, reason: Reason | Why, detail: str, others: Sequenc
         case Kind.STOPPING:
             return f"unloading: {why}"
         case Kind.GONE if reason is Reason.CRASHED:
-            return f"crashed: {_last_line(detail) or why}"
+            return f"crashed: {_last_words(detail) or why}"
         case Kind.GONE if reason is Reason.FAILED:
             return f"could not be loaded: {_first_line(detail) or why}"
         case _:
@@ -227,5 +227,7 @@ def _first_line(text: str) -> str:
     return text.strip().partition("\n")[0].rstrip(".: ")
 
 
-def _last_line(text: str) -> str:
-    return text.strip().rpartition("\n")[2]
+def _last_words(text: str) -> str:
+    """The cause, which is the first line, and what the engine said last."""
+    first, last = _first_line(text), text.strip().rpartition("\n")[2]
+    return f"{first}; its last words: {last}" if "\n" in text.strip() else first

@@ -15,7 +15,7 @@ from typing import TypeVar
 from modelrunner.errors import InvalidRequest
 from modelrunner.runtime.lease import Stay
 from modelrunner.runtime.line import ANY_TERMS, Caller, Terms
-from modelrunner.units import parse_keep_alive
+from modelrunner.units import LONGEST, parse_keep_alive
 
 WEIGHTS = {b"high": 8.0, b"normal": 1.0, b"low": 0.125}
 _CHECKS = {b"on": True, b"off": False}
@@ -84,6 +84,8 @@ def _seconds(keep_alive: str | float) -> float | None:
             keep_alive = float(keep_alive)  # seconds, by those who write every number as a text
         except ValueError:
             return parse_keep_alive(str(keep_alive))
-        if not math.isfinite(keep_alive):
-            raise InvalidRequest(f"invalid duration: `{keep_alive}`")
+    if not -math.inf < keep_alive < LONGEST:
+        raise InvalidRequest(
+            f"invalid duration: `{keep_alive:g}` seconds", hint="a number of seconds; `-1` means for ever"
+        )
     return None if keep_alive < 0 else float(keep_alive)

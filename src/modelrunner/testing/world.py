@@ -32,7 +32,7 @@ class Process:
 
     slots: int | None = None
     alive: bool = True
-    tail: str = "last words"
+    obituary: str = "last words"
 
 
 @dataclass(slots=True)

@@ -117,6 +117,14 @@ def test_unload_says_how_many_went(
     assert daemon.seen[0].json == body
 
 
+@pytest.mark.parametrize(("count", "first"), [(0, ""), (1, "Unloaded 1 model(s).\n")])
+def test_unload_says_what_stays(daemon: "Daemon", dmr: "Run", count: int, first: str) -> None:
+    """A model that is in use does run."""
+    daemon.json("POST", "/engines/unload", {"unloaded_runners": count, "in_use": 2})
+
+    assert f"{first}2 model(s) stay, because they are in use or waited for.\n" == dmr("unload", "a").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

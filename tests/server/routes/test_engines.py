@@ -87,14 +87,16 @@ async def test_a_model_in_use_says_so(tiny: "Daemon") -> None:
 
 
 async def test_a_loading_model_says_so(make_daemon: "Make") -> None:
-    """It is listed from the moment it is asked for."""
+    """It is listed from the moment it is asked for, and not unloaded while somebody waits for it."""
     daemon = await make_daemon(engine={"hang_at_load": True}, DMR_DRAIN="0s")
     await daemon.add("docker.io/ai/tiny:latest")
     request = asyncio.create_task(daemon.ask("POST", CHAT, json=daemon.chat()))
     await daemon.until(lambda: bool(daemon.residents))
     [row] = (await daemon.ask("GET", "/engines/ps")).json
+    unloaded = await daemon.ask("POST", "/engines/unload", json={"models": ["tiny"]})
     request.cancel()
 
+    assert {"unloaded_runners": 0, "in_use": 1} == unloaded.json
     assert (True, "ai/tiny:latest") == (row["loading"], row["model_name"])
     assert (0, 1) == (row["requests"], row["waiting"])
 
@@ -134,11 +136,11 @@ async def test_idle_models_are_unloaded(tiny: "Daemon", request_: dict[str, obje
 
 
 async def test_a_model_in_use_is_not_unloaded(tiny: "Daemon") -> None:
-    """It is not counted either, and its answer goes on."""
+    """The reply says that it stays, and its answer goes on."""
     async with tiny.stream(text="one two", fake={"tokens": 40, "tokens_per_second": 50}) as reply:
         await reply.content.readuntil(b"one")
         answer = await tiny.ask("POST", "/engines/unload", json={"all": True})
         rest = await reply.read()
 
-    assert {"unloaded_runners": 0} == answer.json
+    assert {"unloaded_runners": 0, "in_use": 1} == answer.json
     assert rest.endswith(b"[DONE]\n\n")

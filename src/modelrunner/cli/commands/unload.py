@@ -21,9 +21,12 @@ def run(args: Namespace, session: Session) -> int:
     if not args.all and not names:
         raise args.parser.wrong(f"'{args.parser.prog}' requires MODEL unless --all is specified.")
     request = UnloadRequest({"all": args.all, "backend": args.backend, "models": names or None})
-    count = session.client().unload(request)["unloaded_runners"]
+    reply = session.client().unload(request)
+    count, stay = reply["unloaded_runners"], reply.get("in_use", 0)
     if count:
         say(f"Unloaded {count} model(s).")
-    else:
+    if stay:
+        say(f"{stay} model(s) stay, because they are in use or waited for.")
+    elif not count:
         say("No models are running." if args.all else "No such model(s) running.")
     return 0

@@ -6,6 +6,7 @@ from collections import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelrunner.runtime.plan import Key
 from modelrunner.runtime.views import ResidentView
 from modelrunner.server.in_force import context_in_force
 from modelrunner.server.replies import json_reply, parse, read
@@ -44,15 +45,17 @@ async def unload(services: Services, request: Request) -> Response:
     """`POST /engines/unload`: what is idle goes; how it is to be run stays, unlike in the reference."""
     wanted = parse(await read(request, _BODY), UnloadRequest)
     engine = wanted.get("backend") or None
-    if wanted.get("all"):
-        gone = await services.pool.unload(lambda _: True)
-    else:
-        found = [services.catalogue.look(text) for text in wanted.get("models") or ()]
-        models = [model.id for model in found if model is not None]
-        gone = await services.pool.unload(
-            lambda key: key.model in models and (engine is None or key.engine == engine)
-        )
-    reply: UnloadReply = {"unloaded_runners": gone}
+    found = [services.catalogue.look(text) for text in wanted.get("models") or ()]
+    models = [model.id for model in found if model is not None]
+
+    def meant(key: Key) -> bool:
+        if wanted.get("all"):
+            return True
+        return key.model in models and (engine is None or key.engine == engine)
+
+    reply: UnloadReply = {"unloaded_runners": await services.pool.unload(meant)}
+    if stay := sum(meant(resident.key) for resident in services.pool.residents()):
+        reply["in_use"] = stay
     return json_reply(reply)
 
 
