@@ -90,6 +90,17 @@ def test_an_error_in_the_stream_is_raised(data: str, error: type[RunnerError], w
         turned(f"{WORD % 'a'}data: {data}\n\n".encode())
 
 
+def test_what_came_before_an_error_is_turned() -> None:
+    """Also when both come in one piece."""
+    stream = Stream(Words())
+
+    assert b"|a" == stream.feed(f'{WORD % "a"}data: {{"error":"lost"}}\n\n{WORD % "b"}'.encode())
+    assert stream.failure is not None
+    assert "lost" == stream.failure.message
+    with pytest.raises(EngineRefused):
+        stream.end()
+
+
 def test_half_a_character_is_an_error_when_it_stays_one() -> None:
     """It is not passed on as something else."""
     with pytest.raises(EngineFailed):

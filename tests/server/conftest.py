@@ -80,6 +80,7 @@ class Daemon:
         architecture: str = "llama",
         shape: Mapping[str, int] | None = None,
         template: str | None = None,
+        header: Mapping[str, Any] | None = None,
     ) -> Digest:
         """Put a small model into the daemon's store, or another, under some names; a title makes an id."""
         path = tiny_gguf(
@@ -87,6 +88,7 @@ class Daemon:
             **{"general.name": title, "general.architecture": architecture},
             **{f"{architecture}.{name}": number for name, number in (shape or {}).items()},
             **({} if template is None else {"tokenizer.chat_template": template}),
+            **(header or {}),
         )
         draft = await asyncio.to_thread(package_gguf, path)
         tags = [parse_reference(name) for name in names]

@@ -4,46 +4,54 @@ from modelrunner.dialects.base import Translator
 from modelrunner.dialects.completion import read_completion
 from modelrunner.dialects.refusal import reported
 from modelrunner.dialects.sse import Parser
-from modelrunner.errors import EngineFailed
+from modelrunner.errors import EngineFailed, RunnerError
 
 _DONE = b"[DONE]"
 
 
 class Stream:
-    """Feeds a translator with the chunks of one stream. Nothing is held but what is not complete yet."""
+    """Feeds a translator with the chunks of one stream. Nothing is held but what is not complete yet.
 
-    __slots__ = ("_ended", "_parser", "_translator", "finished")
+    What goes wrong stands in `failure`, since there may be something to send that came before it.
+    """
+
+    __slots__ = ("_ended", "_parser", "_translator", "failure", "finished")
 
     def __init__(self, translator: Translator) -> None:
         self._translator = translator
         self._parser = Parser()
         self._ended = False  # the engine has said that it is done
         self.finished = False
+        self.failure: RunnerError | None = None
 
     def feed(self, piece: bytes) -> bytes:
-        """Take a piece of the engine's stream; return what the client is to get for it.
-
-        Raises:
-            EngineFailed: the engine says something that is no answer.
-            RunnerError: the engine tells of an error.
-        """
-        return self._turned(self._parser.feed(piece))
+        """Take a piece of the engine's stream; return what the client is to get for it."""
+        turned: list[bytes] = []
+        try:
+            self._turn(self._parser.feed(piece), turned)
+        except RunnerError as exc:
+            self.failure = exc
+            self.finished = True
+        return turned[0] if len(turned) == 1 else b"".join(turned)
 
     def end(self) -> bytes:
         """Return what is left when the engine's stream is over.
 
         Raises:
             EngineFailed: it ended before the answer did.
-            RunnerError: the last that the engine said is an error.
+            RunnerError: what has gone wrong.
         """
-        last = b"" if self.finished else self._turned(self._parser.end())
+        turned: list[bytes] = []
+        if self.failure is not None:
+            raise self.failure
+        if not self.finished:
+            self._turn(self._parser.end(), turned)
         if not self._ended and not self._translator.finished:
             raise EngineFailed("the engine did not complete its answer")
-        return last + self._translator.end()
+        return b"".join(turned) + self._translator.end()
 
-    def _turned(self, events: list[bytes]) -> bytes:
+    def _turn(self, events: list[bytes], turned: list[bytes]) -> None:
         translator = self._translator
-        turned: list[bytes] = []
         for data in events:
             if self.finished:
                 break
@@ -57,4 +65,3 @@ class Stream:
                 self._ended = True
             turned.append(translator.chunk(chunk))
             self.finished = translator.finished
-        return b"".join(turned) if len(turned) != 1 else turned[0]

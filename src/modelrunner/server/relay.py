@@ -200,7 +200,7 @@ async def _turned(upstream: Upstream, translator: Translator, answer: Writer) ->
         turned = stream.feed(piece)
         if turned:
             await answer.write(turned, translator.media_type)
-        if translator.finished:
+        if translator.finished or stream.failure is not None:
             break
     return stream.end()
 

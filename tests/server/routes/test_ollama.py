@@ -1,5 +1,6 @@
 """Ollama's chat, generate and embed, from a client's socket to the engine's and back."""
 
+import asyncio
 import base64
 import json
 import struct
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Daemon
+    from tests.server.conftest import Daemon, Make
 
 PICTURE = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 8, 8)).decode()
 SLOW = {"tokens": 100_000, "tokens_per_second": 100}
@@ -157,15 +158,252 @@ async def test_the_older_embeddings_give_one_vector(tiny: "Daemon") -> None:
     assert 4 == len(answer.json["embedding"])
 
 
-async def test_a_larger_context_is_given_once(tiny: "Daemon") -> None:
-    """The engine is started again for it, and then no more, whether larger or smaller ones are asked for."""
-    numbers = []
-    for size in (512, 1024, 1024, 256):
-        answer = await tiny.ask("POST", "/api/chat", json=chat(options={"num_ctx": size}))
-        assert "x-context-shrunk" not in answer.headers
-        ((key, running),) = tiny.services.pool.running()
-        numbers.append(running.pid)
-        options = tiny.services.loader.running[key]
+@pytest.fixture
+async def large(daemon: "Daemon") -> "Daemon":
+    """A daemon with a model that was trained for more than it usually gets."""
+    header: dict[str, Any] = {"llama.context_length": 32_768}
+    await daemon.add("docker.io/ai/tiny:latest", header=header)
+    return daemon
 
-    assert options.context_size in {None, 1024}
-    assert numbers[1] == numbers[2] == numbers[3]
+
+def context_in_use(daemon: "Daemon") -> tuple[int, int | None]:
+    """The engine's process, and the context that it was started with, if anybody chose one."""
+    ((key, running),) = daemon.services.pool.running()
+    return running.pid, daemon.services.loader.running[key].context_size
+
+
+async def test_a_larger_context_is_given_once(large: "Daemon") -> None:
+    """The engine is started again for it, and then no more, whether as much or less is asked for."""
+    seen = []
+    for size in (4096, 16_384, 16_384, 10_000):
+        answer = await large.ask("POST", "/api/chat", json=chat(options={"num_ctx": size}))
+        assert "x-context-shrunk" not in answer.headers
+        seen.append(context_in_use(large))
+
+    assert [None, 16_384, 16_384, 16_384] == [context for _, context in seen]
+    assert 2 == len({pid for pid, _ in seen})
+
+
+async def test_other_options_never_start_an_engine_again(large: "Daemon") -> None:
+    """How to think, how long to stay, how to load: the process stays the same."""
+    seen = set()
+    for more in ({}, {"think": False}, {"keep_alive": "1h"}, {"options": {"num_gpu": 1, "num_thread": 2}}):
+        answer = await large.ask("POST", "/api/chat", json=chat(**more))
+        assert 200 == answer.status
+        seen.add(context_in_use(large))
+
+    assert 1 == len(seen)
+
+
+async def test_a_context_that_nobody_can_have_is_told(large: "Daemon") -> None:
+    """More than the model was trained for: it gets that, a header and the last line say so."""
+    answer = await large.ask("POST", "/api/chat", json=chat(options={"num_ctx": 100_000}))
+
+    assert "requested=100000; effective=32768" == answer.headers["x-context-shrunk"]
+    assert 32_768 == answer.lines[-1]["num_ctx"]
+    assert 32_768 == context_in_use(large)[1]
+
+
+async def test_a_context_is_not_taken_from_others(large: "Daemon") -> None:
+    """While the model is in use it stays as it is, and the answer says so."""
+    async with large.stream(fake=SLOW) as busy:
+        await busy.content.readuntil(b"hello")
+        answer = await large.ask("POST", "/api/chat", json=chat(options={"num_ctx": 16_384}))
+
+    assert (200, "requested=16384; effective=8192") == (answer.status, answer.headers["x-context-shrunk"])
+    assert context_in_use(large)[1] is None
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("/api/chat", b"{", 400, "invalid request"),
+        ("/api/chat", b"[1]", 400, "invalid request"),
+        ("/api/chat", b"\xff\xfe", 400, "invalid request"),
+        ("/api/chat", b"{}", 400, "model is required"),
+        ("/api/chat", b'{"model": 7}', 400, "invalid request"),
+        ("/api/chat", b'{"model": "ai/tiny", "messages": 7}', 400, "messages"),
+        ("/api/chat", b'{"model": "ai/tiny", "messages": [{"role": "robot"}]}', 400, "invalid role"),
+        ("/api/chat", b'{"model": "ai/absent", "messages": []}', 404, "model not found"),
+        ("/api/chat", b'{"model": "Not A Name"}', 400, "invalid model reference"),
+        ("/api/generate", b'{"model": "ai/tiny", "prompt": 7}', 400, "prompt"),
+        ("/api/generate", b'{"model": "ai/tiny", "prompt": "x", "format": 7}', 400, "invalid format"),
+        (
+            "/api/generate",
+            b'{"model": "ai/tiny", "prompt": "x", "raw": true, "system": "s"}',
+            400,
+            "raw mode does not support",
+        ),
+        ("/api/generate", b'{"model": "ai/tiny", "prompt": "x", "template": "{{ if"}', 400, "template"),
+        ("/api/generate", b'{"model": "ai/tiny", "prompt": "x", "context": [7]}', 400, "invalid context"),
+        ("/api/generate", b'{"model": "ai/tiny", "keep_alive": "soon"}', 400, "invalid duration"),
+        ("/api/generate", b'{"model": "ai/tiny", "prompt": "x", "options": {"top_k": "x"}}', 400, "top_k"),
+        ("/api/embed", b'{"model": "ai/tiny", "input": {}}', 400, "input"),
+        ("/api/embed", b'{"model": "ai/tiny", "input": "x", "dimensions": 0}', 400, "dimensions"),
+        ("/api/show", b"{}", 400, "model is required"),
+        ("/api/show", b'{"model": "ai/absent"}', 404, "model not found"),
+        ("/api/pull", b"{}", 400, "model is required"),
+        ("/api/push", b'{"model": "ai/absent"}', 404, "model not found"),
+        ("/api/copy", b"{}", 400, "source"),
+        ("/api/copy", b'{"source": "ai/absent", "destination": "x"}', 404, "model not found"),
+        ("/api/create", b"{}", 400, "model is required"),
+        ("/api/create", b'{"model": "x"}', 400, "either `from` or `files`"),
+        ("/api/create", b'{"model": "x", "from": "ai/tiny", "quantize": "q4_0"}', 400, "llama-quantize"),
+        ("/api/create", b'{"model": "x", "modelfile": "FROM y"}', 400, "Modelfile"),
+        ("/api/create", b'{"model": "x", "from": "ai/tiny", "template": "{{ .Nope }}"}', 400, "not known"),
+        ("/api/create", b'{"model": "x", "files": {"a.gguf": "sha256:zz"}}', 400, "sha256:zz"),
+        ("/api/nothing", b"{}", 404, ""),
+    ],
+)
+async def test_errors_are_ollamas(tiny: "Daemon", path: str, body: bytes, status: int, words: str) -> None:
+    """A status, and one text; the lease is free."""
+    answer = await tiny.ask("POST", path, data=body)
+
+    assert status == answer.status
+    if words:
+        assert "application/json" == answer.headers["content-type"]
+        assert words in answer.json["error"]
+    assert {0} >= {resident.leases for resident in tiny.residents}
+
+
+async def test_a_body_over_the_limit_is_refused(make_daemon: "Make") -> None:
+    """In the dialect's own form."""
+    daemon = await make_daemon(DMR_BODY_LIMIT="1KiB")
+    answer = await daemon.ask("POST", "/api/chat", data=b"x" * 2000)
+
+    assert 413 == answer.status
+    assert "request too large" in answer.json["error"]
+
+
+async def test_a_model_that_embeds_does_not_talk(daemon: "Daemon") -> None:
+    """And says what to use instead."""
+    await daemon.add("docker.io/ai/bert:latest", architecture="bert")
+    answer = await daemon.ask("POST", "/api/chat", json={**chat(), "model": "ai/bert"})
+
+    assert 422 == answer.status
+    assert "embeddings" in answer.json["error"]
+
+
+async def test_a_picture_for_a_model_that_is_blind_is_refused(tiny: "Daemon") -> None:
+    """Before its engine is loaded."""
+    message = {"role": "user", "content": "what?", "images": [PICTURE]}
+    answer = await tiny.ask("POST", "/api/chat", json={"model": "ai/tiny", "messages": [message]})
+
+    assert 400 == answer.status
+    assert "does not support vision" in answer.json["error"]
+    assert () == tiny.residents
+
+
+WORD = 'data: {"choices":[{"delta":{"content":"w\u00f6rd \U0001f600"}}]}\n\n'
+HALF = 'data: {"choices":[{"delta":{"content":"\xc3"}}]}\n\n'
+END = 'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+def said(text: str) -> str:
+    """A stream's bytes, as the fake engine is told them."""
+    return text.encode().decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    ("engine", "status", "words"),
+    [
+        ({"status": 429}, 429, "refused on purpose"),
+        ({"status": 500}, 500, "refused on purpose"),
+        ({"crash_on_request": True}, 500, "crashed on purpose"),
+        ({"crash_at_load": "out of memory"}, 500, "out of memory"),
+        ({"raw": "data: {no json\n\n"}, 500, "did not answer properly"),
+        ({"raw": 'data: {"error":{"message":"lost","code":500}}\n\n'}, 500, "lost"),
+        ({"raw": ""}, 500, "did not complete"),
+    ],
+)
+async def test_an_engines_error_before_its_answer_is_a_status(
+    make_daemon: "Make", engine: dict[str, Any], status: int, words: str
+) -> None:
+    """With the engine's words, in the dialect's form; nothing is left over."""
+    daemon = await make_daemon(engine=engine)
+    await daemon.add("docker.io/ai/tiny:latest")
+    answer = await daemon.ask("POST", "/api/chat", json=chat())
+
+    assert status == answer.status
+    assert words in answer.json["error"]
+    assert {0} >= {resident.leases for resident in daemon.residents}
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        ({"crash_after_tokens": 1}, "crashed on purpose after 1 tokens"),
+        ({"raw": said(WORD)}, "did not complete"),
+        ({"raw": said(WORD) + "data: {"}, "did not answer properly"),
+        ({"raw": said(WORD) + 'data: {"error":{"message":"lost"}}\n\n'}, "lost"),
+        (
+            {"raw": said(WORD) + HALF},
+            "did not answer properly",
+        ),
+    ],
+)
+async def test_an_engines_error_in_mid_stream_is_the_last_line(
+    make_daemon: "Make", engine: dict[str, Any], words: str
+) -> None:
+    """Clients raise it; the lease is free."""
+    daemon = await make_daemon(engine=engine)
+    await daemon.add("docker.io/ai/tiny:latest")
+    answer = await daemon.ask("POST", "/api/chat", json=chat())
+
+    assert 200 == answer.status
+    assert answer.lines[0]["message"]["content"]
+    assert words in answer.lines[-1]["error"]
+    assert {0} >= {resident.leases for resident in daemon.residents}
+
+
+async def test_an_engine_may_send_byte_by_byte(make_daemon: "Make") -> None:
+    """A character in pieces is whole again."""
+    daemon = await make_daemon(engine={"raw": said(WORD + ": ping\r\n\r\n" + END)})
+    await daemon.add("docker.io/ai/tiny:latest")
+    answer = await daemon.ask("POST", "/api/chat", json=chat())
+
+    assert ["wörd 😀", ""] == [line["message"]["content"] for line in answer.lines]
+
+
+async def test_a_client_that_leaves_stops_the_generation(make_daemon: "Make") -> None:
+    """The lease is given back at once."""
+    daemon = await make_daemon(engine=SLOW)
+    await daemon.add("docker.io/ai/tiny:latest")
+    request = asyncio.create_task(daemon.ask("POST", "/api/chat", json=chat()))
+    await daemon.engine_says("generation started")
+    request.cancel()
+    await asyncio.wait([request])
+    await daemon.engine_says("aborted by client")
+
+    assert [0] == [resident.leases for resident in daemon.residents]
+
+
+async def test_a_deadline_is_the_last_line(make_daemon: "Make") -> None:
+    """In a stream that has begun."""
+    daemon = await make_daemon(engine=SLOW)
+    await daemon.add("docker.io/ai/tiny:latest")
+    await daemon.ask("POST", "/api/generate", json={"model": "ai/tiny"})
+    answer = await daemon.ask("POST", "/api/chat", json=chat(), headers={"X-Request-Timeout": "0.5"})
+
+    assert 200 == answer.status
+    assert "deadline" in answer.lines[-1]["error"]
+
+
+async def test_a_client_that_stops_reading_is_let_go(make_daemon: "Make") -> None:
+    """Its engine is held back, then stopped; connection and lease are free again."""
+    daemon = await make_daemon(engine={"tokens": 2_000_000})
+    await daemon.add("docker.io/ai/tiny:latest")
+    daemon.services.requests._stall = 0.2
+    await daemon.ask("POST", "/api/generate", json={"model": "ai/tiny"})
+    body, port = json.dumps(chat("word " * 50)).encode(), int(daemon.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    head = b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    writer.write(head + body)
+    await reader.readline()
+    await daemon.engine_says("aborted by client")
+
+    await daemon.until(lambda: [0] == [resident.leases for resident in daemon.residents])
+    writer.close()

@@ -212,8 +212,8 @@ async def _told(
 async def _made(services: Services, asked: CreateRequest) -> AsyncGenerator[dict[str, object], None]:
     name = services.transfers.name(asked.name or asked.model or "")
     if asked.files:
-        yield {"status": "reading model metadata"}
         base = await base_of_files(services.store, asked.files)
+        yield {"status": "reading model metadata"}
     else:
         text = asked.base or ""
         model = services.catalogue.look(text)
