@@ -465,3 +465,10 @@ def test_what_it_needs_is_read_from_the_weights(installed: Make, tmp_path: Path)
     assert here is not None
     assert (RAM, 1024) == (here.device, here.context)
     assert {RAM} == set(here.by_device)
+
+
+def test_requests_have_to_name_the_model_as_it_is_served(installed: Make) -> None:
+    """vLLM answers 404 to any other name, so the daemon puts this one into each request."""
+    engine, _ = installed(True)
+
+    assert "ai/m:latest" == engine.launch(PLAIN, Mode.COMPLETION, NAMED, SOCKET).model_name

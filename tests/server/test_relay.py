@@ -382,3 +382,20 @@ async def test_a_client_that_stops_reading_is_let_go(tiny: "Daemon") -> None:
 
     await tiny.until(lambda: [0] == [resident.leases for resident in tiny.residents])
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "extra"),
+    [("/v1/chat/completions", {"stream": True}), ("/v1/messages", {"stream": True, "max_tokens": 9})],
+)
+async def test_an_engine_is_told_the_name_that_it_knows(
+    tiny: "Daemon", path: str, extra: dict[str, object]
+) -> None:
+    """Whatever the client calls the model, and whether the request is passed on or translated."""
+    await tiny.ask("POST", CHAT, json=tiny.chat())
+    ((_, running),) = tiny.services.pool.running()
+    running.model_name = "the/only:one"
+    answer = await tiny.ask("POST", path, json=tiny.chat(model="tiny") | extra)
+    await tiny.engine_says("model=the/only:one")
+
+    assert 200 == answer.status

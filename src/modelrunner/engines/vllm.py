@@ -162,6 +162,7 @@ class Vllm:
             argv=argv,
             env=_ENVIRONMENT if cache is None else {**_ENVIRONMENT, "VLLM_CACHE_ROOT": str(cache)},
             ready_within=_READY_WITHIN,
+            model_name=options.name,
             reads=places(Path(program.argv[0])),
             writes=(_SHARED_MEMORY,) if cache is None else (_SHARED_MEMORY, cache),
             network=Network.LOOPBACK,

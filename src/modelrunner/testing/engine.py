@@ -213,7 +213,10 @@ class _Connection(asyncio.Protocol):
                 self._chunk(bytes((byte,)))
             self._write(b"0\r\n\r\n")
             return
-        log(f"generation started {generation.name} tokens={generation.count} stream={body.stream}")
+        log(
+            f"generation started {generation.name} tokens={generation.count} stream={body.stream}"
+            f" model={body.model}"
+        )
         self._generation = generation
         self._streaming = body.stream
         if body.stream:
