@@ -7,7 +7,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,9 +21,19 @@ from modelrunner.testing.gguf import tiny_gguf
 from modelrunner.testing.registry import FakeRegistry, stall
 from modelrunner.testing.serving import serving_in_thread
 
+STEADY = ("--temp", "0", "--predict", "64")  # short answers, and always the same
 PASSWORD = "correct horse"
 # bcrypt of PASSWORD, cost 5; the registry's server takes no other kind.
 HASHED = "$2b$05$b0g7Ki/l98hK3Xqj6.AtOuPYML9N8I0mD/v9L8Tfu/x6gCCozL30e"
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> Iterator[Runner]:
+    """A daemon of its own: these tests remove what others count on, and count what runs."""
+    with running(tmp_path_factory.mktemp("job")) as runner:
+        runner.must("package", "--gguf", smollm2, "ai/smollm2")
+        runner.must("configure", "ai/smollm2", "--", *STEADY)
+        yield runner
 
 
 @pytest.mark.engine

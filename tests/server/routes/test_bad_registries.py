@@ -168,8 +168,8 @@ BAD = {
 
 
 def _files(daemon: "Daemon") -> set[str]:
-    """Every file that a pull could have made, anywhere near the store; partial blobs may stay."""
-    paths = (path for path in daemon.folder.parent.rglob("*") if path.is_file())
+    """Every file that a pull could have made, anywhere near the store; partial blobs and locks may stay."""
+    paths = (path for path in daemon.folder.parent.rglob("*") if path.is_file() and path.suffix != ".lock")
     return {str(path) for path in paths if ".incomplete" not in path.name and "logs" not in path.parts}
 
 
