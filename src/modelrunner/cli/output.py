@@ -27,10 +27,15 @@ def harmless(text: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Lay out rows without borders: left-aligned, each cell followed by two spaces."""
-    lines = [tuple(header), *(tuple(map(clean, row)) for row in rows)]
+    lines = [tuple(header), *map(_clean_row, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    line = "".join(f"{{:<{width}}}  " for width in widths) + "\n"
-    return "".join([line.format(*cells) for cells in lines])
+    line = "".join(f"%-{width}s  " for width in widths) + "\n"
+    return "".join([line % cells for cells in lines])
+
+
+def _clean_row(row: Sequence[str]) -> tuple[str, ...]:
+    cells = tuple(row)
+    return cells if "".join(cells).isprintable() else tuple(map(clean, cells))
 
 
 def standard_json(document: object, indent: int = 4) -> str:
