@@ -1,5 +1,6 @@
 """`list`: the models that are here; the module's own name leaves the built-in alone."""
 
+import gc
 import time
 
 from modelrunner.cli.names import display_name, matches, short_id, sort_key, spellings
@@ -34,6 +35,15 @@ def run(args: Namespace, session: Session) -> int:
     """Print a table, ids, or JSON; nothing but JSON when JSON is asked for."""
     if args.quiet and args.openai:
         raise args.parser.wrong("--quiet flag cannot be used with --openai flag")
+    gc.disable()  # thousands of rows are no garbage, and looking for some takes longer than sorting them
+    try:
+        _print(args, session)
+    finally:
+        gc.enable()
+    return 0
+
+
+def _print(args: Namespace, session: Session) -> None:
     wanted: str | None = args.words[0] if args.words else None
     registry = session.settings.default_registry
     if args.openai:
@@ -41,7 +51,7 @@ def run(args: Namespace, session: Session) -> int:
         if wanted is not None:
             listing["data"] = [row for row in listing["data"] if matches(row["id"], wanted, registry)]
         emit(standard_json(listing))
-        return 0
+        return
     models = _matching(session.client().models(brief=not args.json), wanted, registry)
     if args.json:
         emit(standard_json([_with_spellings(model) for model in models]))
@@ -50,7 +60,6 @@ def run(args: Namespace, session: Session) -> int:
             say(short_id(model["id"]))
     else:
         emit(table(HEADER, rows(models, time.time(), registry)))
-    return 0
 
 
 def rows(models: list[ModelView], now: float, registry: str = "") -> list[tuple[str, ...]]:
