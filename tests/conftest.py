@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -71,13 +72,17 @@ def image_model() -> Path:
 
 @pytest.fixture
 def engines_of() -> Callable[[int], list[psutil.Process]]:
-    """Find the processes of the engines of a daemon, by its number; its guardian is none."""
+    """Find the processes of the engines of a daemon, by its number.
+
+    Its guardian is none, nor is a program that it asks for its version, which stays in the daemon's group.
+    """
 
     def find(daemon: int) -> list[psutil.Process]:
         found = []
         for process in psutil.Process(daemon).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-                if not any("guardian" in word for word in process.cmdline()):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has ended meanwhile
+                alone = os.getpgid(process.pid) != os.getpgid(daemon)
+                if alone and not any("guardian" in word for word in process.cmdline()):
                     found.append(process)
         return found
 
