@@ -46,12 +46,13 @@ def _rows(rows: Iterable[ConfigurationView], registry: str) -> Iterator[tuple[st
                 row.get("Backend", ""),
                 row.get("Mode", ""),
                 option,
-                _text(found["value"]),
+                option_text(found["value"]),
                 found["from"],
             )
 
 
-def _text(value: object) -> str:
+def option_text(value: object) -> str:
+    """Write a value as the command line takes it; what is no text is JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and all(isinstance(word, str) for word in value):

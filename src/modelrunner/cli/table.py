@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "rm": Entry("rm", "Remove local models"),
     "run": Entry("run", "Run a model and interact with it, by a prompt or in a chat"),
     "serve": Entry("serve", "Run the daemon in the foreground", standalone=True),
+    "show": Entry("show", "Show what is known of one model"),
     "simulate": Entry("simulate", "Show what the scheduler would do with a trace of requests"),
     "status": Entry("status", "Check whether the daemon is running"),
     "tag": Entry("tag", "Tag a model"),

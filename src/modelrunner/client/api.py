@@ -28,24 +28,23 @@ Transfer = Generator[wire.ProgressLine, None, None]
 
 _ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
 
-_MODELS = [
-    {
-        "id": TEXT,
-        "tags?": (None, [TEXT]),
-        "created?": INTEGER,
-        "config?": (
-            None,
-            {
-                "parameters?": TEXT,
-                "quantization?": TEXT,
-                "architecture?": TEXT,
-                "size?": TEXT,
-                "context_size?": (None, INTEGER),
-                "gguf?": (None, {"*": TEXT}),
-            },
-        ),
-    }
-]
+_DESCRIBED = {
+    "tags?": (None, [TEXT]),
+    "created?": INTEGER,
+    "config?": (
+        None,
+        {
+            "parameters?": TEXT,
+            "quantization?": TEXT,
+            "architecture?": TEXT,
+            "size?": TEXT,
+            "context_size?": (None, INTEGER),
+            "gguf?": (None, {"*": TEXT}),
+        },
+    ),
+    "details?": {"size": INTEGER, "fits": INTEGER, "memory_needed": INTEGER, "memory_available": INTEGER},
+}
+_MODEL = {"id": TEXT, **_DESCRIBED}
 _RUNNING = [
     {
         "model_name": TEXT,
@@ -85,14 +84,13 @@ class Client:
         """List the models that are here; `brief` leaves the headers of their weights out where it can."""
         query = {"brief": "true"} if brief else {}
         reply = self._transport.call(list[object], "GET", "/models", query=query)
-        return cast("list[wire.ModelView]", self._checked(reply, _MODELS))
+        return cast("list[wire.ModelView]", self._checked(reply, [_MODEL]))
 
     def model(self, name: str, *, remote: bool = False) -> wire.ModelView:
         """Describe one model; `remote` asks its registry instead of the store."""
         query = {"remote": "true"} if remote else {}
-        return cast(
-            "wire.ModelView", self._transport.call(dict[str, object], "GET", _path(name), query=query)
-        )
+        reply = self._transport.call(dict[str, object], "GET", _path(name), query=query)
+        return cast("wire.ModelView", self._checked(reply, {"id?": TEXT, **_DESCRIBED}))
 
     def openai_models(self) -> wire.OpenAIModelList:
         """List the models as OpenAI's API does."""
