@@ -452,9 +452,9 @@ RECORD_HEADER = "X-Record"  # `off`: this request is not recorded
 class RequestSummary(TypedDict):
     """One row of `GET /requests`. Times are in seconds; null is what nothing said.
 
-    `request_id` is what the answer's `X-Request-Id` says. `prompt` and `answer` are beginnings. `found` is what
-    a search matched, with each word between U+2068 and U+2069. `first_token` and `seconds` count from when the
-    request came in.
+    `request_id` is what the answer's `X-Request-Id` says. `prompt` and `answer` are beginnings. `found` is
+    what a search matched, with each word between U+2068 and U+2069. `first_token` and `seconds` count from
+    when the request came in.
     """
 
     id: int
@@ -540,9 +540,9 @@ class RecordedCall(TypedDict):
 class RecordedRequest(RequestSummary):
     """`GET /requests/{id}`: all of it. `prompt` and `answer` are whole here.
 
-    `request` and `response` are JSON text as they are kept: media are shortened, what a rule found is redacted
-    (`redacted` counts), and a streamed response is put together to what it would have been unstreamed. When one
-    was too large to be kept, `cut` says so.
+    `request` and `response` are JSON text as they are kept: media are shortened, what a rule found is
+    redacted (`redacted` counts), and a streamed response is put together to what it would have been
+    unstreamed. When one was too large to be kept, `cut` says so.
     """
 
     timeline: Timeline
@@ -580,7 +580,7 @@ class DiffLine(TypedDict):
 
 
 class RequestsDiff(TypedDict):
-    """`GET /requests/diff?a=&b=`. Texts are compared by line and hold every line; they are empty when equal."""
+    """`GET /requests/diff?a=&b=`. Texts are compared by line, with every line; empty when equal."""
 
     a: RequestSummary
     b: RequestSummary
@@ -600,7 +600,7 @@ class Percentiles(TypedDict):
 
 
 class RequestStatistics(TypedDict):
-    """One group of `GET /requests/statistics`; `group` is a model, a caller, or the moment a time span begins."""
+    """One group of `GET /requests/statistics`; `group` is a model, say, or when a time span begins."""
 
     group: str
     requests: int
@@ -635,8 +635,8 @@ class RecorderView(TypedDict):
 class ActivityView(TypedDict):
     """`GET /activity`: columns of equal length, one value for each step of `step` seconds that ends at `at`.
 
-    Counts are of the step; `memory` (bytes) and `queue` (requests) are as they were at its end, null before the
-    daemon's start. Times are in seconds.
+    Counts are of the step; `memory` (bytes) and `queue` (requests) are as they were at its end, null before
+    the daemon's start. Times are in seconds.
     """
 
     step: float
