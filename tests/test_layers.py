@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "oci": GROUND,
     "dialects": GROUND | {"wire"},
     "telemetry": GROUND | {"wire"},
+    "search": GROUND | {"models", "oci"},
     "models": GROUND | {"oci"},
     "store": GROUND | {"oci"},
     "engines": GROUND | {"models", "oci"},
@@ -33,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
     "cli/commands/load.py": {"oci"},
+    "cli/commands/search.py": {"models", "oci", "search"},
     "cli/commands/simulate.py": {"runtime"},
     "cli/commands/package.py": {"models", "oci"},
     "cli/daemon_model.py": {"models", "oci"},

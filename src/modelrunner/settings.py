@@ -81,6 +81,7 @@ class Settings(NamedTuple):
     hf_token: str | None
     user_agent: str | None
     editor: str | None
+    hub_endpoint: str
 
     def __repr__(self) -> str:
         """Leave the values out: one of them is a token."""
@@ -527,6 +528,13 @@ CLIENT: tuple[Setting, ...] = (
     Setting("hf_token", "HF_TOKEN", _TEXT, "Token for Hugging Face."),
     Setting("user_agent", "USER_AGENT", _TEXT, "Added to the user agent of each request."),
     Setting("editor", "EDITOR", _TEXT, "Editor for long prompts.", shown="vi"),
+    Setting(
+        "hub_endpoint",
+        "DMR_HUB_ENDPOINT",
+        _URL,
+        "Where `search` asks for Docker Hub's models.",
+        default="https://hub.docker.com",
+    ),
 )
 
 # What `dmr serve` takes as flags too, by name.

@@ -34,6 +34,7 @@ COMMANDS: dict[str, Entry] = {
     "reinstall-runner": Entry("reinstall_runner", "Remove an engine and install it again"),
     "rm": Entry("rm", "Remove local models"),
     "run": Entry("run", "Run a model and interact with it, by a prompt or in a chat"),
+    "search": Entry("search", "Search Docker Hub and Hugging Face for models"),
     "serve": Entry("serve", "Run the daemon in the foreground", standalone=True),
     "show": Entry("show", "Show what is known of one model"),
     "simulate": Entry("simulate", "Show what the scheduler would do with a trace of requests"),
