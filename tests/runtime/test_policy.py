@@ -53,7 +53,31 @@ CASES: dict[str, tuple[Plan, Plan]] = {
     ),
     "the first in line gets the only place": (Plan(start=(Step(B, STARTED),)), decide([], [B, A])),
     "a model that is starting is not started again": (Plan(), decide([STARTING], [B], places=2)),
-    "a model that is starting is not evicted": (Plan(), decide([STARTING], [A])),
+    "a model that is starting for somebody is not evicted": (Plan(), decide([STARTING], [A, B], waited=900)),
+    "a model that is starting for nobody has its time": (
+        Plan(wake_at=NOW + PATIENCE),
+        decide([STARTING], [A]),
+    ),
+    "a client that left just now may come back": (
+        Plan(wake_at=NOW - 5 + PATIENCE),
+        decide([STARTING._replace(idle_since=NOW - 5)], [A], waited=100),
+    ),
+    "a start that everybody has left gives way in the end": (
+        Plan(stop=(Step(B, EVICTED, A),)),
+        decide([STARTING], [A], waited=PATIENCE),
+    ),
+    "a start that everybody has left goes on when nobody needs its place": (
+        Plan(start=(Step(A, STARTED),)),
+        decide([STARTING], [A], places=2, waited=100),
+    ),
+    "the start of a pinned model does not give way": (
+        Plan(refuse=(Refusal(A, Why.PINNED, {PLACE: 1}, {PLACE: 0}),)),
+        decide([STARTING._replace(pinned=True)], [A], waited=100),
+    ),
+    "an idle model makes room before a start is broken off": (
+        Plan(stop=(Step(C, EVICTED, A),)),
+        decide([STARTING, ready(C)], [A], places=2, waited=100),
+    ),
     "a place is free only when the process is gone": (Plan(), decide([STOPPING], [A])),
     "a stopping model is started again when it is gone": (Plan(), decide([STOPPING], [B], places=2)),
     "a stopping model does not keep the next from a free place": (
@@ -246,7 +270,19 @@ MEMORY_CASES: dict[str, tuple[Plan, Plan]] = {
     ),
     "what is being loaded has not taken its memory yet": (
         Plan(),
+        weigh([Resident(B, State.STARTING, needing(40))], [wants(A, 50), wants(B, 40)], free=80),
+    ),
+    "what loads for nobody keeps its memory for a while": (
+        Plan(wake_at=NOW + PATIENCE),
         weigh([Resident(B, State.STARTING, needing(40))], [wants(A, 50)], free=80),
+    ),
+    "what loads for nobody gives its memory back to one who waits": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        weigh([Resident(B, State.STARTING, needing(40))], [wants(A, 50, waited=PATIENCE)], free=80),
+    ),
+    "nobody waits for a load that would not make room enough": (
+        Plan(refuse=(Refusal(A, Why.MEMORY_TAKEN, needing(50), {RAM: -10}),)),
+        weigh([Resident(B, State.STARTING, needing(20))], [wants(A, 50, waited=25)], free=10),
     ),
     "when others hold the memory, idle models make room for it": (
         Plan(stop=(Step(B, MEMORY, A),)),
@@ -298,6 +334,10 @@ WAITS: dict[str, tuple[Wait, Plan]] = {
     "others are in use": (
         Wait(Why.BUSY, (B,), NOW + PATIENCE),
         weigh([loaded(B, 60, **IN_USE)], [wants(A, 50)]),
+    ),
+    "another one is being loaded for nobody": (
+        Wait(Why.ABANDONED, (B,), NOW + PATIENCE),
+        weigh([Resident(B, State.STARTING, needing(60))], [wants(A, 50)]),
     ),
     "another one has only just come back": (
         Wait(Why.RESIDENCY, (B,), NOW + 1),

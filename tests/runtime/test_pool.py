@@ -258,6 +258,43 @@ async def test_a_load_that_everyone_has_left_goes_on() -> None:
     await fixture.pool.close(0)
 
 
+async def test_a_load_that_hangs_for_nobody_gives_way() -> None:
+    """It is broken off when somebody else has waited for its place for as long as one has to bear."""
+    fixture = Fixture()
+    left = asyncio.create_task(take(fixture.pool, A))
+    await turns()
+    left.cancel()
+    await turns()
+    other = asyncio.create_task(take(fixture.pool, B))
+    await turns()
+    assert [Why.ABANDONED.value] == [waiter.why for waiter in fixture.pool.line()]
+
+    fixture.clock.advance(30.0)
+    instance = await fixture.become_ready(B)
+
+    assert await other is instance
+    assert [A] == fixture.cancelled
+    assert (Kind.STOPPING, Reason.PLACE_NEEDED) in fixture.history()
+    await fixture.pool.close(0)
+
+
+async def test_a_model_asked_for_while_its_start_is_broken_off_is_loaded_anew() -> None:
+    """Who comes then waits until nothing of the old start is left."""
+    fixture = Fixture()
+    left = asyncio.create_task(take(fixture.pool, A))
+    await turns()
+    left.cancel()
+    await turns()
+    unloading = asyncio.create_task(fixture.pool.unload(lambda _: True))
+    await asyncio.sleep(0)
+    again = asyncio.create_task(take(fixture.pool, A))
+    assert 1 == await unloading
+    instance = await fixture.become_ready(A)
+
+    assert await again is instance
+    await fixture.pool.close(0)
+
+
 async def test_a_client_that_leaves_just_when_it_is_served_keeps_no_lease() -> None:
     """A lease granted to a request that is being cancelled goes back."""
     fixture = Fixture()

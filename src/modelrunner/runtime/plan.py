@@ -65,6 +65,7 @@ class Why(StrEnum):
     SLOTS = "slots"
     DRAINING = "draining"
     STOPPING = "stopping"
+    ABANDONED = "abandoned"
     BUSY = "busy"
     RESIDENCY = "residency"
     MEMORY = "memory"
@@ -97,6 +98,7 @@ _WHYS = {
     Why.SLOTS: "all its slots are in use",
     Why.DRAINING: "it makes room for a model that has waited for long",
     Why.STOPPING: "a process that makes room has not ended yet",
+    Why.ABANDONED: "a model that nobody waits for any more is still being loaded",
     Why.BUSY: "the models that could make room are in use",
     Why.RESIDENCY: "the model that could make room has only just been loaded again",
     Why.MEMORY: "memory that should be free is not free yet",
@@ -111,8 +113,8 @@ _WHYS = {
 class Resident(NamedTuple):
     """What the policy knows of a loaded model. Times are seconds of one clock, the one `now` comes from.
 
-    `idle_since` counts when there are no leases, `ready_since` once it is READY; `keep_alive` is in seconds,
-    None for ever, 0 at once. `worth` is what losing it would cost, in no unit but that of the others;
+    `idle_since` counts when there are no leases, and while it is STARTING, when nobody waits for it any more;
+    `ready_since` counts once it is READY. `keep_alive` is in seconds, None for ever, 0 at once. `worth` is what losing it would cost, in no unit but that of the others;
     before `stays_until` it is not asked to make room. `alive` is whether its process still runs.
     """
 

@@ -5,9 +5,9 @@ count. A key has one resident at a time. Waiting keys are served in the order of
 never takes what one in front is waiting for.
 
 The rules were written against the ways in which schedulers of this kind have failed in the field: an eviction
-that races a request, a victim that is generating or still loading, everything evicted for one place, a load
+that races a request, a victim that is generating or still loading for somebody, everything evicted for one place, a load
 into memory that the last process has not given back yet, two models that swap for ever, and a queue whose
-head never moves because the loaded model is never idle.
+head never moves because the loaded model is never idle, or hangs while it loads and everybody has left.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -85,6 +85,10 @@ class _Decision:
             (r for r in here if _is_free(r) and r.key not in asked),
             key=lambda r: (r.stays_until > now, r.keep_alive is None, r.worth, r.idle_since),
         )
+        # They go on loading; but when somebody else has waited for long for their room, they hang, or may as well.
+        self._abandoned = [
+            r for r in here if r.state is State.STARTING and not r.pinned and r.key not in asked
+        ]
         stopping = [r for r in here if r.state is State.STOPPING]
         self._leaving = len(stopping)  # how many more of those that stop somebody may wait for
         self._most = Room(limits.capacity)
@@ -101,7 +105,7 @@ class _Decision:
         self._claims: list[Amounts] = []
         self._earlier: set[Key] = set()  # residents that those in front wait for
         self._taken: set[Key] = set()  # residents that make room already
-        self._askable: list[Resident] | None = None  # who is ready and not pinned, once somebody asks
+        self._askable: list[Resident] | None = None  # who could be asked to give way, once somebody asks
         self._askable_in_all = Room({})
         self._stop: list[Step] = []
         self._start: list[Step] = []
@@ -199,13 +203,14 @@ class _Decision:
         if self._now < max(entry.since + MEMORY_PATIENCE, self._freed_at + MEMORY_SETTLES):
             return False
         ours = (r for r in self._here.values() if r.leases or r.state is not State.READY)
-        if any(ours) or self._start or self._stop:
+        if self._start or self._stop or any(r not in self._abandoned for r in ours):
             return False
-        return cover([r.need for r in self._idle], unseen) is None
+        return cover([r.need for r in (*self._idle, *self._abandoned)], unseen) is None
 
     def _find_memory(self, entry: Waiting, unseen: Amounts) -> None:
         """Wait for memory that should be free; when it does not come, have idle models make room."""
-        loading = (*(r.key for r in self._here.values() if r.state is State.STARTING), *self._starting())
+        starting = (r for r in self._here.values() if r.state is State.STARTING and r not in self._abandoned)
+        loading = (*(r.key for r in starting), *self._starting())
         if ending := self._ending():
             self._wait(entry, Why.STOPPING, ending)
         elif loading:
@@ -214,14 +219,15 @@ class _Decision:
             self._wait(entry, Why.MEMORY, until=self._now + _POLL)
         elif cover([r.need for r in self._idle], unseen) is not None:
             self._make_room(entry, unseen)
-        else:
+        elif not self._call_in(entry, unseen):
             self._wait(entry, Why.MEMORY, until=self._now + _SLOW_POLL)
 
     def _make_room(self, entry: Waiting, lack: Amounts) -> None:
         """Have idle models make room: what is worth least, one at a time, no more than needed."""
         chosen = cover([r.need for r in self._idle], lack)
         if chosen is None:
-            self._call_in(entry, lack)
+            if not self._call_in(entry, lack):
+                self._wait(entry, Why.BUSY)
             return
         victims = tuple(self._idle[index] for index in chosen)
         self._give_up(victims)
@@ -233,36 +239,39 @@ class _Decision:
         self._dismiss(first, _reason(lack), entry.key)
         self._wait(entry, Why.STOPPING, names)
 
-    def _call_in(self, entry: Waiting, lack: Amounts) -> None:
-        """Take the room of models that are never idle, once all have had their time.
+    def _call_in(self, entry: Waiting, lack: Amounts) -> bool:
+        """Take the room of models that are never idle, or load for nobody, once all have had their time.
 
-        Never for the sake of one who came later than those waiting for the victim itself.
+        Never for the sake of one who came later than those waiting for the victim itself. False when all
+        together have too little.
         """
         candidates = self._candidates(lack)
         chosen = cover([r.need for r in candidates], lack)
         if chosen is None:
-            self._wait(entry, Why.BUSY)
-            return
+            return False
         victims = tuple(candidates[index] for index in chosen)
         names = tuple(victim.key for victim in victims)
-        due = max(entry.since, *(victim.ready_since for victim in victims)) + self._patience
+        due = max(entry.since, *map(_unasked_since, victims)) + self._patience
         if due > self._now:
-            self._wait(entry, Why.BUSY, names, until=due)
-            return
+            abandoned = all(victim.state is State.STARTING for victim in victims)
+            self._wait(entry, Why.ABANDONED if abandoned else Why.BUSY, names, until=due)
+            return True
         self._give_up(victims)
         busy = [victim for victim in victims if victim.leases]
         if busy:
             self._drain.update(victim.key for victim in busy)
             self._wait(entry, Why.BUSY, names)
-            return
+            return True
         self._dismiss(victims[0], _reason(lack), entry.key)
         self._wait(entry, Why.STOPPING, names)
+        return True
 
     def _candidates(self, lack: Amounts) -> list[Resident]:
-        """Who could be asked to give way, the idle and the longest here first; nobody if all are too few."""
+        """Who could be asked to give way: who loads for nobody, the idle, the longest here; none if too few."""
         if self._askable is None:
-            ready = (r for r in self._here.values() if r.state is State.READY and not r.pinned)
-            self._askable = sorted(ready, key=lambda r: (r.leases > 0, r.ready_since))
+            ready = [r for r in self._here.values() if r.state is State.READY and not r.pinned]
+            ready.sort(key=lambda r: (r.leases > 0, r.ready_since))
+            self._askable = [*self._abandoned, *ready]
             self._askable_in_all = Room(total(r.need for r in self._askable))
         if self._askable_in_all.lack(lack):
             return []
@@ -318,6 +327,11 @@ class _Decision:
 
 def _is_free(resident: Resident) -> bool:
     return resident.state is State.READY and not resident.leases and not resident.pinned
+
+
+def _unasked_since(resident: Resident) -> float:
+    """Since when one could be asked to give way, if somebody wanted its room."""
+    return resident.idle_since if resident.state is State.STARTING else resident.ready_since
 
 
 def _reason(lack: Amounts) -> Reason:

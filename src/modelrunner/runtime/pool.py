@@ -304,15 +304,6 @@ class Pool(Generic[R]):
         """Whether it is being loaded, and everybody who waited for it has left."""
         return loaded.state is State.STARTING and loaded.key not in self._scheduler.line
 
-    def _break_off(self, loaded: Loaded[R], reason: Reason) -> bool:
-        """End a load, unless that is under way: a second blow would end the wait for its process."""
-        task = self._lives[loaded].task
-        if task is None or task.cancelling():
-            return False
-        loaded.reason = reason
-        task.cancel()
-        return True
-
     def _forgive(self, key: Key) -> None:
         self._scheduler.forgive(key)
         self._weights.forget(key)
@@ -325,8 +316,7 @@ class Pool(Generic[R]):
         await self._until_empty(deadline)
         for loaded in self._scheduler.residents.values():
             if loaded.state is State.READY:
-                self._scheduler.dismiss(loaded, Reason.SHUTDOWN, self._clock())
-                self._dismissed(loaded)
+                self._dismiss(loaded, Reason.SHUTDOWN)
         await self._until_empty(None)
         self._arm(None)
 
@@ -338,29 +328,24 @@ class Pool(Generic[R]):
 
     def _turn_away(self) -> None:
         for ticket in tuple(self._scheduler.line):
-            self._scheduler.leave(ticket)
+            self._scheduler.leave(ticket, self._clock())
             self._disappoint(ticket, shutting_down())
         for task in self._weights.tasks:
             task.cancel()
         for loaded in self._lives:
             if loaded.state is State.STARTING:
-                self._break_off(loaded, Reason.SHUTDOWN)
+                self._dismiss(loaded, Reason.SHUTDOWN)
         self.settle()
 
     async def _stop_idle(self, match: Callable[[Key], bool], reason: Reason) -> int:
         stopped = 0
         leaving: list[asyncio.Task[None]] = []
         for loaded in self._scheduler.residents.values():
-            if not match(loaded.key):
+            if not match(loaded.key) or not self._may_go(loaded):
                 continue
-            if not self._may_go(loaded):
-                continue
-            if self._scheduler.is_idle(loaded):
-                self._scheduler.dismiss(loaded, reason, self._clock())
-                self._dismissed(loaded)
+            if loaded.state is not State.STOPPING:
+                self._dismiss(loaded, reason)
                 stopped += 1
-            elif loaded.state is State.STARTING:
-                stopped += self._break_off(loaded, reason)
             task = self._lives[loaded].task
             if task is not None:
                 leaving.append(task)
@@ -419,7 +404,7 @@ class Pool(Generic[R]):
         # Asking for the exception also tells the loop that somebody has seen it.
         if future.done() and not future.cancelled() and future.exception() is None:
             future.result().release()
-        self._scheduler.leave(ticket)
+        self._scheduler.leave(ticket, self._clock())
         self.settle()
 
     def _disappoint(self, ticket: Ticket, error: RunnerError) -> None:
@@ -500,9 +485,17 @@ class Pool(Generic[R]):
         for ticket in self._scheduler.failed(loaded, str(exc), self._clock(), counts=counts):
             self._disappoint(ticket, copy_of(exc))
 
+    def _dismiss(self, loaded: Loaded[R], reason: Reason) -> None:
+        self._scheduler.dismiss(loaded, reason, self._clock())
+        self._dismissed(loaded)
+
     def _dismissed(self, loaded: Loaded[R]) -> None:
-        """Ask the resident's task to stop it."""
-        self._lives[loaded].dismissed.set_result(None)
+        """Ask the resident's task to stop it, or break off its start."""
+        life = self._lives[loaded]
+        if loaded.running is not None:
+            life.dismissed.set_result(None)
+        elif life.task is not None:
+            life.task.cancel()
         _log.info("model stopping key=%s reason=%s", loaded.key, loaded.reason)
         self._emit(Kind.STOPPING, loaded, loaded.reason)
 

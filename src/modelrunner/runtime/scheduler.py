@@ -117,9 +117,12 @@ class Scheduler(Generic[S]):
             self.moved_at = now
         return self.line.join(key, now, terms, checked=checked)
 
-    def leave(self, ticket: Ticket) -> None:
+    def leave(self, ticket: Ticket, now: float) -> None:
         """Wait no more."""
         self.line.leave(ticket)
+        loaded = self.residents.get(ticket.key)
+        if loaded is not None and loaded.state is State.STARTING and ticket.key not in self.line:
+            loaded.idle_since = now
 
     def release(self, loaded: Loaded[S], now: float) -> None:
         """Give a lease back."""
@@ -151,6 +154,8 @@ class Scheduler(Generic[S]):
 
     def failed(self, loaded: Loaded[S], words: str, now: float, *, counts: bool) -> list[Ticket]:
         """Have a start that failed, and say who waited for it; `counts` is whether the engine is to blame."""
+        if loaded.state is State.STOPPING:  # it was broken off, and who waits now waits for the next one
+            return []
         loaded.reason, loaded.detail = Reason.FAILED, words
         if counts:
             self._blame(loaded.key, words, now)
@@ -322,6 +327,7 @@ class Scheduler(Generic[S]):
 
     def _load(self, key: Key, now: float) -> Loaded[S]:
         loaded: Loaded[S] = Loaded(key, now, self._needs.pop(key))
+        loaded.idle_since = now
         self.residents[key] = loaded
         self.histories.of(key).loads(now)
         self.moved_at = now

@@ -5,7 +5,8 @@ are those that schedulers of this kind have broken in the field, I1 to I7:
 
 1. A request is running, waiting with a reason and a place, or finished with an answer.
 2. Nothing is held while a process starts or ends: the scheduler is never asked to wait.
-3. What is loading or in use is never stopped.
+3. What is in use is never stopped, and what is loading only when nobody waits for it and somebody has waited
+   for its room for longer than is bearable.
 4. A load waits until memory is seen to be free; the end of a process alone does not count.
 5. What swaps stays for a while, unless somebody has waited for longer than is bearable.
 6. A load goes on when the client that caused it leaves.
@@ -79,6 +80,7 @@ class World:
         self.estimating: list[Key] = []
         self.lagging: list[tuple[float, int]] = []  # when memory comes back, and how much
         self.wake_at: float | None = None
+        self.left_at: dict[Key, float] = {}  # when the last one went who waited for it
 
     # What happens
 
@@ -95,12 +97,13 @@ class World:
     def leave(self, ticket: Ticket) -> None:
         """Have a client go that waits."""
         self.waiting.remove(ticket)
-        before = self.some(State.STARTING)
-        self.scheduler.leave(ticket)
+        load = self.scheduler.residents.get(ticket.key)
+        goes_on = load is not None and load.state is State.STARTING
+        self.scheduler.leave(ticket, self.now)
+        if ticket.key not in self.scheduler.line:
+            self.left_at[ticket.key] = self.now
         self.settle()
-        assert before == [each for each in before if each.state is State.STARTING], (
-            "I6: a load was broken off"
-        )
+        assert load is None or goes_on is (load.state is State.STARTING), "I6: a load was broken off"
 
     def release(self, loaded: Loaded[Process]) -> None:
         """Have an answer end."""
@@ -175,7 +178,7 @@ class World:
         used = sum(
             each.need[RAM]
             for each in self.scheduler.residents.values()
-            if each.running is not None and each.running.alive
+            if each.state is State.STOPPING or (each.running is not None and each.running.alive)
         )
         return {RAM: max(0, self.memory - self.foreign - used - sum(amount for _, amount in self.lagging))}
 
@@ -206,7 +209,8 @@ class World:
             assert not loaded.running.alive
         for loaded in effects.stop:
             assert loaded not in busy, "I3: stopped while in use"
-            assert loaded not in loading, "I3: stopped while loading"
+            if loaded in loading:
+                self._check_abandoned(loaded)
             assert loaded.key not in self.habits.pins, "a pinned model was stopped"
             self._check_residency(loaded)
         if effects.start:
@@ -221,6 +225,15 @@ class World:
         for ticket in self.waiting:
             assert ticket.key in self.scheduler.waits, "I1: somebody waits without a reason"
         return effects
+
+    def _check_abandoned(self, loaded: Loaded[Process]) -> None:
+        assert loaded.key not in self.scheduler.line, "I3: stopped while loading for somebody"
+        assert loaded.reason in _EVICTIONS
+        patience = self.scheduler.limits.patience
+        assert self.now - self.left_at[loaded.key] >= patience, "I6: a load was broken off"
+        assert loaded.cause is not None
+        since = min(ticket.since for ticket in self.waiting if ticket.key == loaded.cause)
+        assert self.now - since >= patience, "I3: stopped while loading, before its time"
 
     def _check_residency(self, loaded: Loaded[Process]) -> None:
         if loaded.reason not in _EVICTIONS or self.now >= loaded.stays_until:
@@ -249,22 +262,29 @@ class World:
             assert loaded.leases == self.leases.count(loaded), "a lease is left over"
         if self.waiting:
             going_on = (
-                self.some(State.STARTING) or self.some(State.STOPPING) or self.estimating or self.leases
+                [each for each in self.some(State.STARTING) if self.is_wanted(each)]
+                or self.some(State.STOPPING)
+                or self.estimating
+                or self.leases
             )
             assert going_on or self.wake_at is not None, "I7: everybody waits for nothing"
+
+    def is_wanted(self, loaded: Loaded[Process]) -> bool:
+        """Whether somebody waits for it; what is pinned, the user does."""
+        return loaded.key in self.scheduler.line or loaded.key in self.habits.pins
 
     def some(self, state: State) -> list[Loaded[Process]]:
         """Who is in a state."""
         return [loaded for loaded in self.scheduler.residents.values() if loaded.state is state]
 
     def come_to_rest(self) -> None:
-        """From anywhere, everybody is answered in the end when everything goes well."""
+        """From anywhere, everybody is answered in the end, although what loads for nobody hangs for ever."""
         for _ in range(50 * (len(self.waiting) + 10)):
             if not self.waiting:
                 break
             for key in list(self.estimating):
                 self.estimate(key)
-            for loaded in self.some(State.STARTING):
+            for loaded in filter(self.is_wanted, self.some(State.STARTING)):
                 self.become_ready(loaded)
             for loaded in list(self.leases):
                 self.release(loaded)
