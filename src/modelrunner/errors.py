@@ -24,6 +24,7 @@
     ├── Busy                    the waiting line is full
     ├── ShuttingDown
     ├── InsufficientMemory
+    ├── PlacesTaken             pinned models leave no place
     ├── InsufficientStorage
     ├── DigestMismatch          bytes that are not what their digest says
     ├── StoreError              the store on disk cannot be read or written
@@ -261,6 +262,13 @@ class InsufficientMemory(RunnerError):
 
     status = 507
     code = "insufficient_memory"
+
+
+class PlacesTaken(RunnerError):
+    """Pinned models have all the places that there are for models in memory."""
+
+    status = 507
+    code = "places_taken"
 
 
 class InsufficientStorage(RunnerError):

@@ -386,6 +386,12 @@ class ConfigureRequest(ConfigureOptions):
     mode: NotRequired[str | None]
 
 
+class ConfiguredReply(TypedDict):
+    """`POST` and `PATCH /engines/_configure` when it holds, but a request would be refused; else nothing."""
+
+    refusal: RefusalView
+
+
 class ResetReply(TypedDict):
     """`DELETE /engines/_configure`: how many configurations were forgotten."""
 

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from modelrunner.cli.names import display_name, short_id
-from modelrunner.cli.output import emit, is_terminal, note, standard_json, table
+from modelrunner.cli.output import clean, emit, is_terminal, note, standard_json, table
 from modelrunner.cli.session import Session
-from modelrunner.wire import ConfigurationView, InForce
+from modelrunner.wire import ConfigurationView, InForce, RefusalView
 
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "OPTION", "VALUE", "FROM")
 
@@ -26,6 +26,15 @@ def show(session: Session, name: str | None, form: str | None) -> int:
         return 0
     emit(table(HEADER, sorted(_rows(rows, session.settings.default_registry))))
     return 0
+
+
+def tell(name: str, refusal: RefusalView | None) -> None:
+    """Say, to the person at the terminal, that what holds from now on keeps a model from being loaded."""
+    if refusal is None:
+        return
+    note(f"note: `{clean(name)}` cannot be loaded as things are: {clean(refusal['message'])}")
+    if refusal["hint"]:
+        note(f"\nhint: {clean(refusal['hint'])}")
 
 
 def values(row: ConfigurationView) -> dict[str, InForce]:

@@ -1,5 +1,6 @@
 """The API as methods: one for each route that the command line needs."""
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import cast
@@ -28,6 +29,7 @@ Transfer = Generator[wire.ProgressLine, None, None]
 
 _ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
 
+_CONFIGURED = {"refusal": {"reason": TEXT, "message": TEXT, "hint": (None, TEXT)}}
 _DESCRIBED = {
     "tags?": (None, [TEXT]),
     "created?": INTEGER,
@@ -242,13 +244,25 @@ class Client:
         """Remove an engine that was installed."""
         self._transport.do("POST", "/engines/uninstall-backend", wire.InstallRequest(backend=name))
 
-    def configure(self, request: wire.ConfigureRequest) -> None:
+    def configure(self, request: wire.ConfigureRequest) -> wire.RefusalView | None:
         """Say how a model is to be run from now on."""
-        self._transport.do("POST", "/engines/_configure", request)
+        return self._configured("POST", request)
 
-    def change_configuration(self, request: wire.ConfigureRequest) -> None:
+    def change_configuration(self, request: wire.ConfigureRequest) -> wire.RefusalView | None:
         """Change what a request names of how a model is run, and leave the rest."""
-        self._transport.do("PATCH", "/engines/_configure", request)
+        return self._configured("PATCH", request)
+
+    def _configured(self, method: str, request: wire.ConfigureRequest) -> wire.RefusalView | None:
+        with self._transport.open(method, "/engines/_configure", body=request) as response:
+            raw = response.read()
+        try:
+            reply = json.loads(raw)
+        except (
+            ValueError,
+            RecursionError,
+        ):  # as a rule there is nothing, and another daemon's words are its own
+            return None
+        return cast("wire.ConfiguredReply", reply)["refusal"] if fits(reply, _CONFIGURED) else None
 
     def reset_configuration(self, name: str | None, mode: str | None = None) -> int:
         """Forget how a model, or without a name any, is to be run; how many configurations there were."""

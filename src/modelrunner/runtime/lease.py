@@ -71,7 +71,7 @@ class Loaded(Generic[S]):
         "stays_until",
     )
 
-    def __init__(self, key: Key, since: float, need: Amounts) -> None:
+    def __init__(self, key: Key, since: float, need: Amounts, reason: Reason) -> None:
         self.key = key
         self.state = State.STARTING
         self.need = need
@@ -83,7 +83,7 @@ class Loaded(Generic[S]):
         self.stays_until = 0.0
         self.stay: Stay | None = None  # what the last request wanted, if it wanted something
         self.draining = False
-        self.reason = Reason.SHUTDOWN  # why it is gone; nothing but shutdown ends a start
+        self.reason = reason  # why it was started; then, why it is stopped or gone
         self.cause: Key | None = None  # for whom it makes room
         self.detail = ""
         self.running: S | None = None

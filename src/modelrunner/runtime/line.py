@@ -14,7 +14,7 @@ from itertools import count
 from typing import NamedTuple
 
 from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.plan import Key, Reason
 
 _MOST_CALLERS = 1024  # whose last tags are remembered before those that no longer matter are forgotten
 
@@ -30,13 +30,14 @@ class Terms(NamedTuple):
     """How one request wants to be served.
 
     `name` is what the request is called when somebody looks at the line; `stay` and `checked` are None when
-    the configuration of the model is good enough.
+    the configuration of the model is good enough. `reason` is what its model is loaded for, if it has to be.
     """
 
     caller: Caller = Caller()
     name: str = ""
     stay: Stay | None = None
     checked: bool | None = None
+    reason: Reason = Reason.REQUESTED
 
 
 ANY_TERMS = Terms()
@@ -87,12 +88,18 @@ class _Queue:
 class Head(NamedTuple):
     """A key that somebody waits for.
 
-    It has the ticket whose turn it is, since when the oldest waits, and whether all want the memory checked.
+    It has the ticket whose turn it is, since when the oldest waits and what for, and whether all want the
+    memory checked.
     """
 
     ticket: Ticket
     since: float
     checked: bool
+    reason: Reason
+
+
+def _head(first: Ticket, oldest: Ticket, queue: _Queue) -> Head:
+    return Head(first, oldest.since, queue.unchecked == 0, oldest.terms.reason)
 
 
 class Line:
@@ -151,9 +158,7 @@ class Line:
 
     def heads(self) -> list[Head]:
         """Each key that somebody waits for, in the order of the line."""
-        heads = [
-            Head(queue.first(), queue.oldest().since, queue.unchecked == 0) for queue in self._queues.values()
-        ]
+        heads = [_head(queue.first(), queue.oldest(), queue) for queue in self._queues.values()]
         heads.sort()
         return heads
 

@@ -42,6 +42,9 @@ class Reason(StrEnum):
     """Why a resident was started, stopped, or is gone; the values are for programs, `text` is for people."""
 
     REQUESTED = "requested"
+    CONFIGURED = "configured"
+    PINNED = "pinned"
+    PRELOADED = "preloaded"
     PLACE_NEEDED = "place_needed"
     MEMORY_NEEDED = "memory_needed"
     IDLE = "idle"
@@ -83,6 +86,9 @@ class Why(StrEnum):
 
 _REASONS = {
     Reason.REQUESTED: "a request asked for it",
+    Reason.CONFIGURED: "it was configured",
+    Reason.PINNED: "it is pinned",
+    Reason.PRELOADED: "it was to be there before requests come",
     Reason.PLACE_NEEDED: "another model needs its place",
     Reason.MEMORY_NEEDED: "another model needs its memory",
     Reason.IDLE: "idle for longer than its keep-alive",
@@ -114,8 +120,9 @@ class Resident(NamedTuple):
     """What the policy knows of a loaded model. Times are seconds of one clock, the one `now` comes from.
 
     `idle_since` counts when there are no leases, and while it is STARTING, when nobody waits for it any more;
-    `ready_since` counts once it is READY. `keep_alive` is in seconds, None for ever, 0 at once. `worth` is what losing it would cost, in no unit but that of the others;
-    before `stays_until` it is not asked to make room. `alive` is whether its process still runs.
+    `ready_since` counts once it is READY. `keep_alive` is in seconds, None for ever, 0 at once.
+    `worth` is what losing it would cost, in no unit but that of the others; before `stays_until` it is not
+    asked to make room. `alive` is whether its process still runs.
     """
 
     key: Key
@@ -135,6 +142,7 @@ class Waiting(NamedTuple):
     """A key that somebody waits for, and since when the longest waiting of them does.
 
     `need` is None until it is known. Without `checked` only a place has to be free, whatever the memory.
+    `reason` is what it would be loaded for.
     """
 
     key: Key
@@ -143,6 +151,7 @@ class Waiting(NamedTuple):
     checked: bool = True
     not_before: float = 0.0  # when it may be started
     pinned: bool = False
+    reason: Reason = Reason.REQUESTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ count. A key has one resident at a time. Waiting keys are served in the order of
 never takes what one in front is waiting for.
 
 The rules were written against the ways in which schedulers of this kind have failed in the field: an eviction
-that races a request, a victim that is generating or still loading for somebody, everything evicted for one place, a load
-into memory that the last process has not given back yet, two models that swap for ever, and a queue whose
-head never moves because the loaded model is never idle, or hangs while it loads and everybody has left.
+that races a request, a victim that is generating or still loading for somebody, everything evicted for one
+place, a load into memory that the last process has not given back yet, two models that swap for ever, and a
+queue whose head never moves because the loaded model is never idle, or hangs at a start that all have left.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -85,7 +85,7 @@ class _Decision:
             (r for r in here if _is_free(r) and r.key not in asked),
             key=lambda r: (r.stays_until > now, r.keep_alive is None, r.worth, r.idle_since),
         )
-        # They go on loading; but when somebody else has waited for long for their room, they hang, or may as well.
+        # They go on loading, until somebody has waited for long for their room: they may as well hang.
         self._abandoned = [
             r for r in here if r.state is State.STARTING and not r.pinned and r.key not in asked
         ]
@@ -155,7 +155,7 @@ class _Decision:
         lack, unseen = self._room.lack(wanted), self._unseen(wanted)
         if not lack and not unseen:
             if self._free.has(wanted) and (self._seen is None or self._seen.has(wanted)):
-                self._start.append(Step(entry.key, Reason.REQUESTED))
+                self._start.append(Step(entry.key, entry.reason))
                 if entry.pinned:
                     self._beside_pinned.take(need)
             else:
@@ -267,7 +267,7 @@ class _Decision:
         return True
 
     def _candidates(self, lack: Amounts) -> list[Resident]:
-        """Who could be asked to give way: who loads for nobody, the idle, the longest here; none if too few."""
+        """Who could give way: who loads for nobody, the idle, the longest here; nobody if all are too few."""
         if self._askable is None:
             ready = [r for r in self._here.values() if r.state is State.READY and not r.pinned]
             ready.sort(key=lambda r: (r.leases > 0, r.ready_since))

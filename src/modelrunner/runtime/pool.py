@@ -132,6 +132,7 @@ class Pool(Generic[R]):
         Raises:
             Busy: too many requests wait already.
             InsufficientMemory: there is not enough for this model, now or ever.
+            PlacesTaken: pinned models have all places.
             ShuttingDown: the pool is being closed.
             RunnerError: what went wrong when it was loaded.
         """
@@ -454,7 +455,7 @@ class Pool(Generic[R]):
     # The life of a resident
 
     def _load(self, loaded: Loaded[R]) -> None:
-        self._emit(Kind.STARTING, loaded, Reason.REQUESTED)
+        self._emit(Kind.STARTING, loaded, loaded.reason)
         self._lives[loaded] = life = _Life(asyncio.get_running_loop().create_future())
         life.task = task = asyncio.create_task(self._live(loaded, life), name=f"resident {loaded.key}")
         task.add_done_callback(partial(self._ended, loaded))
@@ -476,7 +477,7 @@ class Pool(Generic[R]):
         self._scheduler.ready(loaded, running, self._clock())
         seconds = loaded.ready_since - loaded.since
         _log.info("model ready key=%s seconds=%.2f", loaded.key, seconds)
-        self._emit(Kind.READY, loaded, Reason.REQUESTED, f"{seconds:.2f} s")
+        self._emit(Kind.READY, loaded, loaded.reason, f"{seconds:.2f} s")
         self.settle()
 
     def _fail(self, loaded: Loaded[R], exc: Exception) -> None:

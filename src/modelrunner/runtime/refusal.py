@@ -5,7 +5,14 @@ import math
 from collections.abc import Mapping
 from copy import copy
 
-from modelrunner.errors import EngineFailed, EngineFailing, InsufficientMemory, RunnerError, ShuttingDown
+from modelrunner.errors import (
+    EngineFailed,
+    EngineFailing,
+    InsufficientMemory,
+    PlacesTaken,
+    RunnerError,
+    ShuttingDown,
+)
 from modelrunner.runtime.failures import Failures
 from modelrunner.runtime.ledger import PLACE
 from modelrunner.runtime.plan import Key, Refusal, Why
@@ -29,23 +36,22 @@ def refused(refusal: Refusal, *, advice: str | None, failed: Failures | None, no
         for name, amount in refusal.need.items()
         if name in refusal.room and amount > refusal.room[name]
     }
+    hint = advice if refusal.why is Why.TOO_LARGE and advice else _HINTS[refusal.why]
+    detail: dict[str, object] = {
+        "reason": refusal.why.value,
+        "need": dict(refusal.need),
+        "room": dict(refusal.room),
+    }
     if PLACE in short:
-        sentence = "pinned models have all places"
-    else:
-        figures = " and ".join(
-            f"{format_bytes(need)} of `{name}`, and {format_bytes(max(room, 0))} can be had"
-            for name, (need, room) in short.items()
-        )
-        sentence = f"not enough memory: the model needs {figures}"
+        return PlacesTaken("pinned models have all places for models", hint=hint, detail=detail)
+    figures = " and ".join(
+        f"{format_bytes(need)} of `{name}`, and {format_bytes(max(room, 0))} can be had"
+        for name, (need, room) in short.items()
+    )
+    sentence = f"not enough memory: the model needs {figures}"
     if refusal.why is not Why.TOO_LARGE:
         sentence += f" ({refusal.why.text})"
-    hint = advice if refusal.why is Why.TOO_LARGE and advice else _HINTS[refusal.why]
-    detail: dict[str, object] = {"reason": refusal.why.value, "need": dict(refusal.need)}
-    return InsufficientMemory(
-        sentence,
-        hint=hint if PLACE in short else f"{hint}, {_UNCHECKED}",
-        detail={**detail, "room": dict(refusal.room)},
-    )
+    return InsufficientMemory(sentence, hint=f"{hint}, {_UNCHECKED}", detail=detail)
 
 
 def _failing(failed: Failures, now: float) -> EngineFailing:

@@ -208,7 +208,7 @@ class Scheduler(Generic[S]):
             if step.key in self.line:
                 self._find_out(step.key, effects)
         for step in plan.start:
-            effects.start.append(self._load(step.key, now))
+            effects.start.append(self._load(step.key, step.reason, now))
         for refusal in plan.refuse:
             self._needs.pop(refusal.key, None)
             effects.refuse += ((ticket, refusal) for ticket in self.line.take(refusal.key))
@@ -227,7 +227,10 @@ class Scheduler(Generic[S]):
         if self._available(key) is not None:
             return Outlook(state, starts=False, stops=(), wait=None, refusal=None)
         failed = self.histories.of(key).failures
-        waiting = [self._entry(head) for head in self.line.heads()]
+        waiting = [
+            entry._replace(need=need) if entry.key == key and entry.need is None else entry
+            for entry in map(self._entry, self.line.heads())
+        ]
         if all(entry.key != key for entry in waiting):
             checked = self._wishes.memory_check(key)
             not_before = failed.next_try if failed is not None else 0.0
@@ -299,7 +302,8 @@ class Scheduler(Generic[S]):
             need = loaded.need
         failed = self.histories.of(key).failures
         not_before = failed.next_try if failed is not None else 0.0
-        return Waiting(key, head.since, need, head.checked, not_before, self._wishes.pinned(key))
+        pinned = self._wishes.pinned(key)
+        return Waiting(key, head.since, need, head.checked, not_before, pinned, head.reason)
 
     def _find_out(self, key: Key, effects: Effects[S]) -> None:
         if key not in self._estimating and key not in self._needs:
@@ -325,8 +329,8 @@ class Scheduler(Generic[S]):
         history = self.histories.of(key)
         history.failures = failures.after(history.failures, now, words, ran=ran)
 
-    def _load(self, key: Key, now: float) -> Loaded[S]:
-        loaded: Loaded[S] = Loaded(key, now, self._needs.pop(key))
+    def _load(self, key: Key, reason: Reason, now: float) -> Loaded[S]:
+        loaded: Loaded[S] = Loaded(key, now, self._needs.pop(key), reason)
         loaded.idle_since = now
         self.residents[key] = loaded
         self.histories.of(key).loads(now)

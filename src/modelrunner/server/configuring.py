@@ -8,7 +8,7 @@ from modelrunner.models.kinds import Mode
 from modelrunner.models.names import as_id
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.plan import Key, Reason
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration import Configuration, configuration, merge, mode_of, replacement
@@ -41,15 +41,16 @@ class Configuring:
         self._preloading = preloading
         self._parse = parse
 
-    async def replace(self, request: ConfigureRequest, engine: str | None) -> None:
-        """Run a model like this from now on, and load it."""
+    async def replace(self, request: ConfigureRequest, engine: str | None) -> Key:
+        """Run a model like this from now on, and load it; says which that is."""
         key = await self._key(request, engine)
         before = self._configurations.exact(key) or Configuration()
         options = replacement(before.as_wire(), _options(request))
         await self._put(key, request["model"], configuration(options, key.engine))
-        self._preloading.begin(key)
+        self._preloading.begin(key, Reason.CONFIGURED)
+        return key
 
-    async def change(self, request: ConfigureRequest, engine: str | None) -> None:
+    async def change(self, request: ConfigureRequest, engine: str | None) -> Key:
         """Change what a request names; load the model again if it was here, and if it is pinned now."""
         key = await self._key(request, engine)
         before = self._configurations.effective(key)
@@ -60,7 +61,8 @@ class Configuring:
         was_here = self._is_here(key)
         await self._put(key, request["model"], after)
         if after.pinned or (was_here and not self._is_here(key)):
-            self._preloading.begin(key)
+            self._preloading.begin(key, Reason.CONFIGURED if was_here else Reason.PINNED)
+        return key
 
     async def reset(self, text: str, mode: Mode | None, engine: str | None) -> int:
         """Forget how a model is to be run, in a mode or in all; says how many configurations that were."""

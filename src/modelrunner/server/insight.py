@@ -39,6 +39,7 @@ _LATELY = 10  # events of a model that an explanation has
 _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes for a minute
 _STILL_HERE = b": still here\n\n"
 _LET_IT_TRY = "see why with `dmr logs`; `dmr unload` or `dmr configure` lets it be tried at once"
+_NOT_ESTIMATED = "not_estimated"
 _UNKNOWN = Weight({})
 _NOTHING = Outlook(None, starts=False, stops=(), wait=None, refusal=None)
 
@@ -141,10 +142,18 @@ class Insight:
             weight, outlook = await self._pool.outlook(key)
         except RunnerError as exc:
             facts = self._facts(key, _UNKNOWN, _NOTHING)
-            facts["refusal"] = _refusal_view("not_estimated", exc)
+            facts["refusal"] = _refusal_view(_NOT_ESTIMATED, exc)
         else:
             facts = self._facts(key, weight, outlook)
         return {**facts, "sentences": explain(facts, datetime.fromtimestamp(self._wall(), UTC))}
+
+    async def refusal(self, key: Key) -> RefusalView | None:
+        """Say why a request for a model would be refused now, if it would."""
+        try:
+            weight, outlook = await self._pool.outlook(key)
+        except RunnerError as exc:
+            return _refusal_view(_NOT_ESTIMATED, exc)
+        return None if outlook.refusal is None else _refusal(outlook.refusal, weight)
 
     def _facts(self, key: Key, weight: Weight, outlook: Outlook) -> Facts:
         pool = self._pool

@@ -94,8 +94,12 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("GET", "/_configure"): Doc(
         "Configurations.", answer=list[wire.ConfigurationView], query=("model", "effective")
     ),
-    ("POST", "/_configure"): Doc("Configure a model.", body=wire.ConfigureRequest, status=202),
-    ("PATCH", "/_configure"): Doc("Change a configuration.", body=wire.ConfigureRequest, status=202),
+    ("POST", "/_configure"): Doc(
+        "Configure a model.", body=wire.ConfigureRequest, answer=wire.ConfiguredReply, status=202
+    ),
+    ("PATCH", "/_configure"): Doc(
+        "Change a configuration.", body=wire.ConfigureRequest, answer=wire.ConfiguredReply, status=202
+    ),
     ("DELETE", "/_configure"): Doc(
         "Forget configurations.", answer=wire.ResetReply, query=("model", "mode", "all")
     ),

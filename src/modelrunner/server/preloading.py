@@ -6,7 +6,8 @@ from collections.abc import Coroutine, Iterable
 
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.line import Terms
+from modelrunner.runtime.plan import Key, Reason
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.catalogue import Catalogue
 
@@ -21,13 +22,13 @@ class Preloading:
         self._catalogue = catalogue
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def begin(self, key: Key) -> None:
+    def begin(self, key: Key, reason: Reason) -> None:
         """Load an instance."""
-        self._begin(self._load(key), _name(key))
+        self._begin(self._load(key, reason), _name(key))
 
-    def begin_all(self, keys: Iterable[Key], names: Iterable[str]) -> None:
+    def begin_all(self, pinned: Iterable[Key], names: Iterable[str]) -> None:
         """Load instances and named models one after the other, so that they do not slow each other down."""
-        self._begin(self._load_all(tuple(keys), tuple(names)), "preload at start")
+        self._begin(self._load_all(tuple(pinned), tuple(names)), "preload at start")
 
     async def withdraw(self, key: Key) -> None:
         """Take back what `begin` asked for, as far as it has not come yet."""
@@ -48,17 +49,17 @@ class Preloading:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _load(self, key: Key) -> None:
+    async def _load(self, key: Key, reason: Reason) -> None:
         try:
-            await self._pool.preload(key)
+            await self._pool.preload(key, Terms(reason=reason))
         except RunnerError as exc:
             _log.warning("model not preloaded key=%s error=%s", key, exc)
 
-    async def _load_all(self, keys: tuple[Key, ...], names: tuple[str, ...]) -> None:
+    async def _load_all(self, pinned: tuple[Key, ...], names: tuple[str, ...]) -> None:
         done: set[Key] = set()
-        for key in keys:
+        for key in pinned:
             done.add(key)
-            await self._load(key)
+            await self._load(key, Reason.PINNED)
         for name in names:
             try:
                 key = await self._catalogue.usual_key(name, None)
@@ -67,7 +68,7 @@ class Preloading:
                 continue
             if key not in done:
                 done.add(key)
-                await self._load(key)
+                await self._load(key, Reason.PRELOADED)
 
 
 def _name(key: Key) -> str:

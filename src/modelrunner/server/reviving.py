@@ -7,6 +7,7 @@ from collections.abc import Callable
 from modelrunner.errors import EngineFailed, EngineFailing, NotReadyInTime, RunnerError
 from modelrunner.runtime.events import Kind
 from modelrunner.runtime.instance import Instance
+from modelrunner.runtime.line import Terms
 from modelrunner.runtime.plan import Key, Reason
 from modelrunner.runtime.pool import Pool
 
@@ -49,7 +50,7 @@ class Reviving:
     async def _revive(self, key: Key) -> None:
         while self._pinned(key):
             try:
-                await self._pool.preload(key)
+                await self._pool.preload(key, Terms(reason=Reason.PINNED))
             except EngineFailing as exc:
                 await asyncio.sleep(exc.retry_after or 1)
             except (EngineFailed, NotReadyInTime) as exc:

@@ -235,6 +235,25 @@ def test_what_is_to_replace_nothing_changes_only_itself(
     assert daemon.seen[0].json == {"model": "ai/x", **body}
 
 
+@pytest.mark.parametrize(
+    ("method", "command"),
+    [("PATCH", ["pin", "ai/x"]), ("POST", ["configure", "--context-size", "99", "ai/x"])],
+)
+def test_who_asks_for_what_cannot_be_is_told(
+    daemon: "Daemon", dmr: "Run", method: str, command: list[str]
+) -> None:
+    """As a note: it holds all the same, and scripts go on."""
+    refusal = {"reason": "too_large", "message": "not enough memory", "hint": "use a smaller context"}
+    daemon.json(method, "/engines/_configure", {"refusal": refusal}, status=202)
+
+    outcome = dmr(*command)
+
+    assert (0, "") == (outcome.code, outcome.out)
+    assert outcome.err == (
+        "note: `ai/x` cannot be loaded as things are: not enough memory\n\nhint: use a smaller context\n"
+    )
+
+
 def test_several_models_are_pinned_at_once(daemon: "Daemon", dmr: "Run") -> None:
     """One request for each."""
     daemon.text("PATCH", "/engines/_configure", "", status=202)

@@ -9,6 +9,15 @@ import pytest
 if TYPE_CHECKING:
     from tests.server.conftest import Answer, Daemon, Make
 
+SHAPE = {
+    "block_count": 2,
+    "embedding_length": 64,
+    "attention.head_count": 4,
+    "attention.head_count_kv": 4,
+    "feed_forward_length": 128,
+    "vocab_size": 256,
+    "context_length": 2048,
+}
 CHAT = "/engines/v1/chat/completions"
 CONFIGURE = "/engines/_configure"
 
@@ -310,6 +319,51 @@ async def test_a_pinned_model_is_loaded_and_stays(make_daemon: "Make") -> None:
 
     await change(daemon, {"pinned": False})
     await daemon.until(lambda: not daemon.residents)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_who_configures_what_cannot_be_loaded_is_told(make_daemon: "Make", method: str) -> None:
+    """It is accepted all the same: the machine, or the configuration, may be another one tomorrow."""
+    daemon = await make_daemon(DMR_MEMORY="1MB")
+    await daemon.add("docker.io/ai/tiny:latest", shape=SHAPE)
+    answer = await daemon.ask(method, CONFIGURE, json={"model": "ai/tiny", "pinned": True})
+
+    assert 202 == answer.status
+    assert "too_large" == answer.json["refusal"]["reason"]
+    assert "and 1.00MB can be had" in answer.json["refusal"]["message"]
+    assert (await configured(daemon))["completion"] == {"pinned": True}
+
+
+async def test_who_pins_more_than_there_are_places_is_told(make_daemon: "Make") -> None:
+    """And a request for the one too many has an error that says what is missing."""
+    daemon = await make_daemon(DMR_PLACES="1")
+    for title in ("one", "two"):
+        await daemon.add(f"docker.io/ai/{title}:latest", title=title)
+    first = await daemon.ask("PATCH", CONFIGURE, json={"model": "ai/one", "pinned": True})
+    await loaded(daemon)
+    second = await daemon.ask("PATCH", CONFIGURE, json={"model": "ai/two", "pinned": True})
+
+    assert "" == first.text
+    assert "pinned models have all places for models" == second.json["refusal"]["message"]
+    answer = await daemon.ask("POST", CHAT, json={**daemon.chat(), "model": "ai/two"})
+    assert (507, "places_taken") == (answer.status, answer.json["error"]["code"])
+
+
+async def test_events_tell_what_a_model_is_loaded_for(make_daemon: "Make") -> None:
+    """Not every load was asked for by a request."""
+    daemon = await make_daemon(DMR_PLACES="4")
+    names = ("configured", "pinned", "preloaded", "requested")
+    for name in names:
+        await daemon.add(f"docker.io/ai/{name}:latest", title=name)
+    await daemon.ask("POST", CONFIGURE, json={"model": "ai/configured", "context-size": 512})
+    await daemon.ask("PATCH", CONFIGURE, json={"model": "ai/pinned", "pinned": True})
+    daemon.services.preload(["ai/preloaded"])
+    await daemon.ask("POST", CHAT, json={**daemon.chat(), "model": "ai/requested"})
+    await daemon.until(lambda: len(daemon.residents) == 4 and not any(r.loading for r in daemon.residents))
+
+    events = (await daemon.ask("GET", "/engines/events")).json
+    starts = {(event["model"], event["reason"]) for event in events if event["kind"] in {"starting", "ready"}}
+    assert starts == {(f"ai/{name}:latest", name) for name in names}
 
 
 async def test_replacing_a_configuration_leaves_the_pin(tiny: "Daemon") -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from modelrunner.cli.configured import show
+from modelrunner.cli.configured import show, tell
 from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser, UsageError, fraction, number, one_of
 from modelrunner.cli.session import Session
@@ -90,10 +90,9 @@ def run(args: Namespace, session: Session) -> int:
         raise _wrong_count(names, separated=bool(args.rest))
     body = request(names[0], args)
     given = body.keys() - {"model", "mode"}
-    if args.merge or (given and given <= _STAYS):
-        session.client().change_configuration(body)
-    else:
-        session.client().configure(body)
+    client = session.client()
+    send = client.change_configuration if args.merge or (given and given <= _STAYS) else client.configure
+    tell(names[0], send(body))
     return 0
 
 

@@ -1,5 +1,6 @@
 """`pin`: keep models in memory, from now on and after every start of the daemon."""
 
+from modelrunner.cli.configured import tell
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.wire import ConfigureRequest
@@ -11,7 +12,7 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Namespace, session: Session) -> int:
-    """Pin each; nothing is printed."""
+    """Pin each; printed is only, as a note, that one cannot be loaded."""
     return set_pinned(args, session, pinned=True)
 
 
@@ -19,5 +20,5 @@ def set_pinned(args: Namespace, session: Session, *, pinned: bool) -> int:
     """Change this one thing of each model's configuration."""
     client = session.client()
     for name in args.words:
-        client.change_configuration(ConfigureRequest({"model": name, "pinned": pinned}))
+        tell(name, client.change_configuration(ConfigureRequest({"model": name, "pinned": pinned})))
     return 0

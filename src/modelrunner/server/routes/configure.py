@@ -10,7 +10,7 @@ from modelrunner.server.in_force import context_in_force, in_force
 from modelrunner.server.replies import json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
 from modelrunner.store.snapshot import StoredModel
-from modelrunner.wire import ConfigurationView, ConfigureRequest, ResetReply
+from modelrunner.wire import ConfigurationView, ConfiguredReply, ConfigureRequest, ResetReply
 
 _BODY = 1 << 20  # bytes; it is kept
 
@@ -18,15 +18,30 @@ _BODY = 1 << 20  # bytes; it is kept
 async def replace(services: Services, request: Request) -> Response:
     """`POST /engines/_configure`: how a model is to be run from now on; it is loaded in the background."""
     wanted = parse(await read(request, _BODY), ConfigureRequest)
-    await services.configuring.replace(wanted, request.path_params.get("engine"))
-    return Response(status_code=202)
+    return await _accepted(services, await services.configuring.replace(wanted, _engine(request)))
 
 
 async def change(services: Services, request: Request) -> Response:
     """`PATCH /engines/_configure`: only what is named changes, and null takes it away."""
     wanted = parse(await read(request, _BODY), ConfigureRequest)
-    await services.configuring.change(wanted, request.path_params.get("engine"))
-    return Response(status_code=202)
+    return await _accepted(services, await services.configuring.change(wanted, _engine(request)))
+
+
+async def _accepted(services: Services, key: Key) -> Response:
+    """Answer that it holds from now on; and, in a body that clients need not read, that it cannot be loaded.
+
+    Source: the reference answers 202 without a body.
+    """
+    refusal = await services.insight.refusal(key)
+    if refusal is None:
+        return Response(status_code=202)
+    reply: ConfiguredReply = {"refusal": refusal}
+    return json_reply(reply, status=202)
+
+
+def _engine(request: Request) -> str | None:
+    engine: str | None = request.path_params.get("engine")
+    return engine
 
 
 async def reset(services: Services, request: Request) -> Response:
@@ -36,7 +51,7 @@ async def reset(services: Services, request: Request) -> Response:
         forgotten = await services.configuring.reset_all()
     elif model := query.get("model", "").strip():
         mode = mode_of({"model": model, "mode": query.get("mode")})
-        forgotten = await services.configuring.reset(model, mode, request.path_params.get("engine"))
+        forgotten = await services.configuring.reset(model, mode, _engine(request))
     else:
         raise InvalidRequest("model is required", hint="name one with `?model=`, or say `?all=true`")
     reply: ResetReply = {"forgotten": forgotten}

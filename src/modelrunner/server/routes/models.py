@@ -18,6 +18,7 @@ from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.runtime.memory import total_memory
+from modelrunner.runtime.plan import Reason
 from modelrunner.server.progress import (
     Direction,
     encode_escaped,
@@ -234,7 +235,7 @@ async def then_preload(
     model = services.catalogue.look(name)
     for key in () if model is None else services.configurations.of_model(model.id):
         if services.configurations.pinned(key):
-            services.preloading.begin(key)
+            services.preloading.begin(key, Reason.PRELOADED)
 
 
 async def _let_go(services: Services, model: StoredModel) -> None:
