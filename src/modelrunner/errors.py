@@ -14,6 +14,7 @@
     ├── ModelNotFound           neither here nor where it was looked for
     ├── EngineNotFound          no engine of that name
     ├── ResponseNotFound        no response of that id is kept
+    ├── ContextNotFound         no context of that name; raised by the command line only
     ├── NotWaiting              no request of that name waits in line
     ├── Conflict                in use, several tags, port taken
     ├── EngineNotInstalled
@@ -38,6 +39,7 @@
     ├── RegistryError           the registry said no, or nonsense
     │   ├── RegistryUnreachable
     │   └── TransferInterrupted     the bytes of a blob broke off on the way; trying again may help
+    ├── DockerFailed            the Docker Engine does not answer, or refused; raised by the command line only
     └── DaemonUnreachable       raised by the client only
 
 Handlers never translate: they render `status` and `code`. The messages name what failed, with the value in
@@ -176,6 +178,16 @@ class ResponseNotFound(RunnerError):
 
     status = 404
     code = "not_found"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
+class ContextNotFound(RunnerError):
+    """No context has that name. Raised by the command line only."""
+
+    status = 404
+    code = "context_not_found"
     openai_type = "invalid_request_error"
     anthropic_type = "not_found_error"
     exit_code = 3
@@ -375,6 +387,13 @@ class TransferInterrupted(RegistryError):
     """The bytes of a blob broke off on the way; trying again may help."""
 
     code = "transfer_interrupted"
+
+
+class DockerFailed(RunnerError):
+    """The Docker Engine does not answer, or refused. Raised by the command line only."""
+
+    status = 502
+    code = "docker_failed"
 
 
 class DaemonUnreachable(RunnerError):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Protocol
+from typing import Protocol, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -205,3 +205,81 @@ def dmr(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@dataclass
+class Case:
+    """One command line that `dmr` and `docker model` have to treat alike; `prepare` scripts the daemon."""
+
+    arguments: list[str]
+    code: int = 0
+    prepare: Callable[[Daemon], object] | None = None
+
+
+_MODEL = {"id": "sha256:" + "a" * 64, "tags": ["ai/smollm2:latest"], "created": 0, "config": {}}
+_PULLED = {"type": "success", "message": "Model pulled successfully", "total": 0, "layer": {}, "mode": "pull"}
+_RUNNING = {"backend_name": "llama.cpp", "model_name": "ai/smollm2:latest", "mode": "completion"}
+
+
+def _answers(method: str, path: str, document: object) -> Callable[[Daemon], object]:
+    return lambda daemon: daemon.json(method, path, document)
+
+
+def _answers_status(daemon: Daemon) -> None:
+    daemon.json("GET", "/models", [])
+    daemon.json("GET", "/engines/status", {"llama.cpp": "Running: b1"})
+    daemon.json("GET", "/version", {"version": "1.0.0", "pid": 1})
+
+
+def _answers_chat(daemon: Daemon) -> None:
+    daemon.json("GET", "/models/m", {})
+    daemon.says("Hel", "lo")
+
+
+# A new command adds its lines here, and is then run in both ways.
+COMMAND_TABLE = [
+    Case([]),
+    Case(["--help"]),
+    Case(["help", "pull"]),
+    Case(["pull", "--help"]),
+    Case(["frobnicate"], 2),
+    Case(["ls", "--frobnicate"], 2),
+    Case(["pull"], 2),
+    Case(["ls"], prepare=_answers("GET", "/models", [_MODEL])),
+    Case(["ls", "--json"], prepare=_answers("GET", "/models", [_MODEL])),
+    Case(["list", "-q", "smollm2"], prepare=_answers("GET", "/models", [_MODEL])),
+    Case(["ls", "--openai"], prepare=_answers("GET", "/engines/v1/models", {"object": "list", "data": []})),
+    Case(["inspect", "ai/smollm2"], prepare=_answers("GET", "/models/ai/smollm2", _MODEL)),
+    Case(["inspect", "nothing"], 3),
+    Case(["ps"], prepare=_answers("GET", "/engines/ps", [_RUNNING])),
+    Case(
+        ["df"],
+        prepare=_answers("GET", "/engines/df", {"models_disk_usage": 1, "default_backend_disk_usage": 0}),
+    ),
+    Case(["status"], prepare=_answers_status),
+    Case(["status", "--json"], prepare=_answers_status),
+    Case(["version"], prepare=_answers_status),
+    Case(["pull", "ai/smollm2"], prepare=lambda daemon: daemon.lines("/models/create", _PULLED)),
+    Case(["tag", "ai/smollm2", "me/mine:v1"]),
+    Case(["rm", "-f", "x"], prepare=_answers("DELETE", "/models/x", [{"Untagged": "ai/x:latest"}])),
+    Case(["rm", "nothing"], 3),
+    Case(["unload", "--all"], prepare=_answers("POST", "/engines/unload", {"unloaded_runners": 0})),
+    Case(["stop"], 2),
+    Case(
+        ["configure", "m", "--", "--temp", "0"],
+        prepare=lambda daemon: daemon.text("POST", "/engines/_configure", ""),
+    ),
+    Case(["config", "show", "--json"], prepare=_answers("GET", "/engines/_configure", [])),
+    Case(["run", "m", "hi"], prepare=_answers_chat),
+    Case(["run", "m", "--frobnicate"], 2),
+    Case(["logs"], prepare=lambda daemon: daemon.text("GET", "/logs", "a line\n")),
+    Case(["context", "ls"]),
+    Case(["context", "use", "nothing"], 3),
+    Case(["__complete", "context", ""]),
+]
+
+
+@pytest.fixture(params=COMMAND_TABLE, ids=lambda case: " ".join(case.arguments) or "nothing")
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each line of the table of commands."""
+    return cast("Case", request.param)

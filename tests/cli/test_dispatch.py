@@ -3,31 +3,7 @@
 import pytest
 
 from modelrunner.cli import table
-from modelrunner.cli.dispatch import build_parser, strip_docker
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words", "config"),
-    [
-        (["ls", "--json"], ["ls", "--json"], None),
-        (["model", "ls", "--json"], ["ls", "--json"], None),
-        (["--log-level", "error", "model", "ls", "-q"], ["ls", "-q"], None),
-        (["--log-level=error", "-D", "model", "ls"], ["ls"], None),
-        (["-H", "unix:///x", "--host", "tcp://y", "-c", "lab", "model", "ps"], ["ps"], None),
-        (["--config", "/d", "model", "push", "x"], ["push", "x"], "/d"),
-        (["--config=/d", "ls"], ["ls"], "/d"),
-        (["model", "--tls", "--tlscacert", "c", "ls"], ["ls"], None),
-        (["help", "model", "ls"], ["help", "ls"], None),
-        (["help", "model"], ["help"], None),
-        (["__complete", "model", "ls", ""], ["__complete", "ls", ""], None),
-        (["model"], [], None),
-        (["model", "run", "model", "-D"], ["run", "model", "-D"], None),
-        (["run", "model"], ["run", "model"], None),
-    ],
-)
-def test_docker_s_own_words_are_taken_off(arguments: list[str], words: list[str], config: str | None) -> None:
-    """What is left is what would be typed after `docker model`; only the configuration folder is kept."""
-    assert (words, config) == tuple(strip_docker(arguments))
+from modelrunner.cli.dispatch import build_parser
 
 
 @pytest.mark.parametrize("name", sorted(table.COMMANDS))

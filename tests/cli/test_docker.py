@@ -1,5 +1,6 @@
 """The plug-in under the real docker client."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Daemon
+    from tests.cli.conftest import Case, Daemon, Run
 
 pytestmark = pytest.mark.docker
 
@@ -26,10 +27,10 @@ def docker(daemon: "Daemon", tmp_path: Path) -> Docker:
     (plugins / "docker-model").symlink_to(Path(sys.executable).parent / "docker-model")
     environ = {**os.environ, "DOCKER_CONFIG": str(tmp_path), "MODEL_RUNNER_HOST": daemon.url}
 
-    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def run(*arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             ["docker", *arguments],
-            env=environ,
+            env=environ | more,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -95,3 +96,73 @@ def test_completion_goes_through_docker(daemon: "Daemon", docker: Docker) -> Non
     daemon.json("GET", "/models", [{"id": "x", "tags": ["ai/smollm2:latest"], "created": 0}])
 
     assert docker("__complete", "model", "run", "sm").stdout.splitlines() == ["smollm2", ":4"]
+
+
+def test_docker_model_does_what_dmr_does(
+    case: "Case",
+    daemon: "Daemon",
+    dmr: "Run",
+    docker: Docker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The same requests, output, messages and exit code, but for the name of the program."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    results = []
+    for through_docker in (False, True):
+        daemon.replies.clear()
+        daemon.seen.clear()
+        if case.prepare is not None:
+            case.prepare(daemon)
+        if through_docker:
+            words = ["__complete", "model", *case.arguments[1:]] if "__complete" in case.arguments else None
+            done = docker(*(words or ["model", *case.arguments]))
+            result = (done.returncode, done.stdout, done.stderr)
+        else:
+            outcome = dmr(*case.arguments)
+            result = (outcome.code, outcome.out, outcome.err)
+        results.append((*result, [(seen.method, seen.path, seen.body) for seen in daemon.seen]))
+
+    (code, out, err, asked), (docker_code, docker_out, docker_err, docker_asked) = results
+    assert (case.code, case.code) == (code, docker_code), docker_err
+    assert _plain(out) == _plain(docker_out)
+    assert _plain(err) == _plain(docker_err)
+    assert asked == docker_asked
+
+
+def _plain(text: str) -> list[str]:
+    """Leave out what differs: how the program is called, and what only `dmr` has."""
+    lines = (line.replace("docker model", "dmr").replace('"model"', '"dmr"') for line in text.splitlines())
+    return [" ".join(line.split()) for line in lines if line.split()[:1] not in (["plugin"], ["serve"])]
+
+
+def test_a_docker_context_leads_to_its_machine(daemon: "Daemon", docker: Docker, tmp_path: Path) -> None:
+    """A Docker Engine elsewhere has its runner there; what chooses it for docker chooses it for us."""
+    del daemon
+    key = hashlib.sha256(b"gpu").hexdigest()
+    meta = tmp_path / "contexts" / "meta" / key / "meta.json"
+    meta.parent.mkdir(parents=True)
+    endpoint = {"Host": "tcp://gpu.invalid:2376", "SkipTLSVerify": False}
+    meta.write_text(json.dumps({"Name": "gpu", "Metadata": {}, "Endpoints": {"docker": endpoint}}))
+
+    for arguments, environ in (
+        (["-c", "gpu", "model", "ls"], {}),
+        (["--context", "gpu", "model", "ls"], {}),
+        (["model", "ls"], {"DOCKER_CONTEXT": "gpu"}),
+        (["-H", "tcp://gpu.invalid:2376", "model", "ls"], {}),
+        (["model", "ls"], {"DOCKER_HOST": "tcp://gpu.invalid:2376"}),
+    ):
+        done = docker(*arguments, MODEL_RUNNER_HOST="", **environ)
+        assert done.returncode == 5, done.stderr
+        assert "no daemon answers at `http://gpu.invalid:12434`" in done.stderr
+        assert "install-runner --host 0.0.0.0" in done.stderr
+
+
+def test_debug_tells_where_the_runner_is(daemon: "Daemon", docker: Docker) -> None:
+    """Docker's `-D` is ours too."""
+    daemon.json("GET", "/models", [])
+
+    done = docker("-D", "model", "ls", "--json")
+
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+    assert f"debug: the model runner is at {daemon.url}" in done.stderr

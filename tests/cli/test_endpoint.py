@@ -1,7 +1,11 @@
 """Where the daemon is, from the settings."""
 
+from pathlib import Path
+
 import pytest
 
+from modelrunner.cli import contexts, installed
+from modelrunner.cli.docker_host import DockerHost
 from modelrunner.cli.endpoint import find
 from modelrunner.errors import InvalidRequest
 from modelrunner.settings import load
@@ -76,3 +80,85 @@ def test_tls_settings_reach_the_address() -> None:
     }
 
     assert find(load({}, environ)).address.tls == ("/ca.pem", False)
+
+
+def _context(folder: Path, host: str, *, tls: bool = False, ca_cert: str = "") -> None:
+    contexts.create(contexts.path_in(folder), "lab", contexts.Context(host, tls=tls, ca_cert=ca_cert))
+    contexts.use(contexts.path_in(folder), "lab")
+
+
+LOCAL = DockerHost("unix:///var/run/docker.sock")
+
+
+def test_the_active_context_is_used_and_never_started(tmp_path: Path) -> None:
+    """By `dmr` as by `docker model`; when nobody answers there, the way out is told."""
+    _context(tmp_path, "http://gpu.lan:1234")
+
+    for docker in (None, LOCAL):
+        endpoint = find(load({}, {"HOME": "/h"}), tmp_path, docker, elsewhere=docker is not None)
+        assert (endpoint.address.url, endpoint.may_start) == ("http://gpu.lan:1234", False)
+        assert "context use default" in (endpoint.hint or "")
+
+
+def test_the_host_variable_goes_before_a_context_even_a_broken_one(tmp_path: Path) -> None:
+    """What is not needed is not read."""
+    contexts.path_in(tmp_path).parent.mkdir()
+    contexts.path_in(tmp_path).write_text("{")
+
+    endpoint = find(load({}, {"HOME": "/h", "MODEL_RUNNER_HOST": "http://x:1"}), tmp_path)
+
+    assert endpoint.address.url == "http://x:1"
+
+
+def test_the_environment_s_tls_goes_before_the_context_s(tmp_path: Path) -> None:
+    """Field by field."""
+    _context(tmp_path, "https://gpu.lan", tls=True, ca_cert="/context.pem")
+
+    of_context = find(load({}, {"HOME": "/h"}), tmp_path)
+    both = find(load({}, {"HOME": "/h", "MODEL_RUNNER_TLS_SKIP_VERIFY": "1"}), tmp_path)
+
+    assert of_context.address.tls == ("/context.pem", True)
+    assert both.address.tls == ("/context.pem", False)
+
+
+def test_a_runner_in_a_container_is_found_at_its_own_port(tmp_path: Path) -> None:
+    """Whatever `install-runner --port` was; containers reach it by the gateway of their network."""
+    runner = installed.Installed("127.0.0.1", 23456, gateway="172.17.0.1")
+    installed.write(installed.path_in(tmp_path), LOCAL.url, runner)
+
+    endpoint = find(load({}, {"HOME": "/h"}), tmp_path, LOCAL)
+    other = find(load({}, {"HOME": "/h"}), tmp_path, DockerHost("unix:///other.sock"))
+
+    assert endpoint.kind == "Docker Engine"
+    assert endpoint.host_url == "http://127.0.0.1:23456/v1/"
+    assert endpoint.container_url == "http://172.17.0.1:23456/v1/"
+    assert other.address.port == 12434
+
+
+def test_another_machine_s_engine_leads_to_that_machine(tmp_path: Path) -> None:
+    """For `docker model`; `dmr` is on this one."""
+    docker = DockerHost("tcp://gpu.lan:2376")
+
+    plugin = find(load({}, {"HOME": "/h"}), tmp_path, docker, elsewhere=True)
+
+    assert (plugin.address.url, plugin.may_start) == ("http://gpu.lan:12434", False)
+    assert "--host 0.0.0.0" in (plugin.hint or "")
+    assert find(load({}, {"HOME": "/h"}), tmp_path, docker).address.url == "http://127.0.0.1:12434"
+
+
+def test_docker_s_flags_go_before_a_context_that_was_chosen_earlier(tmp_path: Path) -> None:
+    """Who types `docker -H tcp://gpu model ...` means that machine."""
+    _context(tmp_path, "http://lab:1")
+    docker = DockerHost("tcp://gpu.lan:2376", typed=True)
+
+    endpoint = find(load({}, {"HOME": "/h"}), tmp_path, docker, elsewhere=True)
+
+    assert endpoint.address.host == "gpu.lan"
+
+
+def test_an_engine_behind_ssh_is_refused_with_the_way_there(tmp_path: Path) -> None:
+    """Its runner's port is not reachable by what docker speaks over SSH."""
+    with pytest.raises(InvalidRequest) as caught:
+        find(load({}, {"HOME": "/h"}), tmp_path, DockerHost("ssh://me@gpu.lan"), elsewhere=True)
+
+    assert "ssh -N -L 12434:127.0.0.1:12434 me@gpu.lan" in (caught.value.hint or "")

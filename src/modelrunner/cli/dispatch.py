@@ -6,25 +6,13 @@ from typing import NamedTuple, cast
 
 from modelrunner import __version__
 from modelrunner.cli import table
+from modelrunner.cli.docker_flags import strip_docker
 from modelrunner.cli.output import emit, say
 from modelrunner.cli.parse import HelpAsked, Namespace, Parser, UsageError, unknown_flag
 from modelrunner.cli.session import Session
 
 PLUGIN_MARK = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
-# docker's own flags arrive in front of `model`; they steer docker's client, not ours.
-_GLOBAL_VALUES = frozenset(
-    {"--config", "-c", "--context", "-H", "--host", "-l", "--log-level"}
-    | {"--tlscacert", "--tlscert", "--tlskey"}
-)
-_GLOBAL_SWITCHES = frozenset({"-D", "--debug", "--tls", "--tlsverify"})
 _HELP = frozenset({"-h", "--help"})
-
-
-class Invocation(NamedTuple):
-    """The words that are ours, and docker's `--config` when it was given."""
-
-    words: list[str]
-    config: str | None
 
 
 def dispatch(arguments: Sequence[str], environ: Mapping[str, str], *, standalone: bool) -> int:
@@ -33,10 +21,13 @@ def dispatch(arguments: Sequence[str], environ: Mapping[str, str], *, standalone
     Raises:
         RunnerError: whatever the command fails with, or a wrong command line.
     """
-    words, config = (list(arguments), None) if standalone else strip_docker(arguments)
-    if config is not None:
-        environ = {**environ, "DOCKER_CONFIG": config}
-    session = Session("dmr" if standalone else "docker model", environ)
+    if standalone:
+        words, session = list(arguments), Session("dmr", environ)
+    else:
+        words, flags = strip_docker(arguments)
+        if flags.config is not None:
+            environ = {**environ, "DOCKER_CONFIG": flags.config}
+        session = Session("docker model", environ, flags)
     if PLUGIN_MARK in environ and not standalone:
         from modelrunner.cli.plugin import follow_docker
 
@@ -54,33 +45,6 @@ def dispatch(arguments: Sequence[str], environ: Mapping[str, str], *, standalone
         emit(overview(session.program, standalone=standalone))
         return 0
     return _run(words[0], words[1:], session, standalone=standalone)
-
-
-def strip_docker(arguments: Sequence[str]) -> Invocation:
-    """Take off docker's global flags and the word `model`, in the order in which docker passes them.
-
-    `--log-level error model ls -q` becomes `ls -q`, `help model ls` becomes `help ls`.
-    """
-    config: str | None = None
-    left = list(arguments)
-    seen_model = False
-    while left:
-        word = left[0]
-        flag, _, value = word.partition("=")
-        if word in _GLOBAL_VALUES and len(left) > 1:
-            config = left[1] if flag == "--config" else config
-            del left[:2]
-        elif word in _GLOBAL_SWITCHES or (value and flag in _GLOBAL_VALUES | _GLOBAL_SWITCHES):
-            config = value if flag == "--config" else config
-            del left[0]
-        elif word == "model" and not seen_model:
-            seen_model = True
-            del left[0]
-        else:
-            break
-    if left[:2] in (["help", "model"], ["__complete", "model"]):
-        del left[1]
-    return Invocation(left, config)
 
 
 def overview(program: str, *, standalone: bool) -> str:

@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 from modelrunner import __version__
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from modelrunner.cli.docker_flags import DockerFlags
+    from modelrunner.cli.docker_host import DockerHost
     from modelrunner.cli.endpoint import Endpoint
     from modelrunner.client import Client
     from modelrunner.settings import Settings
@@ -18,10 +22,16 @@ if TYPE_CHECKING:
 class Session:
     """What a command is given besides its own arguments."""
 
-    def __init__(self, program: str, environ: Mapping[str, str]) -> None:
-        """`program` is how people call us: `docker model` or `dmr`."""
+    def __init__(self, program: str, environ: Mapping[str, str], flags: "DockerFlags | None" = None) -> None:
+        """`program` is how people call us: `docker model` or `dmr`; `flags` are docker's own, given to it."""
         self.program = program
         self.environ = environ
+        self._flags = flags
+
+    @property
+    def is_plugin(self) -> bool:
+        """Whether we are `docker model`, which goes where docker goes."""
+        return self._flags is not None
 
     @cached_property
     def settings(self) -> "Settings":
@@ -35,7 +45,40 @@ class Session:
         """Where the daemon is."""
         from modelrunner.cli.endpoint import find
 
-        return find(self.settings)
+        if self.settings.model_runner_host:  # nothing else is looked at, so nothing else can be wrong
+            return self._told(find(self.settings))
+        from modelrunner.cli import installed
+
+        asks_docker = self.is_plugin or installed.path_in(self.docker_config).exists()
+        found = find(
+            self.settings,
+            self.docker_config,
+            self.docker if asks_docker else None,
+            elsewhere=self.is_plugin,
+        )
+        return self._told(found)
+
+    def _told(self, found: "Endpoint") -> "Endpoint":
+        if self._flags is not None and self._flags.debug:
+            from modelrunner.cli.output import note
+
+            note(f"debug: the model runner is at {found.address.url}")
+        return found
+
+    @cached_property
+    def docker_config(self) -> "Path":
+        """Docker's configuration folder, which is ours too."""
+        from modelrunner.cli.docker_host import config_dir
+
+        return config_dir(self.environ)
+
+    @cached_property
+    def docker(self) -> "DockerHost":
+        """The Docker Engine that the docker client would talk to."""
+        from modelrunner.cli.docker_flags import DockerFlags
+        from modelrunner.cli.docker_host import find
+
+        return find(self._flags or DockerFlags(), self.environ)
 
     @cached_property
     def user_agent(self) -> str:
@@ -55,6 +98,7 @@ class Session:
             user_agent=self.user_agent,
             revive=self._revival() if start and where.may_start else None,
             patience=patience,
+            hint=where.hint,
         )
 
     def _revival(self) -> Callable[[], None]:

@@ -13,6 +13,7 @@ class Entry(NamedTuple):
 
 
 COMMANDS: dict[str, Entry] = {
+    "context": Entry("context", "Manage the model runners that commands can go to"),
     "configure": Entry("configure", "Configure how a model is run"),
     "df": Entry("df", "Show disk usage"),
     "events": Entry("events", "Show what happened to the models in memory, and why"),
@@ -26,6 +27,7 @@ COMMANDS: dict[str, Entry] = {
     "logs": Entry("logs", "Fetch the daemon's and the engines' logs"),
     "package": Entry("package", "Package files, or a variant of a model, as an OCI artifact"),
     "pin": Entry("pin", "Keep models in memory"),
+    "plugin": Entry("plugin", "Make `docker model` this program", standalone=True),
     "prune": Entry("prune", "Delete files that belong to no model"),
     "ps": Entry("ps", "List running models"),
     "pull": Entry("pull", "Pull a model from a registry"),

@@ -74,10 +74,13 @@ class Client:
         user_agent: str,
         revive: Callable[[], None] | None = None,
         patience: float | None = None,
+        hint: str | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """`revive` is called once when nobody listens, and starts a daemon. `patience` is in seconds."""
-        self._transport = Transport(address, user_agent=user_agent, revive=revive, patience=patience)
+        self._transport = Transport(
+            address, user_agent=user_agent, revive=revive, patience=patience, hint=hint
+        )
         self._pause = pause
 
     # Models

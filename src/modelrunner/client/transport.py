@@ -68,12 +68,17 @@ class Transport:
         user_agent: str,
         revive: Callable[[], None] | None = None,
         patience: float | None = None,
+        hint: str | None = None,
     ) -> None:
-        """`patience` bounds the wait for each piece of an answer, in seconds; None waits for ever."""
+        """`patience` bounds the wait for each piece of an answer, in seconds; None waits for ever.
+
+        `hint` is what to do when nobody answers.
+        """
         self.address = address
         self._user_agent = user_agent
         self._revive = revive
         self._patience = patience
+        self._hint = hint or "start one with `dmr serve`, or set MODEL_RUNNER_HOST to where one runs"
         self._answered = False
 
     def call(
@@ -185,7 +190,7 @@ class Transport:
         # A daemon that never answered will not in a few seconds; one that did may be restarting.
         return DaemonUnreachable(
             f"no daemon answers at `{self.address.url}`: {_reason(exc)}",
-            hint="start one with `dmr serve`, or set MODEL_RUNNER_HOST to where one runs",
+            hint=self._hint,
             detail=TRANSIENT if self._answered else None,
         )
 

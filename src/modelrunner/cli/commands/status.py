@@ -3,7 +3,6 @@
 import json
 from typing import NamedTuple
 
-from modelrunner.cli.endpoint import KIND
 from modelrunner.cli.output import emit, note, say, table
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
@@ -70,7 +69,7 @@ def _print_json(session: Session) -> int:
     document = {
         "running": running,
         "backends": statuses,
-        "kind": KIND,
+        "kind": session.endpoint.kind,
         "endpoint": session.endpoint.container_url,
         "endpointHost": session.endpoint.host_url,
     }

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Mapping
 
 from modelrunner import __version__
-from modelrunner.cli.endpoint import KIND
 from modelrunner.cli.output import clean, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
@@ -28,7 +27,7 @@ def run(_: Namespace, session: Session) -> int:
     except RunnerError:
         server = "(not reachable)"
     say(f"Client:\n Version:    v{__version__}\n OS/Arch:    {system(session.environ)}\n")
-    say(f"Server:\n Version:    {server}\n Engine:     {KIND}")
+    say(f"Server:\n Version:    {server}\n Engine:     {session.endpoint.kind}")
     return 0
 
 
