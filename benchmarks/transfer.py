@@ -171,10 +171,22 @@ def _ramalama(bench: Bench) -> Times:
         shutil.rmtree(store, ignore_errors=True)
 
 
+def _bare(bench: Bench) -> Times:
+    """Receive, write and hash the blob, and nothing else."""
+    target = bench.folder / "bare"
+    url = f"http://{bench.registry}/v2/bench/model/blobs/{bench.layer}"
+    size = str(bench.file.stat().st_size)
+    try:
+        return bench.race(sys.executable, "-m", "benchmarks.bare_pull", url, size, target)
+    finally:
+        target.unlink(missing_ok=True)
+
+
 def _round(bench: Bench) -> None:
     """Everything once; ratios are of neighbours, as the machine's mood changes."""
     slower = min(_hash_speed(), _disk_speed(bench.folder / "disk"))
-    ours, skopeo, ramalama = _pull(bench), _skopeo(bench), _ramalama(bench)
+    bare, ours, skopeo, ramalama = _bare(bench), _pull(bench), _skopeo(bench), _ramalama(bench)
+    bench.note("pull: speed, as a share of only receiving, writing and hashing", bare.ended / ours.ended)
     bench.note("pull, as a share of the slower of hash and disk", SIZE / ours.ended / slower)
     bench.note("pull: times as fast as skopeo copy to a layout", skopeo.ended / ours.ended)
     bench.note("  the same, until it is on the disk", skopeo.on_disk / ours.on_disk)
@@ -249,6 +261,7 @@ def _figures(bench: Bench) -> list[Figure]:
         ("pull: times as fast as ramalama, by the blob's URL", "x", 1.5, None),
         ("  that one too, until it is on the disk", "x", None, None),
         ("pull, as a share of the slower of hash and disk", "x", 0.8, None),
+        ("pull: speed, as a share of only receiving, writing and hashing", "x", 0.8, None),
         ("pull: reads of the blob after it was written", "", None, 0),
         ("resume after kill -9 at half: fetched again", "MB", None, in_flight),
         ("package: bytes read, for each of the file", "x", None, 1.05),

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from modelrunner.errors import DigestMismatch, ModelNotFound
+from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.transfer import Progress, Tell
 from modelrunner.server.progress import (
     Throttle,
@@ -53,6 +54,16 @@ def test_first_last_and_some_between_are_said(reports: list[tuple[float, int]], 
             passed.append(done)
 
     assert said == passed
+
+
+def test_a_large_layer_moves_in_hundredths() -> None:
+    """A line for each mebibyte of gigabytes would cost both sides more than it shows."""
+    throttle = Throttle(Clock())
+    large = Descriptor(LAYER.media_type, LAYER.digest, 1000 * MIB)
+
+    assert [0, 10 * MIB, 20 * MIB] == [
+        done for done in range(0, 21 * MIB, MIB) if throttle.lets(Progress(large, done))
+    ]
 
 
 def test_lines_have_every_field_in_both_directions() -> None:

@@ -140,8 +140,10 @@ class Reply:
             TransferInterrupted: the connection broke or stalled.
         """
         try:
-            async for chunk in self._response.content.iter_any():
-                yield chunk
+            # Not `iter_any`, which copies all that has arrived into one piece.
+            async for chunk, _ in self._response.content.iter_chunks():
+                if chunk:
+                    yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             self._broken = True
             raise _interrupted(self.url, exc) from exc

@@ -20,6 +20,7 @@ Direction = Literal["pull", "push"]
 
 _EVERY_SECONDS = 0.1
 _EVERY_BYTES = 1 << 20
+_STEPS = 100  # of a large layer: on a fast line, mebibytes would be thousands of lines that nobody sees
 _VERBS = {"pull": "Downloaded", "push": "Uploaded"}
 _ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&#34;", ord("'"): "&#39;"}
 
@@ -38,7 +39,7 @@ class Throttle:
         due = (
             said is None
             or (done >= progress.blob.size and said[1] < done)
-            or done - said[1] >= _EVERY_BYTES
+            or done - said[1] >= max(_EVERY_BYTES, progress.blob.size // _STEPS)
             or (now - said[0] >= _EVERY_SECONDS and done != said[1])
         )
         if due:
