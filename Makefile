@@ -4,9 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+WEB := src/modelrunner/server/ui/.stamp
+
 .PHONY: setup demo test check bench docs lock fuzz-headers fuzz-scheduler soak clean
 
-setup: $(READY)
+setup: $(READY) $(WEB)
 
 # A virtual environment with exactly the locked packages, and the project itself, editable.
 $(READY): requirements/build.txt requirements/dev.txt pyproject.toml
@@ -14,8 +16,15 @@ $(READY): requirements/build.txt requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/build.txt -r requirements/dev.txt
+	command -v npm >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements/node.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+# The web app; the editable install has built it too, unless its sources are newer.
+$(WEB): $(READY) $(shell find web -type f -not -path '*/node_modules/*')
+	@$(BIN)/python web/build.py
+	@touch $@
 
 demo: setup
 	@$(BIN)/python scripts/demo.py
@@ -28,6 +37,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@$(BIN)/python web/build.py check
 
 bench: setup
 	@$(BIN)/python -m benchmarks.run
@@ -65,7 +75,9 @@ lock: setup
 		--no-header --no-annotate requirements/build.in --output-file requirements/build.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-header --no-annotate requirements/fuzz.in --output-file requirements/fuzz.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-header --no-annotate requirements/node.in --output-file requirements/node.txt
 	$(BIN)/python scripts/lock_engines.py
 
 clean:
-	rm -rf $(VENV) .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) web/node_modules src/modelrunner/server/ui .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -34,6 +34,7 @@ from modelrunner.server.routes import (
     responses,
     system,
     upkeep,
+    web,
 )
 from modelrunner.server.services import Services
 
@@ -59,7 +60,7 @@ def _route(method: str, path: str, handler: Handler) -> Route:
 
 # The first that fits wins, so an action stands before the name that could swallow it.
 ROUTES = (
-    _route("GET", "/", system.greet),
+    _route("GET", "/", system.home),
     _route("GET", "/status", system.greet),
     _route("GET", "/health", insight.health),
     _route("GET", "/version", system.version),
@@ -72,6 +73,8 @@ ROUTES = (
     _route("POST", "/models/take", upkeep.take),
     _route("POST", "/models/verify", upkeep.verify),
     _route("POST", "/models/prune", upkeep.prune),
+    _route("GET", "/ui", web.show),
+    _route("GET", "/ui/{name}", web.show),
     _route("GET", "/blobs", models.list_blobs),
     _route("DELETE", "/models/purge", models.purge),
     _route("GET", "/models/{name}/export", models.export),

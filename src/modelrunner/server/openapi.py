@@ -63,6 +63,8 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("POST", "/models/prune"): Doc(
         "Delete what belongs to no model.", body=wire.PruneRequest, answer=wire.PruneReply
     ),
+    ("GET", "/ui"): Doc("The web app.", media="text/html"),
+    ("GET", "/ui/{name}"): Doc("A page or a file of the web app."),
     ("GET", "/blobs"): Doc("The digests of all blobs.", answer=list[str]),
     ("DELETE", "/models/purge"): Doc("Delete everything.", query=("force",)),
     ("GET", "/models/{name}/export"): Doc("Export a model.", media=_TAR),

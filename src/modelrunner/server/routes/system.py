@@ -7,13 +7,22 @@ from starlette.responses import Response
 
 from modelrunner import __version__
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.server.replies import LinesReply, json_reply, query_flag, text_reply
+from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag, text_reply
 from modelrunner.server.services import Services
 from modelrunner.wire import Version
 
 
+async def home(services: Services, request: Request) -> Response:
+    """`GET /`: a browser is shown to the web app, and everybody else greeted."""
+    if accepts(request.headers, "text/html"):
+        return Response(status_code=303, headers={"location": "/ui/", "vary": "Accept"})
+    reply = await greet(services, request)
+    reply.headers["vary"] = "Accept"
+    return reply
+
+
 async def greet(_services: Services, _request: Request) -> Response:
-    """`GET /` and `/status`: both phrases by which clients know that they are at the right place."""
+    """`GET /status`: both phrases by which clients know that they are at the right place."""
     return text_reply("Docker Model Runner is running\n\nThe service is running.")
 
 

@@ -1,0 +1,124 @@
+// What the app knows of the daemon: whether it answers, its models, what is loaded, and what happened last.
+// One stream of events keeps it fresh while the page is seen; a browser has few connections to a host.
+
+import { get, request, said } from './api'
+import { events } from './lines'
+import type { DaemonEvent, Model, Running, Waiting } from './types'
+
+const RETRY = [500, 1000, 2000, 4000]
+const REFRESH = 4000
+
+export const daemon = $state({
+  state: 'connecting' as 'connecting' | 'up' | 'down',
+  version: '',
+  models: [] as Model[],
+  modelsKnown: false,
+  running: [] as Running[],
+  queue: [] as Waiting[],
+  events: [] as DaemonEvent[],
+})
+
+const MOST_EVENTS = 500
+
+export async function refreshModels(): Promise<void> {
+  daemon.models = await get<Model[]>('/models?brief=true')
+  daemon.modelsKnown = true
+}
+
+export async function refreshRunning(): Promise<void> {
+  const [running, queue] = await Promise.all([get<Running[]>('/engines/ps'), get<Waiting[]>('/engines/queue')])
+  daemon.running = running
+  daemon.queue = queue
+}
+
+export async function refresh(): Promise<void> {
+  await Promise.all([refreshModels(), refreshRunning()])
+}
+
+/** Finds the model that a name means, with or without `:latest`. */
+export function modelNamed(name: string): Model | undefined {
+  const full = name.includes(':') ? name : `${name}:latest`
+  return daemon.models.find((model) => model.id === name || model.tags?.some((tag) => tag === name || tag === full))
+}
+
+export function runningNamed(name: string): Running | undefined {
+  const full = (text: string) => (/:[^/]+$/.test(text) ? text : `${text}:latest`)
+  return daemon.running.find((row) => full(row.model_name) === full(name))
+}
+
+/** The names of all models, those first that are loaded. */
+export function modelNames(): string[] {
+  const loaded = new Set(daemon.running.map((row) => row.model_name))
+  const names = daemon.models.map((model) => model.tags?.[0] ?? model.id)
+  return names.sort((a, b) => Number(loaded.has(b)) - Number(loaded.has(a)) || a.localeCompare(b))
+}
+
+async function follow(signal: AbortSignal, again: () => void): Promise<void> {
+  const known = daemon.events.at(-1)?.id
+  const headers: Record<string, string> = { accept: 'text/event-stream' }
+  if (known) headers['last-event-id'] = String(known)
+  const reply = await request('/engines/events?follow=true', { signal, headers })
+  daemon.version = (await get<{ version: string }>('/version', signal)).version
+  await refresh()
+  daemon.state = 'up'
+  again()
+  const told = new Set(daemon.events.map((event) => `${event.id} ${event.at}`))
+  for await (const { event, data } of events(reply.body!)) {
+    if (event === 'end') return
+    if (event !== 'message') continue
+    const found = JSON.parse(data) as DaemonEvent
+    if (told.has(`${found.id} ${found.at}`)) continue
+    told.add(`${found.id} ${found.at}`)
+    daemon.events.push(found)
+    if (daemon.events.length > MOST_EVENTS) daemon.events.splice(0, daemon.events.length - MOST_EVENTS)
+    soon()
+  }
+}
+
+let due: ReturnType<typeof setTimeout> | undefined
+function soon(): void {
+  due ??= setTimeout(() => {
+    due = undefined
+    refreshRunning().catch(() => undefined)
+  }, 60)
+}
+
+/** Watches the daemon for as long as the app lives; connects again when it comes back. */
+export function watch(): () => void {
+  let stop = new AbortController()
+  let ended = false
+
+  const run = async (own: AbortController) => {
+    for (let failures = 0; !own.signal.aborted; ) {
+      try {
+        await follow(own.signal, () => {
+          failures = 0
+        })
+      } catch (error) {
+        if (own.signal.aborted) return
+        if (said(error).message) daemon.state = 'down'
+      }
+      if (own.signal.aborted) return
+      daemon.state = 'down'
+      await new Promise((done) => setTimeout(done, RETRY[Math.min(failures, RETRY.length - 1)]))
+      failures += 1
+    }
+  }
+  const seen = () => {
+    stop.abort()
+    if (document.hidden || ended) return
+    stop = new AbortController()
+    void run(stop)
+  }
+  const timer = setInterval(() => {
+    if (!document.hidden && daemon.state === 'up') refresh().catch(() => undefined)
+  }, REFRESH)
+  document.addEventListener('visibilitychange', seen)
+  seen()
+  return () => {
+    ended = true
+    stop.abort()
+    clearInterval(timer)
+    document.removeEventListener('visibilitychange', seen)
+  }
+}
