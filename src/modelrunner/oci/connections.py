@@ -140,8 +140,11 @@ class Reply:
             TransferInterrupted: the connection broke or stalled.
         """
         try:
-            # Not `iter_any`, which copies all that has arrived into one piece.
-            async for chunk, _ in self._response.content.iter_chunks():
+            # Not `iter_any`, which copies all that has arrived into one piece; nor `iter_chunks`, which never
+            # ends where an answer has no body.
+            content = self._response.content
+            while not content.at_eof():
+                chunk, _ = await content.readchunk()
                 if chunk:
                     yield chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
