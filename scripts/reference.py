@@ -1,10 +1,11 @@
-"""Write the parts of docs/reference that are generated from the code: settings, commands, errors."""
+"""Write the parts of docs/reference that are generated from the code: settings, commands, errors, fields."""
 
 from pathlib import Path
 
 from modelrunner import errors, settings
 from modelrunner.cli import table
 from modelrunner.cli.dispatch import build_parser
+from modelrunner.dialects import fields_table
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "This page is generated from the code; `make docs` writes it."
@@ -58,6 +59,7 @@ def pages() -> dict[str, str]:
         "settings.md": settings.render_markdown(),
         "commands.md": commands(),
         "errors.md": error_codes(),
+        "fields.md": fields_table.page(NOTE),
     }
 
 

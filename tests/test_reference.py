@@ -23,7 +23,7 @@ def _script() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["settings.md", "commands.md", "errors.md"])
+@pytest.mark.parametrize("page", ["settings.md", "commands.md", "errors.md", "fields.md"])
 def test_generated_pages_are_current(page: str) -> None:
     """`make docs` would change nothing."""
     assert _script().pages()[page] == (REFERENCE / page).read_text()

@@ -29,11 +29,25 @@ _GENERATION: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "mirostat_eta": (_NUMBER, ("mirostat_eta",)),
 }
 
+# How a model is loaded, which is the operator's affair; they are let pass.
+LOADING = (
+    "embedding_only",
+    "f16_kv",
+    "logits_all",
+    "low_vram",
+    "main_gpu",
+    "num_batch",
+    "num_gpu",
+    "num_thread",
+    "numa",
+    "use_mlock",
+    "use_mmap",
+    "vocab_only",
+)
+
 
 def check(options: Mapping[str, Any]) -> None:
-    """Refuse options of a wrong type. Unknown ones are let pass, as Ollama does.
-
-    So are those of loading, such as `num_gpu`: how a model is loaded is the operator's affair.
+    """Refuse options of a wrong type. Unknown ones pass, as with Ollama, and so do those of `LOADING`.
 
     Raises:
         InvalidRequest: the option is named.

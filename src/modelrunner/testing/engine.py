@@ -6,7 +6,8 @@ It takes llama-server's arguments and minds `--model`, `--alias`, `--host`, `--p
 `--reranking` and `--version`. It answers with the words of the last user message, over and over if more are
 asked for. How it behaves is told by JSON in the environment variable `FAKE_ENGINE` (see `Behaviour`), and for
 one request by an object `fake` in the body. A generation that is streamed, or takes time, is told on stderr
-when it starts, and when its client leaves: `generation aborted by client after N tokens`.
+when it starts, and when its client leaves: `generation aborted by client after N tokens`. `GET /asked` gives
+the body of the last `POST`, as it came.
 """
 
 import asyncio
@@ -22,7 +23,15 @@ from typing import NoReturn, cast
 import httptools
 import msgspec
 
-from modelrunner.testing.generation import Behaviour, Body, Generation, crash, log, recited
+from modelrunner.testing.generation import (
+    Behaviour,
+    Body,
+    Generation,
+    crash,
+    log,
+    prompt_size,
+    tokens_of,
+)
 
 _new_loop: Callable[[], asyncio.AbstractEventLoop]
 try:
@@ -46,6 +55,7 @@ _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nServer: fake\r\nContent-Type: text/event-stream\r\n"
     b"Transfer-Encoding: chunked\r\n\r\n"
 )
+_TOKEN_ROUTES = ("/tokenize", "/detokenize", "/apply-template", "/v1/chat/completions/input_tokens")
 _SWITCHES = frozenset({"--embeddings", "--embedding", "--reranking", "--rerank", "--version"})
 _VALUED = frozenset({"--model", "-m", "--host", "--port", "--alias", "-a"})
 
@@ -64,6 +74,7 @@ class _Engine:
         self.ready = False
         self.requests = itertools.count(1)
         self.generated = 0
+        self.asked = b""
         self.embeds = "--embeddings" in arguments or "--reranking" in arguments
 
     @property
@@ -142,9 +153,23 @@ class _Connection(asyncio.Protocol):
         elif method == "GET" and path == "/v1/models":
             listed = {"object": "list", "data": [{"id": engine.model, "object": "model"}]}
             self._reply(200, msgspec.json.encode(listed))
-        elif method == "POST" and path.endswith(("/completions", "/embeddings")):
+        elif method == "GET" and path == "/asked":
+            self._reply(200, engine.asked)
+        elif method == "POST":
+            self._work(path, body)
+        else:
+            self._reply(404, _NOT_FOUND)
+
+    def _work(self, path: str, body: bytes) -> None:
+        engine = self._engine
+        engine.asked = body
+        if path in _TOKEN_ROUTES and engine.behaviour.tokenizes:
+            self._reply(200, msgspec.json.encode(tokens_of(path, body)))
+        elif path == "/infill":
+            self._reply(200, b'{"content":"filled","stop":true,"stop_type":"eos"}')
+        elif path.endswith(("/completions", "/embeddings")):
             self._infer(path, body)
-        elif method == "POST" and path.endswith("/rerank") and "--reranking" in engine.arguments:
+        elif path.endswith("/rerank") and "--reranking" in engine.arguments:
             self._rank(body)
         else:
             self._reply(404, _NOT_FOUND)
@@ -163,7 +188,7 @@ class _Connection(asyncio.Protocol):
         elif behaviour.status is not None:
             text = {"code": behaviour.status, "message": "refused on purpose", "type": "fake_error"}
             self._reply(behaviour.status, msgspec.json.encode({"error": text}))
-        elif behaviour.context is not None and (words := len(recited(body))) > behaviour.context:
+        elif behaviour.context is not None and (words := prompt_size(body)) > behaviour.context:
             self._reply(400, _EXCEEDED % (words, behaviour.context))
         elif path.endswith("/embeddings"):
             self._embed(body)

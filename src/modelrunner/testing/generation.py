@@ -16,8 +16,9 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     `health_status` overrides the status of `/health`; `exit_after_seconds` counts from the start.
     With `timestamps` each word of a stream is the time, in nanoseconds of the system's monotonic clock. `raw`
     is the whole body of a stream, a character for each byte; every byte is sent by itself.
-    `recite` answers with all messages, each behind its role; `context` is the most words that they may have;
-    `call` is the name of a function to call, unless a result of a call is among the messages.
+    `recite` answers with all messages, each behind its role; `context` is the most words that they, or a text
+    for a vector, may have; `call` is the name of a function to call, unless a result of a call is among the
+    messages. With `tokenizes` it knows llama-server's routes about tokens, of which a word is one.
     """
 
     load_seconds: float = 0.0
@@ -38,6 +39,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     recite: bool = False
     context: int | None = None
     call: str | None = None
+    tokenizes: bool = False
 
 
 class StreamOptions(msgspec.Struct):
@@ -97,6 +99,25 @@ def _text(said: object) -> str:
 def recited(body: Body) -> list[str]:
     """The words of all messages, each behind its role."""
     return " ".join(f"{message.role}:{_text(message.content)}" for message in body.messages).split()
+
+
+def prompt_size(body: Body) -> int:
+    """How many words, or tokens, a request has; of texts for vectors, the longest counts."""
+    if body.input is None:
+        return len(recited(body))
+    inputs = body.input if isinstance(body.input, list) else [body.input]
+    return max((len(each if isinstance(each, list) else str(each).split()) for each in inputs), default=0)
+
+
+def tokens_of(path: str, body: bytes) -> dict[str, object]:
+    """What llama-server's routes about tokens answer; a token is how long its word is."""
+    asked = msgspec.json.decode(body, type=dict[str, object])
+    if path == "/detokenize":
+        return {"content": str(asked["tokens"])}
+    if path == "/tokenize":
+        return {"tokens": [len(word) for word in str(asked["content"]).split()]}
+    words = recited(msgspec.convert(asked, Body, strict=False))
+    return {"prompt": " ".join(words)} if path == "/apply-template" else {"input_tokens": len(words)}
 
 
 class Generation:

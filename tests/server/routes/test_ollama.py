@@ -150,6 +150,18 @@ async def test_embed_shortens_vectors(tiny: "Daemon") -> None:
     assert 1.0 == pytest.approx(first**2 + second**2)
 
 
+async def test_a_text_that_is_too_long_for_a_vector_is_cut(make_daemon: "Make") -> None:
+    """And a header says which; with `truncate: false` it is an error."""
+    daemon = await make_daemon(engine={"context": 3, "tokenizes": True})
+    await daemon.add("docker.io/ai/tiny:latest")
+    body = {"model": "ai/tiny", "input": ["one", "one two three four five"]}
+    cut = await daemon.ask("POST", "/api/embed", json=body)
+    whole = await daemon.ask("POST", "/api/embed", json={**body, "truncate": False})
+
+    assert (200, 2, "input 1") == (cut.status, len(cut.json["embeddings"]), cut.headers["x-truncated"])
+    assert (400, "context_length_exceeded") == (whole.status, whole.json["code"])
+
+
 async def test_the_older_embeddings_give_one_vector(tiny: "Daemon") -> None:
     """Under another name, and nothing else."""
     answer = await tiny.ask("POST", "/api/embeddings", json={"model": "ai/tiny", "prompt": "x"})
