@@ -72,7 +72,9 @@ _LOOK = Doc("A model, in the form of the path's API.", raises=FIND)
 _KEPT: Errors = (errors.ResponseNotFound, errors.StoreError)
 
 DOCS: dict[tuple[str, str], Doc] = {
-    ("GET", "/"): Doc("Whether the daemon runs.", media=TEXT),
+    ("GET", "/"): Doc(
+        "Whether the daemon runs; shows browsers to the web app.", media=TEXT, statuses=(200, 303)
+    ),
     ("GET", "/status"): Doc("Whether the daemon runs.", media=TEXT),
     ("GET", "/health"): Doc(
         "Whether requests get on; 503 when they do not.", answer=wire.HealthReply, statuses=(200, 503)
@@ -110,8 +112,10 @@ DOCS: dict[tuple[str, str], Doc] = {
         answer=wire.PruneReply,
         raises=(*BODY, errors.StoreError),
     ),
-    ("GET", "/ui"): Doc("The web app.", media=PAGE, raises=(errors.UnknownRoute,)),
-    ("GET", "/ui/{name}"): Doc("A page or a file of the web app.", media=PAGE, raises=(errors.UnknownRoute,)),
+    ("GET", "/ui"): Doc("The web app.", media=PAGE, statuses=(200, 304), raises=(errors.UnknownRoute,)),
+    ("GET", "/ui/{name}"): Doc(
+        "A page or a file of the web app.", media=PAGE, statuses=(200, 304), raises=(errors.UnknownRoute,)
+    ),
     ("GET", "/blobs"): Doc("The digests of all blobs.", answer=list[str]),
     ("DELETE", "/models/purge"): Doc(
         "Delete everything.", query=("force",), raises=(errors.Conflict, errors.StoreError)
