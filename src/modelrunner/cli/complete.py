@@ -10,7 +10,7 @@ from modelrunner.errors import RunnerError
 
 _NO_FILES = ":4"
 _TAKE_MODELS = frozenset(
-    {"configure", "explain", "export", "inspect", "list", "pin", "push", "rm", "run", "show", "tag"}
+    {"bench", "configure", "explain", "export", "inspect", "list", "pin", "push", "rm", "run", "show", "tag"}
     | {"unload", "unpin", "verify"}
 )
 _TAKE_FILES = frozenset({"import", "load", "package"})

@@ -327,6 +327,12 @@ class Client:
         with self._transport.open("POST", CHAT, body=body, headers=accept) as response:
             yield from read_answer(response)
 
+    def complete(self, name: str, messages: Sequence[Message]) -> Generator[Piece, None, None]:
+        """Ask a model and yield its answer once it is whole."""
+        body = {"model": name, "messages": messages, "stream": False}
+        with self._transport.open("POST", CHAT, body=body) as response:
+            yield from read_answer(response)
+
     def _checked(self, reply: object, shape: Shape) -> object:
         """Return the reply if it can be read.
 
