@@ -41,6 +41,7 @@ COMMANDS: dict[str, Entry] = {
     "serve": Entry("serve", "Run the daemon in the foreground", standalone=True),
     "show": Entry("show", "Show what is known of one model"),
     "simulate": Entry("simulate", "Show what the scheduler would do with a trace of requests"),
+    "skills": Entry("skills", "Teach coding agents how to use models on this machine"),
     "status": Entry("status", "Check whether the daemon is running"),
     "tag": Entry("tag", "Tag a model"),
     "uninstall-runner": Entry("uninstall_runner", "Remove an engine that was installed"),
