@@ -181,10 +181,21 @@ def test_an_unreachable_daemon_has_an_exit_code_of_its_own(
     ("words", "expected"),
     [
         (["__complete", "p"], ["package", "pin", "prune", "ps", "pull", "purge", "push"]),
-        (["__complete", "run", ""], ["a/b:v1", "smollm2"]),
+        (["__complete", "run", ""], ["a/b:v1", "a/c:v1", "a/c:v2", "smollm2"]),
         (["__complete", "run", "sm"], ["smollm2"]),
         (["__complete", "pull", ""], []),
-        (["__complete", "run", "--"], []),
+        (["__complete", "run", "--"], ["--color", "--debug", "--detach"]),
+        (["__complete", "run", "--color", ""], ["auto", "yes", "no"]),
+        (["__complete", "run", "--color", "yes", "s"], ["smollm2"]),
+        (["__complete", "run", "smollm2", ""], []),
+        (["__complete", "unload", "smollm2", ""], ["a/b:v1", "a/c:v1", "a/c:v2"]),
+        (["__complete", "configure", "s"], ["show", "smollm2"]),
+        (["__complete", "configure", "show", "s"], ["smollm2"]),
+        (["__complete", "configure", "smollm2", "--", "s"], []),
+        (["__complete", "logs", "--model", "a/b"], ["a/b:v1"]),
+        (["__complete", "completion", ""], ["bash", "zsh", "fish", "powershell"]),
+        (["__complete", "help", "pu"], ["pull", "purge", "push"]),
+        (["__completeNoDesc", "pu"], ["pull", "purge", "push"]),
         (["__complete", "nonsense", ""], []),
     ],
 )
@@ -192,12 +203,32 @@ def test_completion_offers_commands_and_models(
     daemon: "Daemon", dmr: "Run", words: list[str], expected: list[str]
 ) -> None:
     """One candidate a line, then cobra's directive against file names."""
-    daemon.json("GET", "/models", [{"id": "x", "tags": ["ai/smollm2:latest", "a/b:v1"], "created": 0}])
+    daemon.json("GET", "/models", [{"id": "x", "tags": ["ai/smollm2:latest", "a/b:v1", "a/c:v1", "a/c:v2"]}])
 
     *candidates, directive = dmr(*words, standalone=False).out.splitlines()
 
     assert [candidate.partition("\t")[0] for candidate in candidates] == expected
     assert directive == ":4"
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [
+        (["list", "a/"], ["a/b:v1", "a/c", "a/c:v1", "a/c:v2", ":6"]),
+        (["package", "x"], [":0"]),
+        (["package", "--gguf", ""], [":0"]),
+        (["package", "--from", "a/b"], ["a/b:v1", ":4"]),
+        (["run", "--col"], ["--color\tRender code blocks and styles: auto, yes or no (default no)", ":4"]),
+        (["pull", ""], [":4"]),
+    ],
+)
+def test_completion_says_what_may_follow(
+    daemon: "Daemon", dmr: "Run", words: list[str], lines: list[str]
+) -> None:
+    """A repository of several tags takes no space; where a file may stand, the shell offers files."""
+    daemon.json("GET", "/models", [{"id": "x", "tags": ["a/b:v1", "a/c:v1", "a/c:v2"], "created": 0}])
+
+    assert lines == dmr("__complete", *words).out.splitlines()
 
 
 def test_completion_without_a_daemon_is_silent(dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:

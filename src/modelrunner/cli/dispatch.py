@@ -32,10 +32,10 @@ def dispatch(arguments: Sequence[str], environ: Mapping[str, str], *, standalone
         from modelrunner.cli.plugin import follow_docker
 
         follow_docker(environ)
-    if words[:1] == ["__complete"]:
+    if words and words[0].startswith("__complete"):
         from modelrunner.cli.complete import complete
 
-        return complete(words[1:], session, standalone=standalone)
+        return complete(words[1:], session, standalone=standalone, plainly=words[0].endswith("NoDesc"))
     if standalone and words[:1] in (["--version"], ["-v"]):
         say(f"dmr version v{__version__}")
         return 0

@@ -64,6 +64,6 @@ def strip_docker(arguments: Sequence[str]) -> Invocation:
             del left[: 1 if equals else 2]
         else:
             break
-    if left[:2] in (["help", "model"], ["__complete", "model"]):
+    if left[:1] in (["help"], ["__complete"], ["__completeNoDesc"]) and left[1:2] == ["model"]:
         del left[1]
     return Invocation(left, DockerFlags(**given))  # type: ignore[arg-type]  # the tables pair names and types

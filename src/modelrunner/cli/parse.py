@@ -109,9 +109,24 @@ class Parser(argparse.ArgumentParser):
             text += f"\nOptions:\n{options}"
         return text + (f"\nExamples:\n{self.examples}\n" if self.examples else "")
 
+    def valued(self) -> frozenset[str]:
+        """The flags after which a value comes."""
+        return frozenset(
+            flag for action in self._actions if action.nargs is None for flag in action.option_strings
+        )
+
+    def flags(self) -> list[tuple[Sequence[str], str]]:
+        """The flags that help shows: their names, and the line about them."""
+        return [(action.option_strings, action.help or "") for action in self._shown()]
+
+    def choices(self, flag: str) -> Sequence[str]:
+        """The few words that a flag takes; none when it takes any."""
+        reader = next((action.type for action in self._actions if flag in action.option_strings), None)
+        return reader.choices if isinstance(reader, OneOf) else ()
+
     def _joined(self, words: Sequence[str]) -> list[str]:
         """Tie a flag to its value, so that a value may begin with a dash: `--keep-alive -1m`."""
-        valued = {flag for action in self._actions if action.nargs is None for flag in action.option_strings}
+        valued = self.valued()
         joined: list[str] = []
         left = iter(words)
         for word in left:
@@ -160,15 +175,20 @@ def fraction(text: str) -> float:
     return float(text)
 
 
-def one_of(*choices: str) -> Callable[[str], str]:
-    """Make the reader of a word out of a few, in any case."""
+class OneOf:
+    """The reader of a word out of a few, in any case."""
 
-    def read(text: str) -> str:
-        if text.lower() not in choices:
-            raise argparse.ArgumentTypeError(f"must be one of: {', '.join(choices)} (got `{text}`)")
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+
+    def __call__(self, text: str) -> str:
+        """Read the word."""
+        if text.lower() not in self.choices:
+            raise argparse.ArgumentTypeError(f"must be one of: {', '.join(self.choices)} (got `{text}`)")
         return text.lower()
 
-    return read
+
+one_of = OneOf
 
 
 def unknown_flag(word: str) -> str:

@@ -15,6 +15,7 @@ class Entry(NamedTuple):
 COMMANDS: dict[str, Entry] = {
     "context": Entry("context", "Manage the model runners that commands can go to"),
     "bench": Entry("bench", "Measure a model's speed at several levels of concurrency"),
+    "completion": Entry("completion", "Print the script by which a shell completes commands"),
     "configure": Entry("configure", "Configure how a model is run"),
     "df": Entry("df", "Show disk usage"),
     "events": Entry("events", "Show what happened to the models in memory, and why"),
