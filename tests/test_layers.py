@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engines": GROUND | {"models", "oci"},
     "runtime": GROUND | {"engines", "models", "oci"},
     "server": GROUND
-    | {"wire", "settings", "oci", "models", "store", "engines", "runtime", "dialects", "telemetry"},
+    | {"wire", "settings", "oci", "models", "search", "store", "engines", "runtime", "dialects", "telemetry"},
     "client": GROUND | {"wire"},
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},

@@ -193,6 +193,16 @@ class ContextNotFound(RunnerError):
     exit_code = 3
 
 
+class TransferNotFound(RunnerError):
+    """No pull or push of that name is under way, or is remembered."""
+
+    status = 404
+    code = "transfer_not_found"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
 class NotWaiting(RunnerError):
     """No request of that name waits in line: it is being served, has ended, or never was."""
 

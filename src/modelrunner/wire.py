@@ -98,6 +98,57 @@ class ProgressLine(TypedDict):
     hint: NotRequired[str]
 
 
+class TransferRequest(TypedDict):
+    """`POST /transfers`: what is to go on when whoever asks for it leaves."""
+
+    kind: Literal["pull", "push"]
+    model: str
+
+
+class TransferView(TypedDict):
+    """One pull or push of `GET /transfers`; `done` and `total` are in bytes, `total` 0 until it is known.
+
+    `message` is the last thing it said: a remark, or why it failed, with a `hint` then.
+    """
+
+    id: str
+    kind: Literal["pull", "push"]
+    model: str
+    state: Literal["running", "done", "failed", "cancelled"]
+    done: int
+    total: int
+    message: str
+    hint: NotRequired[str]
+    began: str
+    ended: NotRequired[str]
+
+
+class FoundModel(TypedDict):
+    """A model that is elsewhere: `name` is what pulls it, `size` in bytes; null is what is not known.
+
+    `fits` guesses from the size whether this machine has the memory; `GET /models/{name}?remote=true` knows.
+    """
+
+    name: str
+    source: Literal["dockerhub", "huggingface"]
+    description: str
+    downloads: int
+    stars: int
+    official: bool
+    updated: str
+    backend: str
+    size: int | None
+    fits: bool | None
+
+
+class SearchReply(TypedDict):
+    """`GET /search`: Docker Hub's first. `memory` is what models may have here, in bytes."""
+
+    models: list[FoundModel]
+    warnings: list[str]
+    memory: int
+
+
 # Models of other programs; `from` is a program's name or a path, and all programs without it.
 ImportRequest = TypedDict(
     "ImportRequest",
@@ -307,6 +358,22 @@ class Explanation(Facts):
     """`GET /engines/explain`: the facts, and what they mean in `sentences`."""
 
     sentences: list[str]
+
+
+class Verdict(TypedDict):
+    """`POST /engines/explain`: what a model would need if it were configured so. Bytes by device.
+
+    `parts` are by what they are for, `capacity` is what models may have, `free` what is seen to be free now.
+    `fits` is null when its need cannot be found out; `hint` says what helps when it does not fit.
+    """
+
+    need: dict[str, int]
+    parts: dict[str, int]
+    capacity: dict[str, int]
+    free: dict[str, int]
+    fits: bool | None
+    hint: str | None
+    context_size: int | None
 
 
 class HealthReply(TypedDict):

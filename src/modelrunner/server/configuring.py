@@ -52,17 +52,21 @@ class Configuring:
 
     async def change(self, request: ConfigureRequest, engine: str | None) -> Key:
         """Change what a request names; load the model again if it was here, and if it is pinned now."""
-        key = await self._key(request, engine)
-        before = self._configurations.effective(key)
-        if not self._configurations.pinned(key):
-            before = replace(before, pinned=False)
-        options = merge(before.as_wire(), _options(request))
-        after = replace(configuration(options, key.engine), later=before.later)
+        key, after = await self.trial(request, engine)
         was_here = self._is_here(key)
         await self._put(key, request["model"], after)
         if after.pinned or (was_here and not self._is_here(key)):
             self._preloading.begin(key, Reason.CONFIGURED if was_here else Reason.PINNED)
         return key
+
+    async def trial(self, request: ConfigureRequest, engine: str | None) -> tuple[Key, Configuration]:
+        """Say what `change` would have hold for which instance; nothing changes."""
+        key = await self._key(request, engine)
+        before = self._configurations.effective(key)
+        if not self._configurations.pinned(key):
+            before = replace(before, pinned=False)
+        options = merge(before.as_wire(), _options(request))
+        return key, replace(configuration(options, key.engine), later=before.later)
 
     async def reset(self, text: str, mode: Mode | None, engine: str | None) -> int:
         """Forget how a model is to be run, in a mode or in all; says how many configurations that were."""

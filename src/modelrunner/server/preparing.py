@@ -14,6 +14,7 @@ from modelrunner.runtime.keeping import Keeping, Record
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.state_files import StateFiles
 from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.configuration import Configuration
 from modelrunner.server.configurations import Configurations
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
@@ -52,8 +53,8 @@ class Preparing:
         self._states = states
         self._records: dict[str, Record] = {}
 
-    async def prepare(self, key: Key) -> Prepared:
-        """Lay a model out, with the draft model that it is configured to have.
+    async def prepare(self, key: Key, trial: Configuration | None = None) -> Prepared:
+        """Lay a model out, with the draft model that it is configured to have, or would be by a `trial`.
 
         Raises:
             RunnerError: the model is not here, or cannot be laid out.
@@ -61,7 +62,7 @@ class Preparing:
         model = self._catalogue.by_id(key.model)
         engine = self._engines.get(key.engine)
         await self._configurations.refresh()
-        configuration = self._configurations.effective(key)
+        configuration = trial or self._configurations.effective(key)
         bundle = await asyncio.to_thread(self._bundle, model)
         draft = await self._draft(configuration.speculative, bundle.config.format)
         options = replace(configuration.for_engine(), name=model.name, draft=draft)

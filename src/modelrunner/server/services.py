@@ -29,6 +29,10 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.runtime.state_files import StateFiles
+from modelrunner.search.docker_hub import DockerHub
+from modelrunner.search.found import Source
+from modelrunner.search.hugging_face import HuggingFace
+from modelrunner.search.pages import Pages
 from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
 from modelrunner.server.catalogue import Catalogue
@@ -36,11 +40,13 @@ from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
 from modelrunner.server.context import Contexts
+from modelrunner.server.finding import Finding
 from modelrunner.server.health import Health
 from modelrunner.server.insight import Insight
 from modelrunner.server.installing import Installing
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
+from modelrunner.server.moving import Moving
 from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
 from modelrunner.server.responding import Responding
@@ -74,10 +80,13 @@ class Services:
     preloading: Preloading
     states: StateFiles
     transfers: Transfers
+    moving: Moving
+    finding: Finding
     adopting: Adopting
     verifying: Verifying
     insight: Insight
     health: Health
+    weighing: Weighing
     installing: Installing
     abilities: Abilities
     contexts: Contexts
@@ -113,6 +122,7 @@ class Services:
 
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
+        await self.moving.close()
         await self.installing.close()
         await self.responding.close()
         await self.pool.close(_STOP_WITHIN)
@@ -242,10 +252,23 @@ async def open_services(
             preloading=preloading,
             states=states,
             transfers=transfers,
+            moving=Moving(),
+            finding=Finding(
+                {
+                    "dockerhub": DockerHub(
+                        Pages(transport, settings.hub_endpoint, Source.DOCKER_HUB), registry
+                    ),
+                    "huggingface": HuggingFace(
+                        Pages(transport, settings.hf_endpoint, Source.HUGGING_FACE, find_token(environ)), hub
+                    ),
+                },
+                weighing.capacity,
+            ),
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
             insight=Insight(pool, catalogue),
             health=Health(pool, loader, catalogue, patience=settings.stalled_after),
+            weighing=weighing,
             installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
             abilities=Abilities(store, catalogue, engines),
             contexts=Contexts(

@@ -11,6 +11,7 @@ from modelrunner.runtime import memory
 from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.weights import Weight
+from modelrunner.server.configuration import Configuration
 from modelrunner.server.preparing import Preparing
 from modelrunner.units import format_bytes
 
@@ -68,14 +69,14 @@ class Weighing:
         self._seen: Mapping[str, int] = {}
         self._seen_at = float("-inf")
 
-    async def weigh(self, key: Key) -> Weight:
-        """Say what loading a model takes; nothing when its engine cannot tell.
+    async def weigh(self, key: Key, trial: Configuration | None = None) -> Weight:
+        """Say what loading a model takes, or would by a `trial`; nothing when its engine cannot tell.
 
         Raises:
             DamagedWeights: the weights are not what their header says; no engine gets to see them.
             RunnerError: the model cannot be laid out.
         """
-        prepared = await self._preparing.prepare(key)
+        prepared = await self._preparing.prepare(key, trial)
         if not isinstance(prepared.engine, KnowsMemory):
             return Weight({})
         devices = await asyncio.to_thread(self._probe)

@@ -8,12 +8,15 @@ from starlette.responses import Response
 
 from modelrunner.errors import InvalidRequest, NotWaiting
 from modelrunner.server.configuration import mode_of
+from modelrunner.server.in_force import context_in_force
 from modelrunner.server.insight import Wanted, told_end
-from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag
+from modelrunner.server.replies import LinesReply, accepts, json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
 from modelrunner.units import parse_duration
+from modelrunner.wire import ConfigureRequest, Verdict
 
 _SSE = "text/event-stream"
+_BODY = 1 << 20  # bytes
 
 
 async def health(services: Services, _request: Request) -> Response:
@@ -64,6 +67,25 @@ async def explain(services: Services, request: Request) -> Response:
     else:
         key = await catalogue.key((model, mode, engine))
     return json_reply(await services.insight.explain(key))
+
+
+async def explain_with(services: Services, request: Request) -> Response:
+    """`POST /engines/explain`: what a model would need by a configuration that is not made."""
+    wanted = parse(await read(request, _BODY), ConfigureRequest)
+    key, trial = await services.configuring.trial(wanted, None)
+    weight = await services.weighing.weigh(key, trial)
+    capacity, need = services.weighing.capacity, dict(weight.amounts)
+    context = context_in_force(services.engines, services.catalogue, key, trial.options)
+    reply: Verdict = {
+        "need": need,
+        "parts": dict(weight.parts),
+        "capacity": dict(capacity),
+        "free": dict(services.weighing.look()),
+        "fits": all(amount <= capacity.get(name, amount) for name, amount in need.items()) if need else None,
+        "hint": weight.advice,
+        "context_size": None if context is None else context.tokens,
+    }
+    return json_reply(reply)
 
 
 def _wanted(services: Services, request: Request) -> Wanted:
