@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.server.conftest import Make
 
 # They leave the machine.
-_ELSEWHERE = {"/models/create", "/models/{name}/push", "/api/pull", "/api/push"}
+_ELSEWHERE = {"/models/create", "/models/{name}/push", "/api/pull", "/api/push", "/transfers", "/search"}
 # Behind these are the same routes again.
 _AGAIN = re.compile(
     r"/engines/(\{engine\}|v1|rerank|score|tokenize|detokenize|responses)|/(rerank|score|tokenize|detokenize|responses)"

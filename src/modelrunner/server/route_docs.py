@@ -116,6 +116,23 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("GET", "/ui/{name}"): Doc(
         "A page or a file of the web app.", media=PAGE, statuses=(200, 304), raises=(errors.UnknownRoute,)
     ),
+    ("GET", "/transfers"): Doc("Pulls and pushes in the background.", answer=list[wire.TransferView]),
+    ("POST", "/transfers"): Doc(
+        "Begin a pull or a push in the background.",
+        body=wire.TransferRequest,
+        answer=wire.TransferView,
+        statuses=(202,),
+        raises=(*BODY, *FIND),
+    ),
+    ("DELETE", "/transfers/{name}"): Doc(
+        "Cancel or forget a transfer.", answer=wire.TransferView, raises=(errors.TransferNotFound,)
+    ),
+    ("GET", "/search"): Doc(
+        "Find models elsewhere.",
+        answer=wire.SearchReply,
+        query=("q", "source", "limit"),
+        raises=(errors.RegistryError,),
+    ),
     ("GET", "/blobs"): Doc("The digests of all blobs.", answer=list[str]),
     ("DELETE", "/models/purge"): Doc(
         "Delete everything.", query=("force",), raises=(errors.Conflict, errors.StoreError)
@@ -165,6 +182,12 @@ DOCS: dict[tuple[str, str], Doc] = {
         answer=wire.Explanation,
         query=("model", "mode", "backend"),
         raises=(*FIND, errors.EngineNotFound, errors.EngineNotInstalled, errors.UnsupportedModel),
+    ),
+    ("POST", "/engines/explain"): Doc(
+        "What a configuration would need.",
+        body=wire.ConfigureRequest,
+        answer=wire.Verdict,
+        raises=(*BODY, *CONFIGURE),
     ),
     ("GET", "/engines/df"): Doc("Disk usage.", answer=wire.DiskUsage),
     ("POST", "/engines/unload"): Doc(
