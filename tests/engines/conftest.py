@@ -1,12 +1,17 @@
 """Small models that show what llama.cpp can do besides talking: random numbers of the right shapes."""
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from modelrunner.models.bundle import Bundle
 
 WIDTH = 32  # of the models made here
 TEXT_WIDTH = 576  # of SmolLM2-135M
@@ -14,6 +19,20 @@ TEXT_WIDTH = 576  # of SmolLM2-135M
 _Array = NDArray[np.float32]
 _Add = Callable[[str, _Array], None]
 _Random = Callable[..., _Array]
+
+
+def small_llama(folder: Path, bundle: Bundle) -> Bundle:
+    """A bundle with weights of 4,096 bytes, whose tokens take 32 layers x 8 heads x 128 x 2 bytes, twice."""
+    folder = folder / "small"
+    folder.mkdir()
+    heads = {"num_attention_heads": 32, "num_key_value_heads": 8}
+    shape = {"num_hidden_layers": 32, "hidden_size": 4096, **heads}
+    (folder / "config.json").write_text(json.dumps(shape))
+    save_file({"model.embed_tokens.weight": np.zeros((64, 32), np.float16)}, folder / "model.safetensors")
+    return replace(bundle, weights=(folder / "model.safetensors",))
+
+
+SMALL_WEIGHTS, SMALL_TOKEN = 4096, 131_072  # bytes of that model, and of one of its tokens
 
 
 def _writer(path: Path, architecture: str) -> tuple[gguf.GGUFWriter, _Add, _Random]:

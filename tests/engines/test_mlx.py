@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from modelrunner.engines.base import Address, Engine, EngineSettings, Options
+from modelrunner.engines.estimate import RAM, Device
 from modelrunner.engines.mlx import VERSION, Mlx
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
 from modelrunner.testing.contract import EngineContract
+from tests.engines.conftest import SMALL_TOKEN, SMALL_WEIGHTS, small_llama
 
 MODEL = Path("/models/m/model")
 TCP = Address(host="127.0.0.1", port=31_000)
@@ -58,7 +60,16 @@ def test_the_command_line(
     argv = engine.launch(bundle, Mode.COMPLETION, options, TCP).argv
 
     begin = (str(python), "-P", "-m", "mlx_lm.server", "--model", str(MODEL))
-    assert argv == (*begin, "--host", "127.0.0.1", "--port", "31000", *expected)
+    assert argv == (
+        *begin,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "31000",
+        "--prompt-cache-bytes",
+        str(256 << 20),
+        *expected,
+    )
 
 
 def test_requests_do_not_choose_the_model(tmp_path: Path) -> None:
@@ -135,3 +146,30 @@ class TestMlx(EngineContract):
 
     def make(self) -> Engine:
         return self._engine
+
+
+@pytest.mark.parametrize(
+    ("bundle", "options", "context"),
+    [
+        (PLAIN, NAMED, 8192),
+        (PACKAGED, NAMED, 4096),
+        (replace(PACKAGED, config=replace(PACKAGED.config, context_size=131_072)), NAMED, 8192),
+        (PACKAGED, replace(NAMED, context_size=32_768), 32_768),
+    ],
+)
+def test_what_it_needs_is_weights_and_conversations(
+    tmp_path: Path, bundle: Bundle, options: Options, context: int
+) -> None:
+    """The weights as they are stored; the one conversation, and as much for those that are kept."""
+    engine, _ = _engine(tmp_path)
+    bundle = small_llama(tmp_path, bundle)
+    found = engine.estimate(bundle, Mode.COMPLETION, options, [Device(RAM, 64 << 30, 64 << 30)])
+    argv = engine.launch(bundle, Mode.COMPLETION, options, TCP).argv
+
+    assert found is not None
+    assert (context, SMALL_WEIGHTS) == (found.context, found.weights)
+    assert context * SMALL_TOKEN == found.cache
+    assert str(found.prompts) == argv[argv.index("--prompt-cache-bytes") + 1]
+    assert found.prompts == max(found.cache, 256 << 20)
+    assert found.needed_at is not None
+    assert found.needed == found.needed_at(context) > found.needed_at(512)

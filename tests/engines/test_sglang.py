@@ -15,12 +15,14 @@ from modelrunner.engines.base import (
     Options,
     Origin,
 )
+from modelrunner.engines.estimate import RAM, Device
 from modelrunner.engines.sglang import VERSION, Sglang
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
 from modelrunner.testing.contract import EngineContract
+from tests.engines.conftest import SMALL_TOKEN, SMALL_WEIGHTS, small_llama
 
 MODEL = Path("/models/m/model")
 TCP = Address(host="127.0.0.1", port=31_000)
@@ -174,3 +176,25 @@ class TestSglang(EngineContract):
 
     def make(self) -> Engine:
         return self._engine
+
+
+def test_of_a_gpu_it_takes_its_part(tmp_path: Path) -> None:
+    """Whatever the model; of the RAM, only the program."""
+    engine, _ = _engine(tmp_path)
+    devices = [Device(RAM, 64 << 30, 64 << 30), Device("cuda:0", 24 << 30, 24 << 30)]
+    found = engine.estimate(small_llama(tmp_path, PLAIN), Mode.COMPLETION, NAMED, devices)
+
+    assert found is not None
+    assert found.by_device["cuda:0"] == int(24 * 0.95 * (1 << 30))
+    assert found.by_device[RAM] == found.overhead
+
+
+def test_without_a_gpu_it_takes_what_the_model_asks_for(tmp_path: Path) -> None:
+    """Weights, and the keys and values of one context; another context would take another amount."""
+    engine, _ = _engine(tmp_path)
+    bundle = small_llama(tmp_path, PACKAGED)
+    found = engine.estimate(bundle, Mode.COMPLETION, NAMED, [Device(RAM, 64 << 30, 64 << 30)])
+
+    assert found is not None
+    assert (SMALL_WEIGHTS, 32768 * SMALL_TOKEN) == (found.weights, found.cache)
+    assert found.context_within(found.needed - 16384 * SMALL_TOKEN) == 16384

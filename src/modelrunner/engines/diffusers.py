@@ -3,11 +3,13 @@
 The server is ours, `diffusers_server.py`; it is run by its path in the engine's environment.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from modelrunner.engines import diffusers_diagnosis
+from modelrunner.engines import diffusers_diagnosis, diffusers_memory
 from modelrunner.engines.base import Address, EngineSettings, EngineStatus, Launch, Listens, Options
 from modelrunner.engines.environment import LISTS, Environment, Recipe
+from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage
 from modelrunner.errors import UnsupportedModel
@@ -109,6 +111,18 @@ class Diffusers:
             remembered=_REMEMBERED,
             model_name=served,
         )
+
+    def estimate(
+        self,
+        bundle: Bundle,
+        mode: Mode,  # noqa: ARG002 - it has but one
+        options: Options,  # noqa: ARG002 - nothing of them matters
+        devices: Sequence[Device],
+    ) -> Estimate | None:
+        """Say what the server needs, for images of the usual sizes; blocks."""
+        if not bundle.weights:
+            return None
+        return diffusers_memory.estimate(bundle.weights[0], devices)
 
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start, in a sentence; None for words unknown."""

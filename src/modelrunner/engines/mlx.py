@@ -4,7 +4,8 @@ The server of mlx-lm listens on a port, not on a socket, and takes the name in a
 model to load, but for one: `default_model` is the model that it was started with.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from modelrunner.engines.base import (
     Address,
@@ -13,15 +14,19 @@ from modelrunner.engines.base import (
     Launch,
     Listens,
     Options,
+    Origin,
     chosen_context,
 )
 from modelrunner.engines.environment import LISTS, Environment, Recipe
+from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage, last_exception
+from modelrunner.engines.tensor_memory import read_cache_per_token, step_bytes, stored_bytes
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.safetensors import read_header
 
 VERSION = "0.32.2"
 
@@ -36,6 +41,12 @@ _KIND = Kind(
     on_path=True,
 )
 _ONLY_MODEL = "default_model"
+_MIB = 1 << 20
+_PROGRAM = 400 * _MIB  # Python, MLX and the tokenizer
+_STEP = 2048  # tokens of a prompt in one go
+_RESULTS = 8  # sequences in one step of as many prompts
+_CONTEXT = 8192  # tokens that are counted with when nobody chose: packagers copy the training length
+_LEAST_KEPT = 256 * _MIB  # for conversations that are kept
 
 
 class Mlx:
@@ -87,13 +98,59 @@ class Mlx:
         argv = (
             *(str(python), "-P", "-m", _MODULE, "--model", str(bundle.weights[0].parent)),
             *("--host", address.host, "--port", str(address.port)),
+            *("--prompt-cache-bytes", str(_kept(bundle, options))),
             *_longest_answer(bundle.config, options),
         )
         return Launch(argv=argv, env=OFFLINE, reads=places(python), model_name=_ONLY_MODEL)
 
+    def estimate(
+        self,
+        bundle: Bundle,
+        mode: Mode,  # noqa: ARG002 - it has but one
+        options: Options,
+        devices: Sequence[Device],  # noqa: ARG002 - the memory of Apple silicon is one
+    ) -> Estimate | None:
+        """Say what the server needs for one conversation, and those that it keeps; blocks."""
+        if not bundle.weights:
+            return None
+        headers = [read_header(path) for path in bundle.weights]
+        context = _counted_context(bundle.config, options)
+        per_token = read_cache_per_token(bundle.weights[0].parent)
+        found = Estimate(
+            device=RAM,
+            context=context,
+            weights=stored_bytes(headers),
+            cache=context * per_token,
+            compute=step_bytes(headers, _STEP, _RESULTS),
+            prompts=_kept(bundle, options),
+            overhead=_PROGRAM,
+        )
+        fixed = found.needed - found.cache - found.prompts
+        return replace(
+            found, needed_at=lambda tokens: fixed + tokens * per_token + _bounded(tokens * per_token)
+        )
+
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start: the last exception."""
         return last_exception(self.display, tail)
+
+
+def _counted_context(config: ModelConfig, options: Options) -> int:
+    """The context that memory is set aside for: what a user chose, else a usual one. mlx-lm bounds none."""
+    chosen = chosen_context(config, options)
+    if chosen is None:
+        return _CONTEXT
+    return chosen.tokens if chosen.origin is Origin.CONFIGURED else min(chosen.tokens, _CONTEXT)
+
+
+def _kept(bundle: Bundle, options: Options) -> int:
+    """Bytes for what was computed of conversations, which mlx-lm would keep without bound; reads a file."""
+    tokens = _counted_context(bundle.config, options)
+    return _bounded(tokens * read_cache_per_token(bundle.weights[0].parent))
+
+
+def _bounded(conversation: int) -> int:
+    return max(conversation, _LEAST_KEPT)
 
 
 def _longest_answer(config: ModelConfig, options: Options) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """SGLang: which Python serves a model in safetensors, and by which command line. On Linux only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from modelrunner.engines.base import (
@@ -15,13 +16,23 @@ from modelrunner.engines.base import (
     chosen_context,
 )
 from modelrunner.engines.environment import LISTS, Environment, Recipe
+from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import OFFLINE, Kind, PythonPackage, last_exception
+from modelrunner.engines.tensor_memory import (
+    TORCH_SERVERS,
+    converted_bytes,
+    gpus_of,
+    on_gpus,
+    read_cache_per_token,
+    step_bytes,
+)
 from modelrunner.engines.vllm import has_gpu
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.safetensors import read_header
 
 VERSION = "0.5.23"
 IMAGE_PYTHON = Path("/opt/sglang-env/bin/python3")  # where Docker Model Runner's images have it
@@ -30,6 +41,9 @@ _READY_WITHIN = 600.0  # seconds; its processes import themselves one by one, an
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - how its processes hand results to each other
 _REMEMBERED = 64 << 10  # bytes: what failed is told before the last of its processes has said so
 _UNNAMED = "model"
+_PART = 0.95  # of a GPU: for weights, cache and one step together. Source: sglang 0.5.23, memory_hook.py
+_TOKENS, _SEQUENCES = 8192, 256  # computed in one go, at most; and conversations
+_CONTEXT = 8192  # tokens that are counted with when nobody says how long a context is
 
 
 class Sglang:
@@ -114,6 +128,37 @@ class Sglang:
             remembered=_REMEMBERED,
             model_name=served,
         )
+
+    def estimate(
+        self,
+        bundle: Bundle,
+        mode: Mode,  # noqa: ARG002 - the same server in every mode
+        options: Options,
+        devices: Sequence[Device],
+    ) -> Estimate | None:
+        """Say what the server needs: of a GPU the part that it takes, of the RAM what the model asks for.
+
+        Blocks.
+        """
+        if not bundle.weights:
+            return None
+        headers = [read_header(path) for path in bundle.weights]
+        chosen = self.context(bundle.config, options)
+        context = chosen.tokens if chosen is not None else _CONTEXT
+        weights = converted_bytes(headers, 16)
+        if gpus := gpus_of(devices):
+            return on_gpus(weights, gpus, count=1, part=_PART, context=context, program=TORCH_SERVERS)
+        per_token = read_cache_per_token(bundle.weights[0].parent)
+        found = Estimate(
+            device=RAM,
+            context=context,
+            weights=weights,
+            cache=context * per_token,
+            compute=step_bytes(headers, _TOKENS, _SEQUENCES),
+            overhead=TORCH_SERVERS,
+        )
+        fixed = found.needed - found.cache
+        return replace(found, needed_at=lambda tokens: fixed + tokens * per_token)
 
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start: the last exception, since the first process repeats it."""

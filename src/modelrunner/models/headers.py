@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from modelrunner.errors import InvalidRequest
 
@@ -32,17 +32,29 @@ def read_growing(path: Path, parse: Callable[[bytes, int, str], _Header]) -> _He
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(0)
-            head = bytearray(file.read(FIRST_PIECE))
-            while True:
-                try:
-                    return parse(bytes(head), size, str(path))
-                except HeaderIncomplete as exc:
-                    piece = file.read(grown(exc.needed, len(head), size) - len(head))
-                    if not piece:
-                        raise InvalidRequest(f"`{path}` became shorter while it was read") from exc
-                    head += piece
+            return read_pieces(file, size, str(path), parse)
     except OSError as exc:
         raise InvalidRequest(f"cannot read `{path}`: {exc.strerror or exc}") from exc
+
+
+def read_pieces(
+    file: IO[bytes], size: int, name: str, parse: Callable[[bytes, int, str], _Header]
+) -> _Header:
+    """Parse the header of `size` bytes that begin where a file stands, reading no more than that takes.
+
+    Raises:
+        UnsupportedModel: what `parse` has against it.
+        InvalidRequest: there are fewer.
+    """
+    head = bytearray(file.read(min(FIRST_PIECE, size)))
+    while True:
+        try:
+            return parse(bytes(head), size, name)
+        except HeaderIncomplete as exc:
+            piece = file.read(grown(exc.needed, len(head), size) - len(head))
+            if not piece:
+                raise InvalidRequest(f"`{name}` became shorter while it was read") from exc
+            head += piece
 
 
 def grown(needed: int, have: int, size: int) -> int:
