@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.client import Address, Client, Piece, Usage
+from modelrunner.client import Address, CallPart, Client, Piece, Usage
 from modelrunner.errors import (
     Busy,
     Conflict,
@@ -379,8 +379,24 @@ DONE = b"data: [DONE]\n\n"
             + DONE,
             [Piece(usage=Usage(1, 2, 3))],
         ),
-        (b'{"choices":[{"message":{"content":\n"whole"},"finish_reason":"stop"}]}', [Piece("whole")]),
-        (b'data: {"choices":[{"delta":{"content":null},"finish_reason":"stop"}]}\n\n', [Piece()]),
+        (
+            b'{"choices":[{"message":{"content":\n"whole"},"finish_reason":"stop"}]}',
+            [Piece("whole", finish="stop")],
+        ),
+        (
+            b'data: {"choices":[{"delta":{"content":null},"finish_reason":"stop"}]}\n\n',
+            [Piece(finish="stop")],
+        ),
+        (
+            _event(tool_calls=[{"index": 1, "id": "c", "function": {"name": "f", "arguments": "{"}}])
+            + _event(tool_calls=[{"index": 1, "function": {"arguments": "}"}}])
+            + DONE,
+            [Piece(calls=(CallPart(1, "f", "{", "c"),)), Piece(calls=(CallPart(1, "", "}"),))],
+        ),
+        (
+            b'data: {"choices":[],"timings":{"predicted_per_second":42.5}}\n\n' + DONE,
+            [Piece(speed=42.5)],
+        ),
         (_event(content="x" * 300_000) + DONE, [Piece("x" * 300_000)]),
     ],
 )

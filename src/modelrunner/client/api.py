@@ -7,12 +7,10 @@ from typing import cast
 from urllib.parse import quote
 
 from modelrunner import errors, wire
+from modelrunner.client.answers import Message, Piece, ask
 from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
 from modelrunner.client.streams import (
     PIECE,
-    Message,
-    Piece,
-    read_answer,
     read_events,
     read_exactly,
     read_progress,
@@ -316,16 +314,15 @@ class Client:
         with self._transport.open("POST", CHAT, body=body, headers={wire.PRELOAD_HEADER: "true"}) as response:
             response.read()
 
-    def chat(self, name: str, messages: Sequence[Message]) -> Generator[Piece, None, None]:
-        """Ask a model and yield its answer as it comes.
+    def chat(
+        self, name: str, messages: Sequence[Message], options: Mapping[str, object] | None = None
+    ) -> Generator[Piece, None, None]:
+        """Ask a model and yield its answer as it comes; `options` are further fields of the request.
 
         Raises:
             EngineFailed: the stream ended before the answer did.
         """
-        body = {"model": name, "messages": messages, "stream": True}
-        accept = {"Accept": f"text/event-stream, {ACCEPT}"}
-        with self._transport.open("POST", CHAT, body=body, headers=accept) as response:
-            yield from read_answer(response)
+        yield from ask(self._transport, CHAT, {"model": name, "messages": messages, **(options or {})})
 
     def complete(self, name: str, messages: Sequence[Message]) -> Generator[Piece, None, None]:
         """Ask a model and yield its answer once it is whole."""

@@ -1,13 +1,13 @@
-"""Reads the daemon's two kinds of stream, progress lines and answers; knows no sockets."""
+"""Reads the daemon's streams of lines and of events; knows no sockets."""
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple, NoReturn, Protocol, TypedDict, cast
+from typing import NoReturn, Protocol, cast
 
 from modelrunner import errors, wire
 from modelrunner.client.shape import INTEGER, TEXT, fits
-from modelrunner.client.transport import TRANSIENT, document_error, shown
-from modelrunner.errors import EngineFailed, RunnerError
+from modelrunner.client.transport import TRANSIENT, shown
+from modelrunner.errors import RunnerError
 
 _MAX_STRAY = 4096  # bytes of a wrong answer that are shown
 PIECE = 64 * 1024  # bytes
@@ -31,30 +31,6 @@ class Body(Protocol):
         ...
 
 
-class Usage(NamedTuple):
-    """Tokens of one exchange."""
-
-    prompt: int
-    completion: int
-    total: int
-
-
-class Piece(NamedTuple):
-    """A part of a streamed answer; usually only one field is filled."""
-
-    content: str = ""
-    reasoning: str = ""
-    notice: str = ""
-    usage: Usage | None = None
-
-
-class Message(TypedDict):
-    """One message of a chat."""
-
-    role: str
-    content: str | list[dict[str, object]]
-
-
 def read_progress(body: Body) -> Iterator[wire.ProgressLine]:
     """Read a transfer's lines up to its success.
 
@@ -63,7 +39,7 @@ def read_progress(body: Body) -> Iterator[wire.ProgressLine]:
     """
     stray = b""
     understood = succeeded = False
-    for raw in _lines(body):
+    for raw in lines(body):
         line = _progress_line(raw)
         if line is None:
             stray = stray or raw
@@ -89,7 +65,7 @@ def read_events(body: Body) -> Iterator[tuple[str, dict[str, object]]]:
     Source: HTML Living Standard, 9.2 "Server-sent events", as far as our daemon uses it.
     """
     name = "message"
-    for raw in _lines(body):
+    for raw in lines(body):
         field, _, value = raw.rstrip(b"\r").partition(b": ")
         if field == b"event":
             name = value.decode(errors="replace")
@@ -115,34 +91,6 @@ def read_exactly(body: Body, size: int) -> Iterator[bytes]:
         )
 
 
-def read_answer(body: Body) -> Iterator[Piece]:
-    """Read an answer: server-sent events, or one JSON document, after any number of plain lines."""
-    finished = begun = False
-    document = b""
-    for raw in _lines(body):
-        text = raw.strip()
-        if document or text.startswith(b"{"):
-            document += raw + b"\n"
-        elif text.startswith(b"data:"):
-            begun = True
-            data = text.removeprefix(b"data:").strip()
-            if data == b"[DONE]":
-                return
-            piece, ended = _chunk(data)
-            finished = finished or ended
-            yield piece
-        elif text.startswith(b"error:"):
-            _chunk(text.removeprefix(b"error:").strip())
-        elif text and not begun and not text.startswith((b":", b"event:")):
-            yield Piece(notice=text.decode(errors="replace"))
-    if document:
-        yield _chunk(document)[0]
-    elif not finished:
-        raise EngineFailed(
-            "the answer was cut off: the stream ended early", hint="the `logs` command shows why"
-        )
-
-
 def _object(raw: bytes) -> dict[str, object]:
     try:
         document = json.loads(raw)
@@ -153,7 +101,7 @@ def _object(raw: bytes) -> dict[str, object]:
     return document
 
 
-def _lines(body: Body) -> Iterator[bytes]:
+def lines(body: Body) -> Iterator[bytes]:
     """Split a stream into lines as soon as they are complete; the last one may lack its end."""
     rest = b""
     while piece := body.read1(PIECE):
@@ -185,29 +133,3 @@ def _raise_line(line: wire.ProgressLine) -> NoReturn:
     hint = line.get("hint")
     code = str(line.get("code", ""))
     raise errors.rebuild(code, message or "the transfer failed", str(hint) if hint else None)
-
-
-def _chunk(data: bytes) -> tuple[Piece, bool]:
-    """Read one event, or a whole answer; the second value tells whether the answer is complete.
-
-    Source: OpenAI API reference, "The chat completion chunk object"; `reasoning_content` as llama.cpp has it.
-    """
-    try:
-        event = json.loads(data)
-        if event.get("error"):
-            raise document_error(event, 500)
-        choice = (event.get("choices") or [{}])[0]
-        delta = choice.get("delta") or choice.get("message") or {}
-        counted = event.get("usage")
-        usage = counted and Usage(
-            *(int(counted.get(f"{key}_tokens") or 0) for key in ("prompt", "completion", "total"))
-        )
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-        content = delta.get("content") or ""
-        piece = Piece(
-            content="" + content, reasoning="" + reasoning, usage=usage or None
-        )  # text, or TypeError
-        finished = choice.get("finish_reason") is not None
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as exc:
-        raise EngineFailed(f"the answer cannot be read: {shown(data, 200)}") from exc
-    return piece, finished

@@ -3,7 +3,7 @@
 import sys
 from contextlib import closing
 
-from modelrunner.cli.answer import Style, show
+from modelrunner.cli.chat.plain import Style, show
 from modelrunner.cli.commands.pull import pull
 from modelrunner.cli.output import emit, is_terminal, note
 from modelrunner.cli.parse import Namespace, Parser, one_of
@@ -46,7 +46,7 @@ def run(args: Namespace, session: Session) -> int:
         return 0
     if prompt:
         return _answer(session, name, typed, prompt, _style(args.color, session))
-    from modelrunner.cli.chat import converse
+    from modelrunner.cli.chat.loop import converse
 
     return converse(session, name, _style(args.color, session))
 
@@ -61,7 +61,7 @@ def _ensure_here(session: Session, name: str) -> None:
 
 def _answer(session: Session, name: str, typed: str, prompt: str, style: Style) -> int:
     """Print one answer. Files are looked for only in what was typed."""
-    from modelrunner.cli.attachments import expand
+    from modelrunner.cli.chat.attachments import expand
 
     content = expand(typed)
     piped = prompt.removeprefix(typed)
@@ -89,6 +89,6 @@ def _style(choice: str, session: Session) -> Style:
     )
     if not coloured:
         return Style()
-    from modelrunner.cli.chat import markdown
+    from modelrunner.cli.chat.loop import markdown
 
     return Style(markdown)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modelrunner.cli.conversation import Conversation
-from modelrunner.cli.slash import obey
+from modelrunner.cli.chat.conversation import Conversation
+from modelrunner.cli.chat.slash import obey
 from modelrunner.errors import Conflict
 
 

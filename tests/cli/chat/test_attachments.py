@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.attachments import expand
+from modelrunner.cli.chat.attachments import expand
 from modelrunner.errors import InvalidRequest
 
 PNG = b"\x89PNG\r\n\x1a\n...."

@@ -7,7 +7,7 @@ import base64
 import re
 from pathlib import Path
 
-from modelrunner.cli.conversation import Content
+from modelrunner.cli.chat.conversation import Content
 from modelrunner.errors import InvalidRequest
 
 _REFERENCE = re.compile(r"""@(?:"([^"]+)"|'([^']+)'|((?:\\.|[^\s"'\\])+))""")

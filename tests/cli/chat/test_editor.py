@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.editor import edit
+from modelrunner.cli.chat.editor import edit
 
 
 def _editor(script: str) -> str:

@@ -8,15 +8,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.cli import history
-from modelrunner.cli.answer import Style, show
-from modelrunner.cli.attachments import expand
-from modelrunner.cli.conversation import Composer, Conversation
-from modelrunner.cli.editor import edit
+from modelrunner.cli.chat import history
+from modelrunner.cli.chat.attachments import expand
+from modelrunner.cli.chat.conversation import Composer, Conversation
+from modelrunner.cli.chat.editor import edit
+from modelrunner.cli.chat.plain import Style, show
+from modelrunner.cli.chat.slash import obey
+from modelrunner.cli.chat.terminal import without_echo
 from modelrunner.cli.output import emit, note, render_error
 from modelrunner.cli.session import Session
-from modelrunner.cli.slash import obey
-from modelrunner.cli.terminal import without_echo
 from modelrunner.errors import RunnerError
 from modelrunner.settings import history_file
 from modelrunner.wire import ConfigureOptions, ConfigureRequest

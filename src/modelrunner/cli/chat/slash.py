@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from modelrunner.cli.conversation import Conversation
+from modelrunner.cli.chat.conversation import Conversation
 from modelrunner.cli.output import clean, note, say
 from modelrunner.errors import RunnerError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.cli.conversation import Composer, Conversation
+from modelrunner.cli.chat.conversation import Composer, Conversation
 
 
 def test_turns_are_sent_along_with_the_next_prompt() -> None:

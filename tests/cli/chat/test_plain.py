@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from modelrunner.cli.answer import FencedWriter, Style, show
+from modelrunner.cli.chat.plain import FencedWriter, Style, show
 from modelrunner.client import Piece, Usage
 
 

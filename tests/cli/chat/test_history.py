@@ -3,7 +3,7 @@
 import stat
 from pathlib import Path
 
-from modelrunner.cli import history
+from modelrunner.cli.chat import history
 
 
 def test_the_last_hundred_prompts_are_kept(tmp_path: Path) -> None:

@@ -1,0 +1,24 @@
+"""The two methods of any server with OpenAI's API that a chat needs."""
+
+from collections.abc import Generator, Mapping, Sequence
+
+from modelrunner.client.answers import Message, Piece, ask
+from modelrunner.client.transport import Address, Transport
+
+
+class OpenAIServer:
+    """A server at a base address such as `http://localhost:8000/v1`. No key is sent."""
+
+    def __init__(self, address: Address, *, user_agent: str) -> None:
+        self._transport = Transport(address, user_agent=user_agent)
+
+    def chat(
+        self, name: str, messages: Sequence[Message], options: Mapping[str, object] | None = None
+    ) -> Generator[Piece, None, None]:
+        """Ask a model and yield its answer as it comes.
+
+        Raises:
+            EngineFailed: the stream ended before the answer did.
+        """
+        request = {"model": name, "messages": messages, **(options or {})}
+        yield from ask(self._transport, "/chat/completions", request)
