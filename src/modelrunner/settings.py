@@ -82,6 +82,7 @@ class Settings(NamedTuple):
     user_agent: str | None
     editor: str | None
     hub_endpoint: str
+    websearch: str
 
     def __repr__(self) -> str:
         """Leave the values out: one of them is a token."""
@@ -242,6 +243,13 @@ def _host_url(text: str) -> str:
     if not urlsplit(url).netloc and not url.startswith("unix://"):
         raise ValueError(text)
     return url.rstrip("/")
+
+
+def _web_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError(text)
+    return text
 
 
 _PATH = Kind(_maybe(_path), "a path")
@@ -534,6 +542,13 @@ CLIENT: tuple[Setting, ...] = (
         _URL,
         "Where `search` asks for Docker Hub's models.",
         default="https://hub.docker.com",
+    ),
+    Setting(
+        "websearch",
+        "DMR_WEBSEARCH",
+        Kind(_web_url, "an http address such as `http://localhost:8888`"),
+        "Where a chat searches the web, if it is asked to: a SearXNG, or an MCP server (`.../mcp`).",
+        default="https://mcp.exa.ai/mcp",
     ),
 )
 

@@ -64,7 +64,7 @@ def find(
         StoreError: the contexts cannot be read.
     """
     if settings.model_runner_host:
-        return Endpoint(_parse(settings.model_runner_host, settings), may_start=False)
+        return Endpoint(parse(settings.model_runner_host, settings), may_start=False)
     typed = docker is not None and docker.typed
     if folder is not None and not typed and (active := contexts.read(contexts.path_in(folder)).active()):
         return _of_context(*active, settings)
@@ -105,7 +105,7 @@ def _of_context(name: str, context: contexts.Context, settings: Settings) -> End
         tls_skip_verify=context.skip_verify if settings.tls_skip_verify is None else settings.tls_skip_verify,
         tls_ca_cert=settings.tls_ca_cert or (Path(context.ca_cert) if context.ca_cert else None),
     )
-    address = _parse(context.host, chosen, source=f"the host of the context `{name}`")
+    address = parse(context.host, chosen, source=f"the host of the context `{name}`")
     hint = f"the context `{name}` says so; `context use {contexts.DEFAULT}` leaves it"
     return Endpoint(address, may_start=False, hint=hint)
 
@@ -144,7 +144,12 @@ def _elsewhere(docker: DockerHost, machine: str) -> Endpoint:
     )
 
 
-def _parse(text: str, settings: Settings, source: str = _VARIABLE) -> Address:
+def parse(text: str, settings: Settings, source: str = _VARIABLE) -> Address:
+    """Read an address; `source` is where it was written.
+
+    Raises:
+        InvalidRequest: it is none.
+    """
     if text.startswith("unix://"):
         return Address(socket=str(Path(text.removeprefix("unix://")).expanduser()))
     if settings.tls and text.startswith("http://"):

@@ -1,8 +1,10 @@
 """The two methods of any server with OpenAI's API that a chat needs."""
 
 from collections.abc import Generator, Mapping, Sequence
+from typing import cast
 
 from modelrunner.client.answers import Message, Piece, ask
+from modelrunner.client.shape import TEXT, fits
 from modelrunner.client.transport import Address, Transport
 
 
@@ -22,3 +24,10 @@ class OpenAIServer:
         """
         request = {"model": name, "messages": messages, **(options or {})}
         yield from ask(self._transport, "/chat/completions", request)
+
+    def models(self) -> list[str]:
+        """Name the models that the server has."""
+        reply = self._transport.call(dict[str, object], "GET", "/models")
+        if not fits(reply, {"data": [{"id": TEXT}]}):
+            raise self._transport.stranger()
+        return [model["id"] for model in cast("list[dict[str, str]]", reply["data"])]

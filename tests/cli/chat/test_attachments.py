@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.cli.chat.attachments import expand
+from modelrunner.cli.chat.attachments import as_reference, expand
 from modelrunner.errors import InvalidRequest
 
 PNG = b"\x89PNG\r\n\x1a\n...."
@@ -32,7 +32,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("see @missing.txt", "see @missing.txt"),
         ("mail me@example.com", "mail me@example.com"),
         ("see @bin.dat", "see @bin.dat"),
-        ("see @pic.png", "see @pic.png"),
         ("no files here", "no files here"),
         ("what of /no/such.png?", "what of /no/such.png?"),
     ],
@@ -42,7 +41,9 @@ def test_text_files_are_put_in_their_place(folder: Path, prompt: str, expected: 
     assert expected == expand(prompt)
 
 
-@pytest.mark.parametrize("form", ["{}/pic.png", '"{}/pic.png"', "'{}/pic.png'"])
+@pytest.mark.parametrize(
+    "form", ["{}/pic.png", '"{}/pic.png"', "'{}/pic.png'", "@{}/pic.png", "@pic.png", '@"pic.png"']
+)
 def test_images_go_along_as_data(folder: Path, form: str) -> None:
     """The path leaves the text; the image comes first."""
     content = expand(f"what is {form.format(folder)} ?")
@@ -71,3 +72,32 @@ def test_an_enormous_image_is_refused(folder: Path) -> None:
 
     with pytest.raises(InvalidRequest, match="exceeds maximum limit"):
         expand("./huge.png")
+
+
+def test_what_a_file_says_names_no_files(folder: Path) -> None:
+    """Its author is not the one who types."""
+    (folder / "evil.txt").write_text("see @a.txt and ./pic.png")
+
+    assert expand("@evil.txt") == "see @a.txt and ./pic.png"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "expected"),
+    [
+        ("{}/a.txt", "@{}/a.txt "),
+        ("'{}/b c.py' ", '@"{}/b c.py" '),
+        (r"{}/b\ c.py", '@"{}/b c.py" '),
+        ("file://{}/b%20c.py", '@"{}/b c.py" '),
+        ('"{}/pic.png"', '"{}/pic.png" '),
+        ("{}/missing.txt", ""),
+        ("{}", ""),
+        ("a.txt", ""),
+        ("{}/a.txt\n{}/a.txt", ""),
+        ("", ""),
+        ("/" + "x" * 5000, ""),
+        ("/\0", ""),
+    ],
+)
+def test_a_file_that_is_dragged_in_is_mentioned(folder: Path, pasted: str, expected: str) -> None:
+    """However the terminal quotes its path; any other paste is text."""
+    assert expected.replace("{}", str(folder)) == as_reference(pasted.replace("{}", str(folder)))

@@ -1,8 +1,6 @@
-"""What a chat remembers, and how lines become messages."""
+"""What a chat remembers."""
 
-import pytest
-
-from modelrunner.cli.chat.conversation import Composer, Conversation
+from modelrunner.cli.chat.conversation import Conversation, Turn
 
 
 def test_turns_are_sent_along_with_the_next_prompt() -> None:
@@ -25,32 +23,14 @@ def test_clearing_forgets_the_turns_and_keeps_the_system_prompt() -> None:
     assert [message["content"] for message in conversation.with_prompt("c")] == ["be brief", "c"]
 
 
-@pytest.mark.parametrize(
-    ("lines", "expected"),
-    [
-        (["hello"], "hello"),
-        (['"""a"""'], "a"),
-        (['"""', "a", "", "b", '"""'], "a\n\nb"),
-        (['"""a', 'b"""'], "a\nb"),
-        (['"""', "  indented", '"""  '], "  indented"),
-    ],
-)
-def test_triple_quotes_hold_a_message_together(lines: list[str], expected: str) -> None:
-    """Line breaks and empty lines inside are kept; the quotes are not."""
-    composer = Composer()
+def test_a_turn_can_be_taken_back() -> None:
+    """As it was typed, before its files came into it."""
+    conversation = Conversation()
+    conversation.add([{"type": "image_url"}, {"type": "text", "text": "a"}], "b", "@a")
+    conversation.add([{"type": "image_url"}, {"type": "text", "text": "c"}], "d")
 
-    *unfinished, message = [composer.feed(line) for line in lines]
-
-    assert (unfinished, message) == ([None] * (len(lines) - 1), expected)
-    assert not composer.is_open
-
-
-def test_an_unfinished_message_can_be_dropped() -> None:
-    """The next line begins anew."""
-    composer = Composer()
-    composer.feed('"""a')
-    assert composer.is_open
-
-    composer.discard()
-
-    assert composer.feed("b") == "b"
+    assert [conversation.take_back(), conversation.take_back(), conversation.take_back()] == [
+        Turn([{"type": "image_url"}, {"type": "text", "text": "c"}], "d", "c"),
+        Turn([{"type": "image_url"}, {"type": "text", "text": "a"}], "b", "@a"),
+        None,
+    ]

@@ -98,7 +98,7 @@ def terminal(daemon: "Daemon", tmp_path: Path) -> Iterator[Terminal]:
         "EDITOR": f"{sys.executable} -c \"import sys; open(sys.argv[-1], 'w').write('from the editor')\"",
     }
     environ.pop("DOCKER_MODEL_NOHISTORY", None)
-    terminal = Terminal(environ, "run", "m")
+    terminal = Terminal(environ, "run", "--color", "no", "m")
     try:
         terminal.expect("> ")
         yield terminal

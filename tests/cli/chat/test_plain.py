@@ -1,11 +1,13 @@
 """Streamed answers as they appear."""
 
 import io
+import json
 import sys
 
 import pytest
 
-from modelrunner.cli.chat.plain import FencedWriter, Style, show
+from modelrunner.cli.chat.asking import Calling
+from modelrunner.cli.chat.plain import show_lines, show_plain
 from modelrunner.client import Piece, Usage
 
 
@@ -29,33 +31,24 @@ def test_an_answer_is_printed_as_it_comes(
     pieces: list[Piece], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Thoughts are set apart; token counts follow when the engine sent them."""
-    show(pieces, Style())
+    show_plain(pieces)
 
     assert expected == capsys.readouterr().out
 
 
 def test_the_text_without_thoughts_is_remembered(capsys: pytest.CaptureFixture[str]) -> None:
     """A model is not shown its own reasoning in the next turn."""
-    answer = show([Piece(reasoning="hm"), Piece("a"), Piece("b")], Style())
+    answer = show_plain([Piece(reasoning="hm"), Piece("a"), Piece("b")])
 
     assert answer == "ab"
 
 
 def test_notices_of_the_daemon_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """An engine that is being installed is no part of the answer."""
-    show([Piece(notice="Installing vllm backend..."), Piece("hi")], Style())
+    show_plain([Piece(notice="Installing vllm backend..."), Piece("hi")])
 
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("hi", "Installing vllm backend...\n")
-
-
-def test_colour_sets_thoughts_and_counts_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    """Thoughts are italic, counts grey."""
-    show([Piece(reasoning="hm"), Piece("a"), Piece(usage=Usage(1, 1, 2))], Style(render=str))
-
-    out = capsys.readouterr().out
-    assert "\x1b[3mhm\x1b[0m" in out
-    assert "\x1b[90mToken usage: 1 prompt + 1 completion = 2 total\x1b[0m" in out
 
 
 @pytest.mark.parametrize(
@@ -77,42 +70,44 @@ def test_a_model_cannot_steer_the_terminal(
     screen = Screen()
     monkeypatch.setattr(sys, "stdout", screen)
 
-    answer = show([Piece(reasoning="\x1b[2Jhm"), Piece("a\x1b]0;pwn\x07\tb\r\nc\x9d52;d")], Style())
+    answer = show_plain([Piece(reasoning="\x1b[2Jhm"), Piece("a\x1b]0;pwn\x07\tb\r\nc\x9d52;d")])
 
     assert expected == screen.getvalue()
     assert "a\x1b]0;pwn\x07\tb\r\nc\x9d52;d" == answer
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 100])
-def test_a_fenced_block_is_rendered_as_a_whole(size: int) -> None:
-    """However the text is cut, blocks arrive whole, and text outside passes as it is."""
-    text = "a `b`\n```py\nx = 1\n```\nc\n  ```\nd\n  ```\n`e"
-    written: list[str] = []
-    writer = FencedWriter(written.append, lambda block: f"<{block}>")
+def test_a_call_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no part of the answer, and its arguments steer no terminal."""
+    show_plain([Calling("web_search", '{"query": "x\x1b[2J"}'), Piece("found")])
 
-    for start in range(0, len(text), size):
-        writer.feed(text[start : start + size])
-    writer.finish()
-
-    assert "".join(written) == "a `b`\n<```py\nx = 1\n```\n>c\n<  ```\nd\n  ```\n>`e"
+    captured = capsys.readouterr()
+    assert captured.out == "found"
+    assert captured.err == '[tool] calling web_search with args: {"query": "x\ufffd[2J"}\n'
 
 
-def test_text_outside_of_blocks_is_not_held_back() -> None:
-    """Words appear at once, not by the line."""
-    written: list[str] = []
-    writer = FencedWriter(written.append, lambda block: block)
+def test_lines_of_json_tell_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    """One object for each piece, and a last one with what it took."""
+    answer = show_lines(
+        [
+            Piece(notice="Installing"),
+            Piece(reasoning="hm"),
+            Calling("f", "{}"),
+            Piece("a\nb"),
+            Piece(finish="stop", usage=Usage(1, 2, 3), speed=41.239),
+        ]
+    )
 
-    writer.feed("Hello wor")
-
-    assert written == ["Hello wor"]
-
-
-def test_an_unfinished_block_is_rendered_at_the_end() -> None:
-    """Nothing is lost when the model forgets its closing fence."""
-    written: list[str] = []
-    writer = FencedWriter(written.append, str.upper)
-
-    writer.feed("```\nabc")
-    writer.finish()
-
-    assert written == ["```\nABC"]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert answer == "a\nb"
+    assert lines == [
+        {"type": "notice", "text": "Installing"},
+        {"type": "reasoning", "text": "hm"},
+        {"type": "tool", "name": "f", "arguments": "{}"},
+        {"type": "content", "text": "a\nb"},
+        {
+            "type": "done",
+            "finish_reason": "stop",
+            "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+            "tokens_per_second": 41.24,
+        },
+    ]

@@ -147,3 +147,77 @@ def test_an_unknown_choice_of_colour_is_refused(dmr: "Run") -> None:
 
     assert outcome.code == 2
     assert "must be one of: auto, yes, no (got `maybe`)" in outcome.err
+
+
+def test_an_answer_comes_as_lines_of_json(daemon: "Daemon", dmr: "Run") -> None:
+    """Token counts are asked for; an error is a line too."""
+    daemon.says("Hel", "lo")
+
+    outcome = dmr("run", "--json", "m", "x")
+
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert (outcome.code, outcome.err) == (0, "")
+    assert lines == [
+        {"type": "content", "text": "Hel"},
+        {"type": "content", "text": "lo"},
+        {"type": "done", "finish_reason": "stop"},
+    ]
+    asked = daemon.chats[0].json
+    assert isinstance(asked, dict)
+    assert asked["stream_options"] == {"include_usage": True}
+
+    daemon.replies.clear()
+    daemon.json("GET", "/models/m", {"id": "sha256:" + "a" * 64, "created": 0, "config": None})
+    daemon.refuses(CHAT, "engine_failed", "out of memory", status=500)
+    outcome = dmr("run", "--json", "m", "x")
+
+    assert (outcome.code, outcome.err) == (1, "")
+    assert json.loads(outcome.out) == {
+        "type": "error",
+        "message": "out of memory",
+        "code": "engine_failed",
+        "hint": "do better",
+    }
+
+
+def test_another_server_is_asked_directly(daemon: "Daemon", dmr: "Run", tmp_path: Path) -> None:
+    """Nothing is pulled, and files are not looked for."""
+    daemon.stream(b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n')
+    daemon.replies["POST", "/v1/chat/completions"] = daemon.replies.pop(("POST", CHAT))
+    (tmp_path / "a.txt").write_text("ALPHA")
+
+    outcome = dmr("run", "--openaiurl", f"{daemon.url}/v1", "m", f"see @{tmp_path}/a.txt")
+
+    assert (outcome.code, outcome.out) == (0, "hi\n")
+    assert daemon.paths == ["POST /v1/chat/completions"]
+    assert f"see @{tmp_path}/a.txt" in daemon.seen[0].body.decode()
+    assert "Authorization" not in daemon.seen[0].headers
+
+
+def test_the_web_is_searched_only_when_that_is_asked_for(daemon: "Daemon", dmr: "Run") -> None:
+    """The model is offered the function by a flag."""
+    daemon.says("ok")
+
+    dmr("run", "m", "x")
+    dmr("run", "--websearch", "m", "x")
+
+    first, second = [seen.json for seen in daemon.chats]
+    assert isinstance(first, dict)
+    assert isinstance(second, dict)
+    assert "tools" not in first
+    assert [tool["function"]["name"] for tool in second["tools"]] == ["web_search"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--detach", "--openaiurl", "http://x", "m"], "--detach flag cannot be used with --openaiurl flag"),
+        (["--openaiurl", "nonsense", "m", "x"], "--openaiurl is no address: `nonsense`"),
+    ],
+)
+def test_flags_that_make_no_sense_are_refused(dmr: "Run", arguments: list[str], expected: str) -> None:
+    """By name."""
+    outcome = dmr("run", *arguments)
+
+    assert outcome.code == 2
+    assert f"error: {expected}\n" in outcome.err

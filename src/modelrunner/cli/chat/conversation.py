@@ -1,10 +1,19 @@
-"""What a chat remembers, and how lines become messages. Pure state; the terminal is `chat.py`'s."""
+"""What a chat remembers. Pure state; the terminal is elsewhere."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from modelrunner.client import Message
 
-_QUOTES = '"""'
-
 Content = str | list[dict[str, object]]
+
+
+class Turn(NamedTuple):
+    """A prompt and its answer; `typed` is the prompt as it was typed, before files came into it."""
+
+    prompt: Content
+    answer: str
+    typed: str
 
 
 class Conversation:
@@ -12,45 +21,45 @@ class Conversation:
 
     def __init__(self) -> None:
         self.system = ""
-        self._turns: list[Message] = []
+        self._turns: list[Turn] = []
+
+    @property
+    def turns(self) -> Sequence[Turn]:
+        """What was said, oldest first."""
+        return self._turns
+
+    @property
+    def messages(self) -> list[Message]:
+        """The turns as an API has them, without the system prompt."""
+        return [
+            message
+            for turn in self._turns
+            for message in (
+                Message(role="user", content=turn.prompt),
+                Message(role="assistant", content=turn.answer),
+            )
+        ]
 
     def with_prompt(self, prompt: Content) -> list[Message]:
         """Everything to send: the system prompt, the turns, and the new prompt."""
         system = [Message(role="system", content=self.system)] if self.system else []
-        return [*system, *self._turns, Message(role="user", content=prompt)]
+        return [*system, *self.messages, Message(role="user", content=prompt)]
 
-    def add(self, prompt: Content, answer: str) -> None:
+    def add(self, prompt: Content, answer: str, typed: str = "") -> None:
         """Remember a turn that was answered."""
-        self._turns += [Message(role="user", content=prompt), Message(role="assistant", content=answer)]
+        self._turns.append(Turn(prompt, answer, typed or words_of(prompt)))
+
+    def take_back(self) -> Turn | None:
+        """Forget the last turn and return it; None when there is none."""
+        return self._turns.pop() if self._turns else None
 
     def clear(self) -> None:
         """Forget the turns; the system prompt stays."""
         self._turns.clear()
 
 
-class Composer:
-    '''Puts lines together: one that begins with `"""` begins a message that ends with `"""`.'''
-
-    def __init__(self) -> None:
-        self._lines: list[str] = []
-        self.is_open = False
-
-    def feed(self, line: str) -> str | None:
-        """Take a line; returns the message once it is complete."""
-        begins = not self.is_open and line.lstrip().startswith(_QUOTES)
-        if not begins and not self.is_open:
-            return line
-        text = line.lstrip().removeprefix(_QUOTES) if begins else line
-        ends = text.rstrip().endswith(_QUOTES)
-        self._lines.append(text.rstrip().removesuffix(_QUOTES) if ends else text)
-        self.is_open = not ends
-        if not ends:
-            return None
-        message = "\n".join(self._lines).strip("\n")
-        self._lines.clear()
-        return message
-
-    def discard(self) -> None:
-        """Drop an unfinished message."""
-        self._lines.clear()
-        self.is_open = False
+def words_of(content: Content) -> str:
+    """The text of a message, without its images."""
+    if isinstance(content, str):
+        return content
+    return "\n".join(str(part["text"]) for part in content if "text" in part)

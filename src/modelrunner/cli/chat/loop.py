@@ -1,41 +1,43 @@
-"""The interactive prompt. prompt-toolkit and rich are imported here only, and only once a chat begins."""
+"""The conversation itself: one prompt, one answer, until one leaves."""
 
-import os
 import sys
 import threading
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.cli.chat import history
+from modelrunner.cli.chat import saved
+from modelrunner.cli.chat.asking import Function, Question, take_turn
 from modelrunner.cli.chat.attachments import expand
-from modelrunner.cli.chat.conversation import Composer, Conversation
+from modelrunner.cli.chat.composer import Composer, Pastes
+from modelrunner.cli.chat.conversation import Content, Turn
 from modelrunner.cli.chat.editor import edit
-from modelrunner.cli.chat.plain import Style, show
-from modelrunner.cli.chat.slash import obey
+from modelrunner.cli.chat.help import SUMMARIES
+from modelrunner.cli.chat.options import PARAMETERS
+from modelrunner.cli.chat.peer import Peer
+from modelrunner.cli.chat.showing import Manner, show, warm
+from modelrunner.cli.chat.slash import State, is_command, obey
 from modelrunner.cli.chat.terminal import without_echo
-from modelrunner.cli.output import emit, note, render_error
+from modelrunner.cli.chat.thoughts import Thoughts
+from modelrunner.cli.output import emit, harmless, is_terminal, note, render_error
 from modelrunner.cli.session import Session
 from modelrunner.errors import RunnerError
 from modelrunner.settings import history_file
-from modelrunner.wire import ConfigureOptions, ConfigureRequest
+from modelrunner.wire import ModelView
 
 if TYPE_CHECKING:
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.formatted_text import AnyFormattedText
-    from prompt_toolkit.history import History
-    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+    from modelrunner.cli.chat.prompt import Desk
 
-_PLACEHOLDER = "Send a message (/? for help)"
-_PLACEHOLDER_OPEN = 'Use """ to end multi-line input'
-_TAB = " " * 8
+_USAGE = {"stream_options": {"include_usage": True}}
+_UNFOLD = "ctrl-o shows it"
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
 
 
-def converse(session: Session, name: str, style: Style) -> int:
+def converse(session: Session, peer: Peer, name: str, how: Manner, *, websearch: bool = False) -> int:
     """Talk until `/bye`, Ctrl-D or the end of input; the model loads while the first prompt is typed."""
-    _preload(session, name)
-    chat = _Chat(session, name, style)
+    chat = Chat(session, peer, State(name, websearch=websearch), how)
+    chat.preload(name)
+    warm(how)
     while True:
         try:
             if not chat.step():
@@ -44,152 +46,196 @@ def converse(session: Session, name: str, style: Style) -> int:
             emit("\n")
 
 
-class _Chat:
-    """One conversation at one terminal."""
+class Chat:
+    """One conversation at one terminal, and the hands of its commands."""
 
-    def __init__(self, session: Session, name: str, style: Style) -> None:
+    def __init__(self, session: Session, peer: Peer, state: State, how: Manner) -> None:
+        from modelrunner.cli.chat.prompt import Prompt
+
         self._session = session
-        self._name = name
-        self._style = style
-        self._conversation = Conversation()
+        self._peer = peer
+        self._state = state
+        self._how = how
         self._composer = Composer()
-        self._prompt = _prompt(session, self._composer)
+        self._pastes = Pastes()
+        self._leaving = False  # a second Ctrl-C in a row leaves
+        self._answering = False
+        home = Path(history_file(sys.platform, session.environ))
+        self.chats = home.parent / "chats"
+        self._prompt = Prompt(self._desk(None if session.settings.no_history else home))
 
     def step(self) -> bool:
         """Read one line and do what it asks for; False when the chat is over."""
         composing = self._composer.is_open
         try:
-            line = self._read()
+            line = self._prompt.read()
         except EOFError:
             return False
         except KeyboardInterrupt:
-            if not self._prompt.default_buffer.text and not composing:
-                emit("\nUse Ctrl + d or /bye to exit.\n")
-            self._composer.discard()
-            return True
+            return self._interrupted(composing=composing)
+        self._leaving = False
         message = self._composer.feed(line)
         if message is None or not message.strip():
             return True
-        if composing or not _is_command(message):
-            self._take_turn(message)
+        if composing or not is_command(message):
+            self._ask(message)
             return True
-        return obey(message, self._conversation, self._set_context_size)
+        after = obey(message, self._state, self)
+        if self._how is Manner.RENDERED and not after.leave:
+            emit("\n")
+        if after.ask is not None:
+            self._ask_again(after.ask, after.typed)
+        return not after.leave
 
-    def _read(self) -> str:
-        from prompt_toolkit.patch_stdout import patch_stdout
+    def _interrupted(self, *, composing: bool) -> bool:
+        empty = self._prompt.is_empty and not composing
+        self._composer.discard()
+        if not empty:
+            self._leaving = False
+            return True
+        if self._leaving:
+            return False
+        self._leaving = True
+        emit("\nUse Ctrl + d or /bye to exit.\n")
+        return True
 
-        with patch_stdout(raw=True):
-            return self._prompt.prompt()
-
-    def _take_turn(self, text: str) -> None:
-        """Ask and show; whatever goes wrong leaves the conversation as it was, and the chat open."""
-        client = self._session.client()
+    def _ask(self, typed: str) -> None:
+        """Ask what was typed, with its files; a long paste is only text, whatever it names."""
         try:
-            prompt = expand(text)
-            messages = self._conversation.with_prompt(prompt)
-            with without_echo(), closing(client.chat(self._name, messages)) as pieces:
-                answer = show(pieces, self._style)
-        except KeyboardInterrupt:
-            emit("\n")
+            content = expand(typed)
         except RunnerError as exc:
-            emit("\n")
             sys.stderr.write(render_error(exc))
+            return
+        if isinstance(content, str):
+            content = self._pastes.restore(content)
         else:
-            emit("\n\n")
-            self._conversation.add(prompt, answer)
+            for part in content:
+                if "text" in part:
+                    part["text"] = self._pastes.restore(str(part["text"]))
+        self._take_turn(content, self._pastes.restore(typed))
 
-    def _set_context_size(self, tokens: int) -> None:
-        """Change this one thing; the daemon would forget the others."""
-        client = self._session.client()
-        rows = client.configurations(self._name)
-        kept = next((row["Config"] for row in rows if row.get("Mode") == "completion"), ConfigureOptions())
-        request: ConfigureRequest = {**kept, "model": self._name, "mode": "completion"}
-        request["context-size"] = tokens
-        client.configure(request)
+    def _ask_again(self, content: Content, typed: str) -> None:
+        """Ask in place of the last turn, which stays if this one fails; without content, what was typed."""
+        state = self._state
+        replaced = None if state.unanswered else state.conversation.take_back()
+        if content:
+            self._take_turn(content, typed)
+        else:
+            self._ask(typed)
+        if state.unanswered and replaced:
+            state.conversation.add(*replaced)
 
-
-def _is_command(message: str) -> bool:
-    """Whether a line is for us: it begins with a slash, and with no file that is there."""
-    return message.startswith("/") and not Path(message.split(maxsplit=1)[0]).is_file()
-
-
-def markdown(text: str) -> str:
-    """Render Markdown for the terminal's width, with colours."""
-    from rich.console import Console
-    from rich.markdown import Markdown
-
-    try:
-        width = os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    except OSError:
-        width = 80
-    console = Console(force_terminal=True, width=width, color_system="standard", legacy_windows=False)
-    with console.capture() as captured:
-        console.print(Markdown(text))
-    return captured.get()
-
-
-def _preload(session: Session, name: str) -> None:
-    def load() -> None:
+    def _take_turn(self, content: Content, typed: str) -> None:
+        """Ask and show; whatever goes wrong leaves the conversation as it was, and the chat open."""
+        state = self._state
+        state.unanswered = Turn(content, "", typed)
+        messages = state.conversation.with_prompt(content)
+        question = Question(state.model, messages, {**_USAGE, **state.options.fields()})
+        rendered = self._how is Manner.RENDERED
+        if rendered:
+            emit("\n")
+        self._answering = True
         try:
-            session.client().preload(name)
+            with (
+                without_echo(),
+                closing(take_turn(self._peer.talker(), question, self._functions())) as pieces,
+            ):
+                answer = show(pieces, self._how, state.thoughts, _UNFOLD)
+        except KeyboardInterrupt:
+            emit(f"{_DIM}stopped{_PLAIN}\n\n" if rendered else "\n")
+            return
         except RunnerError as exc:
-            note(f"background model preload failed: {exc.message}")
+            emit("" if rendered else "\n")
+            sys.stderr.write(f"{render_error(exc)}\n" if rendered else render_error(exc))
+            return
+        finally:
+            self._answering = False
+        emit("\n" if rendered else "\n\n")
+        state.conversation.add(content, answer.text, typed)
+        state.answer, state.thought, state.unanswered = answer.text, answer.thoughts, None
+        state.statistics.add(answer.measured)
+        if state.statistics.context is None:
+            state.statistics.context = self._peer.context(state.model)
 
-    threading.Thread(target=load, name="preload", daemon=True).start()
+    def _functions(self) -> tuple[Function, ...]:
+        if not self._state.websearch:
+            return ()
+        from modelrunner.cli.chat.websearch import function
 
+        return (function(self._session.settings.websearch),)
 
-def _prompt(session: Session, composer: Composer) -> "PromptSession[str]":
-    from prompt_toolkit import PromptSession
-    from prompt_toolkit.output import create_output
+    # What commands do beyond the chat
 
-    def message() -> str:
-        return ". " if composer.is_open else "> "
+    def set_context_size(self, tokens: int) -> None:
+        """Configure the model."""
+        self._peer.set_context_size(self._state.model, tokens)
 
-    def placeholder() -> "AnyFormattedText":
-        return [("fg:ansibrightblack", _PLACEHOLDER_OPEN if composer.is_open else _PLACEHOLDER)]
+    def models(self) -> list[str]:
+        """Name the models that are there."""
+        return self._peer.models()
 
-    return PromptSession(
-        message,
-        placeholder=placeholder,
-        history=_history(session),
-        key_bindings=_keys(session),
-        enable_suspend=True,
-        output=create_output(always_prefer_tty=True),  # `run M > file` still shows its prompt
-    )
+    def describe(self, name: str) -> ModelView | None:
+        """Describe a model."""
+        return self._peer.describe(name)
 
+    def preload(self, name: str) -> None:
+        """Begin to load a model. While an answer is written, its own error will tell what is wrong."""
 
-def _keys(session: Session) -> "KeyBindings":
-    """The keys that differ from those of every other line editor."""
-    from prompt_toolkit.application import run_in_terminal
-    from prompt_toolkit.key_binding import KeyBindings
+        def load() -> None:
+            try:
+                self._peer.preload(name)
+            except RunnerError as exc:
+                if not self._answering:
+                    note(f"background model preload failed: {harmless(exc.message)}")
 
-    keys = KeyBindings()
+        threading.Thread(target=load, name="preload", daemon=True).start()
 
-    @keys.add("tab")
-    def _indent(event: "KeyPressEvent") -> None:
-        event.current_buffer.insert_text(_TAB)
+    def edit(self, text: str) -> str:
+        """Have a text edited in the user's editor."""
+        return edit(text, self._session.settings.editor)
 
-    @keys.add("c-x", eager=True)
-    async def _open_editor(event: "KeyPressEvent") -> None:
-        buffer = event.current_buffer
-        text = await run_in_terminal(lambda: edit(buffer.text, session.settings.editor))
-        buffer.text = text
-        buffer.cursor_position = len(text)
+    def write(self, sequence: str) -> None:
+        """Send something to the terminal that is no text."""
+        if is_terminal(sys.stdout):
+            emit(sequence)
 
-    return keys
+    def _unfold(self) -> None:
+        thought = harmless(self._state.thought.strip())
+        note(f"{_DIM}{thought}{_PLAIN}\n" if thought else "There are no thoughts behind the last answer.")
 
+    def _status(self, width: int) -> str:
+        return self._state.statistics.status(self._state.model, width, self._notes())
 
-def _history(session: Session) -> "History":
-    """The prompts of earlier chats, saved after each new one unless the user does not want that."""
-    from prompt_toolkit.history import History, InMemoryHistory
+    def _notes(self) -> str:
+        return "web search on" if self._state.websearch else ""
 
-    path = Path(history_file(sys.platform, session.environ))
+    def _known_models(self) -> list[str]:
+        try:
+            return self._peer.models()
+        except RunnerError:
+            return []
 
-    class FileHistory(History):
-        def load_history_strings(self) -> Iterable[str]:
-            return reversed(history.load(path))
+    def _desk(self, history: Path | None) -> "Desk":
+        from modelrunner.cli.chat.prompt import Desk
 
-        def store_string(self, string: str) -> None:
-            history.save(path, [*history.load(path), string])
-
-    return InMemoryHistory() if session.settings.no_history else FileHistory()
+        settings = ["system", "num_ctx", "think on", "think off", "websearch on", "websearch off"]
+        settings += [f"thoughts {word}" for word in Thoughts] + ["format json", "format text"]
+        settings += [f"parameter {name}" for name in PARAMETERS]
+        return Desk(
+            status=self._status,
+            is_open=lambda: self._composer.is_open,
+            edit=self.edit,
+            unfold=self._unfold,
+            commands=SUMMARIES,
+            words={
+                "/set": lambda: settings,
+                "/show": lambda: ["model", "system", "parameters", "messages"],
+                "/model": self._known_models,
+                "/load": lambda: saved.names(self.chats),
+                "/copy": lambda: ["code"],
+                "/help": lambda: ["set", "shortcuts", "files"],
+                "/?": lambda: ["set", "shortcuts", "files"],
+            },
+            history=history,
+            pastes=self._pastes,
+        )
