@@ -7,7 +7,7 @@ from typing import cast
 from urllib.parse import quote
 
 from modelrunner import errors, wire
-from modelrunner.client.answers import Message, Piece, ask
+from modelrunner.client.answers import Message, Piece, ask, read_answer
 from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
 from modelrunner.client.streams import (
     PIECE,
