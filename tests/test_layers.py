@@ -53,6 +53,8 @@ THIRD_PARTY: dict[str, set[str]] = {
         "testing/tls.py",
         "cli/daemon.py",
         "cli/chat/editor.py",
+        "cli/commands/launch.py",
+        "cli/editor.py",
         "testing/daemon.py",
         "testing/escape.py",
     },

@@ -135,6 +135,15 @@ def _shells(_: Session) -> Iterable[str]:
     return SHELLS
 
 
+def _apps(session: Session) -> Iterable[str]:
+    from modelrunner.cli.commands.launch import known
+
+    try:
+        return [f"{app.name}\t{app.description}" for app in known(session).values()]
+    except RunnerError:
+        return ()
+
+
 def _commands(session: Session) -> Iterable[str]:
     listed = table.listed(standalone=session.program == "dmr")
     return (f"{name}\t{entry.summary}" for name, entry in listed)
@@ -147,5 +156,5 @@ def _backends(_: Session) -> Iterable[str]:
 _TAKE_ONE = frozenset({"bench", "explain", "inspect", "push", "run", "show", "tag"})
 _TAKE_MODELS = frozenset({"export", "pin", "rm", "unload", "unpin", "verify"})
 _TAKE_FILES = frozenset({"import", "load", "package"})
-_WORDS: dict[str, Offers] = {"completion": _shells}
+_WORDS: dict[str, Offers] = {"completion": _shells, "launch": _apps}
 _VALUES: dict[str, Offers] = {"--model": _models, "--from": _models, "--backend": _backends}

@@ -24,6 +24,7 @@ COMMANDS: dict[str, Entry] = {
     "import": Entry("import_", "Take over models that other programs keep on this machine"),
     "inspect": Entry("inspect", "Display detailed information on one model"),
     "install-runner": Entry("install_runner", "Install an engine"),
+    "launch": Entry("launch", "Start an app that uses the models here"),
     "list": Entry("list_", "List the models pulled to your local environment"),
     "load": Entry("load", "Load models from an archive or an OCI image layout"),
     "logs": Entry("logs", "Fetch the daemon's and the engines' logs"),
