@@ -39,6 +39,8 @@ class ConfigView(TypedDict, total=False):
     gguf: dict[str, str]
     safetensors: dict[str, str]
     diffusers: dict[str, str]
+    ctranslate2: dict[str, str]
+    onnx: dict[str, str]
     context_size: int
 
 

@@ -106,7 +106,8 @@ def test_docker_s_type_wins_over_the_public_specification_s_key() -> None:
         ("dduf", Format.DDUF),
         ("diffusers", Format.DDUF),
         ("GGUF", Format.GGUF),
-        ("onnx", None),
+        ("onnx", Format.ONNX),
+        ("pickle", None),
         ("", None),
     ],
 )

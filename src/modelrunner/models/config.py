@@ -17,7 +17,7 @@ MAX_CONTEXT_SIZE = 2**31 - 1  # tokens; the field is a 32-bit integer for other 
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 # A model of Docker keeps its header under the name of its format; diffusers is what DDUF was called first.
-_METADATA_KEYS = {Format.GGUF: "gguf", Format.SAFETENSORS: "safetensors", Format.DDUF: "diffusers"}
+METADATA_KEYS = {**{form: form.value for form in Format}, Format.DDUF: "diffusers"}
 _FORMATS = {**{str(member): member for member in Format}, "diffusers": Format.DDUF}
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 # What Go's encoding/json writes for characters that mean something in HTML or JavaScript.
@@ -51,6 +51,8 @@ class _DockerInner(msgspec.Struct):
     gguf: dict[str, object] | None = None
     safetensors: dict[str, object] | None = None
     diffusers: dict[str, object] | None = None
+    ctranslate2: dict[str, object] | None = None
+    onnx: dict[str, object] | None = None
     context_size: int | None = None
 
 
@@ -139,7 +141,7 @@ def config_v01(config: ModelConfig, diff_ids: Sequence[Digest]) -> bytes:
         "size": config.size,
     }
     if config.format is not None:
-        inner[_METADATA_KEYS[config.format]] = dict(sorted(config.metadata.items()))
+        inner[METADATA_KEYS[config.format]] = dict(sorted(config.metadata.items()))
     inner["context_size"] = config.context_size
     return go_json(
         {
@@ -213,7 +215,8 @@ def _is_pack(raw: bytes) -> bool:
 
 def _from_docker(document: _Docker) -> ModelConfig:
     inner, descriptor = document.config or _DockerInner(), document.descriptor or _DockerDescriptor()
-    metadata = inner.gguf or inner.safetensors or inner.diffusers or {}
+    headers = (inner.gguf, inner.safetensors, inner.diffusers, inner.ctranslate2, inner.onnx)
+    metadata = next(filter(None, headers), {})
     tokens = inner.context_size or 0
     return ModelConfig(
         format=_format(inner.format),

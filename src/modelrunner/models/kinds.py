@@ -17,6 +17,9 @@ PROJECTOR_LAYER = "application/vnd.docker.ai.mmproj"
 PROJECTOR_LAYER_PUBLIC = "application/vnd.docker.ai.gguf.v3.mmproj"
 TEMPLATE_LAYER = "application/vnd.docker.ai.chat.template.jinja"
 FILE_LAYER = "application/vnd.docker.ai.model.file"
+# Docker has no types for what follows.
+CTRANSLATE2_LAYER = "application/vnd.modelrunner.ctranslate2"
+ONNX_LAYER = "application/vnd.modelrunner.onnx"
 # Read, never written: older artifacts carry a model's small files as tar archives.
 VLLM_CONFIG_ARCHIVE = "application/vnd.docker.ai.vllm.config.tar"
 DIRECTORY_ARCHIVE = "application/vnd.docker.ai.dir.tar"
@@ -43,6 +46,8 @@ class Format(StrEnum):
     GGUF = "gguf"
     SAFETENSORS = "safetensors"
     DDUF = "dduf"
+    CTRANSLATE2 = "ctranslate2"
+    ONNX = "onnx"
 
 
 class Mode(StrEnum):
@@ -52,6 +57,8 @@ class Mode(StrEnum):
     EMBEDDING = "embedding"
     RERANKING = "reranking"
     IMAGE = "image-generation"
+    TRANSCRIPTION = "transcription"
+    SPEECH = "speech"
 
 
 class FileKind(StrEnum):
@@ -66,6 +73,8 @@ class FileKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+# Of these no name says what they are for.
+_ROLES = {LORA_LAYER: "lora", CTRANSLATE2_LAYER: "ctranslate2", ONNX_LAYER: "onnx"}
 _LICENSE_WORDS = ("license", "licence", "copying", "notice")
 _CONFIG_SUFFIXES = (".md", ".txt", ".json", ".vocab")
 
@@ -96,8 +105,8 @@ def is_tokenizer(name: str) -> bool:
 def packed_role(media_type: str, name: str) -> str | None:
     """What `ROLE` has to say of a file of Docker's media type in CNCF's form; None where its name says it."""
     base = PurePosixPath(name).name
-    if media_type == LORA_LAYER:
-        return "lora"
+    if media_type in _ROLES:
+        return _ROLES[media_type]
     if media_type in {PROJECTOR_LAYER, PROJECTOR_LAYER_PUBLIC} and "mmproj" not in base.lower():
         return "mmproj"
     if media_type == TEMPLATE_LAYER and classify(base) is not FileKind.TEMPLATE:
@@ -107,4 +116,5 @@ def packed_role(media_type: str, name: str) -> str | None:
 
 def unpacked_type(role: str | None) -> str | None:
     """Docker's media type for what `ROLE` says; None when it says nothing that is known."""
-    return {"lora": LORA_LAYER, "mmproj": PROJECTOR_LAYER, "template": TEMPLATE_LAYER}.get(role or "")
+    known = {"mmproj": PROJECTOR_LAYER, "template": TEMPLATE_LAYER}
+    return {**known, **{name: media_type for media_type, name in _ROLES.items()}}.get(role or "")

@@ -86,7 +86,7 @@ def package_gguf(
     extras.check()
     weights = gguf.shards(path)
     config = describe_gguf([gguf.read_header(shard) for shard in weights])
-    return _assembled([plain(shard, kinds.GGUF_LAYER) for shard in weights], config, extras, tell, hashing)
+    return assembled([plain(shard, kinds.GGUF_LAYER) for shard in weights], config, extras, tell, hashing)
 
 
 def package_safetensors(
@@ -102,7 +102,7 @@ def package_safetensors(
     weights = safetensors.shards(path)
     headers = [safetensors.read_header(shard) for shard in weights]
     config = describe(headers, context_size=_context_beside(path))
-    return _assembled(
+    return assembled(
         [plain(shard, kinds.SAFETENSORS_LAYER) for shard in weights], config, extras, tell, hashing
     )
 
@@ -125,7 +125,7 @@ def package_dduf(
         size=size_text(path.stat().st_size),
         metadata={"dduf_file": path.name, "layout": "dduf"},
     )
-    return _assembled([plain(path, kinds.DDUF_LAYER)], config, extras, tell, hashing)
+    return assembled([plain(path, kinds.DDUF_LAYER)], config, extras, tell, hashing)
 
 
 def package_directory(
@@ -139,7 +139,7 @@ def package_directory(
     """
     extras.check()
     files = model_files(root)
-    return _assembled(files, _directory_config(files), extras, tell, hashing, config_type=kinds.CONFIG_V02)
+    return assembled(files, _directory_config(files), extras, tell, hashing, config_type=kinds.CONFIG_V02)
 
 
 def plain(path: Path, media_type: str) -> File:
@@ -147,7 +147,7 @@ def plain(path: Path, media_type: str) -> File:
     return File(path, media_type, path.name)
 
 
-def _assembled(
+def assembled(
     weights: Sequence[File],
     config: ModelConfig,
     extras: Extras,
@@ -156,6 +156,7 @@ def _assembled(
     *,
     config_type: str = kinds.CONFIG_V01,
 ) -> Draft:
+    """Make an artifact of weights and what goes along with them."""
     if extras.context_size is not None:
         config = replace(config, context_size=extras.context_size)
     return assemble(

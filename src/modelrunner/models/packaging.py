@@ -37,6 +37,8 @@ PACK_TYPES = {
     kinds.GGUF_LAYER: kinds.CNCF_WEIGHT,
     kinds.SAFETENSORS_LAYER: kinds.CNCF_WEIGHT,
     kinds.DDUF_LAYER: kinds.CNCF_WEIGHT,
+    kinds.CTRANSLATE2_LAYER: kinds.CNCF_WEIGHT,
+    kinds.ONNX_LAYER: kinds.CNCF_WEIGHT,
     kinds.PROJECTOR_LAYER: kinds.CNCF_WEIGHT,
     kinds.LORA_LAYER: kinds.CNCF_WEIGHT,
     kinds.TEMPLATE_LAYER: kinds.CNCF_WEIGHT_CONFIG,

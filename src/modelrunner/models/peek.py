@@ -36,6 +36,8 @@ _LOADED = {  # what an engine has in memory
     *_WEIGHTS,
     kinds.CNCF_WEIGHT,
     kinds.DDUF_LAYER,
+    kinds.CTRANSLATE2_LAYER,
+    kinds.ONNX_LAYER,
     kinds.PROJECTOR_LAYER,
     kinds.PROJECTOR_LAYER_PUBLIC,
     kinds.LORA_LAYER,

@@ -23,6 +23,8 @@ class Role(Enum):
     GGUF = auto()
     SAFETENSORS = auto()
     DDUF = auto()
+    CTRANSLATE2 = auto()
+    ONNX = auto()
     PROJECTOR = auto()
     TEMPLATE = auto()
     ADAPTER = auto()
@@ -74,18 +76,21 @@ _ROLES = {
     kinds.SAFETENSORS_LAYER: Role.SAFETENSORS,
     kinds.CNCF_WEIGHT_SAFETENSORS: Role.SAFETENSORS,
     kinds.DDUF_LAYER: Role.DDUF,
+    kinds.CTRANSLATE2_LAYER: Role.CTRANSLATE2,
+    kinds.ONNX_LAYER: Role.ONNX,
     kinds.PROJECTOR_LAYER: Role.PROJECTOR,
     kinds.PROJECTOR_LAYER_PUBLIC: Role.PROJECTOR,
     kinds.TEMPLATE_LAYER: Role.TEMPLATE,
     kinds.LORA_LAYER: Role.ADAPTER,
 }
-_WEIGHTS = {Format.GGUF: Role.GGUF, Format.SAFETENSORS: Role.SAFETENSORS, Format.DDUF: Role.DDUF}
+_WEIGHTS = {form: Role[form.name] for form in Format}
 _BY_KIND = {
     FileKind.GGUF: Role.GGUF,
     FileKind.SAFETENSORS: Role.SAFETENSORS,
     FileKind.DDUF: Role.DDUF,
     FileKind.TEMPLATE: Role.TEMPLATE,
 }
+_SUFFIXES = {Role.GGUF: "gguf", Role.CTRANSLATE2: "bin", Role.ONNX: "onnx"}
 _CNCF_PREFIX = "application/vnd.cncf.model."
 
 
@@ -201,9 +206,9 @@ def _weight_path(
     """Name a file of weights. llama.cpp finds the other shards by these names."""
     if role is Role.DDUF:
         return PurePosixPath(f"{layer.digest.hex}.dduf")
-    if role is Role.SAFETENSORS and _path_of(layer):
+    if role is not Role.GGUF and _path_of(layer):
         return inner_path(_path_of(layer))
-    suffix = "gguf" if role is Role.GGUF else "safetensors"
+    suffix = _SUFFIXES.get(role, "safetensors") if role else ""
     if len(layers) == 1:
         return PurePosixPath(f"model.{suffix}")
     return PurePosixPath(f"model-{index:05d}-of-{len(layers):05d}.{suffix}")

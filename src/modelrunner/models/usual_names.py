@@ -10,6 +10,7 @@ _WEIGHTS = {
     kinds.GGUF_LAYER: "gguf",
     kinds.SAFETENSORS_LAYER: "safetensors",
     kinds.DDUF_LAYER: "dduf",
+    kinds.ONNX_LAYER: "onnx",
 }
 _OTHERS = {
     kinds.PROJECTOR_LAYER: "mmproj.gguf",

@@ -6,7 +6,7 @@ from functools import partial
 
 from modelrunner.dialects.openai import model_item
 from modelrunner.engines import llamacpp_memory
-from modelrunner.models.config import ModelConfig
+from modelrunner.models.config import METADATA_KEYS, ModelConfig
 from modelrunner.models.fit import fit
 from modelrunner.models.kinds import Format
 from modelrunner.models.peek import Peek
@@ -35,7 +35,7 @@ def brief_view(model_id: Digest, tags: Iterable[Reference] | None, config: Model
     """Describe a model for a table: of the header of its weights there is only the context length."""
     view = model_view(model_id, tags, config)
     known = view["config"] or ConfigView()
-    for header in ("gguf", "safetensors", "diffusers"):
+    for header in METADATA_KEYS.values():
         known.pop(header, None)  # type: ignore[misc]  # a literal in turn
     if "context_size" not in known:
         kept = {key: text for key, text in config.metadata.items() if key.endswith(".context_length")}
@@ -88,12 +88,8 @@ def config_view(config: ModelConfig) -> ConfigView:
     if config.context_size is not None:
         view["context_size"] = config.context_size
     metadata = dict(sorted(config.metadata.items()))
-    if metadata and config.format is Format.GGUF:
-        view["gguf"] = metadata
-    elif metadata and config.format is Format.SAFETENSORS:
-        view["safetensors"] = metadata
-    elif metadata and config.format is Format.DDUF:
-        view["diffusers"] = metadata
+    if metadata and config.format is not None:
+        view[METADATA_KEYS[config.format]] = metadata  # type: ignore[literal-required] # one of its keys
     return view
 
 

@@ -104,7 +104,7 @@ def test_push_goes_straight_to_the_registry(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["x"], "One of --gguf, --safetensors-dir, --dduf, or --from is required."),
+        (["x"], "One of --gguf, --safetensors-dir, --dduf, --whisper, --piper, or --from is required."),
         (["--gguf", "a", "--from", "b", "x"], "Cannot specify more than one of --gguf,"),
         (["--gguf", "a", "--dduf", "b", "x"], "Cannot specify more than one of --gguf,"),
         (["--gguf", "a", "--format", "zip", "x"], 'invalid --format value "zip": must be "docker" or "cncf"'),

@@ -31,17 +31,27 @@ _SOURCES = {
     "safetensors_dir": "safetensors directory",
     "safetensors": "safetensors file",
     "dduf": "DDUF file",
+    "whisper": "Whisper model",
+    "piper": "Piper voice",
 }
+_CHOICES = "--gguf, --safetensors-dir, --dduf, --whisper, --piper, or --from"
 _FORMATS = ("docker", "cncf")
 
 
 def configure(parser: Parser) -> None:
     """Take the artifact's name, one source, and what goes along with it."""
-    parser.words("(--gguf PATH | --safetensors-dir PATH | --dduf PATH | --from MODEL) MODEL", least=1, most=1)
+    parser.words(
+        "(--gguf PATH | --safetensors-dir PATH | --dduf PATH | --whisper PATH | --piper PATH"
+        " | --from MODEL) MODEL",
+        least=1,
+        most=1,
+    )
     parser.add_argument("--gguf", metavar="path", help="GGUF file, or the first of its shards")
     parser.add_argument("--safetensors-dir", metavar="path", help="Directory with safetensors weights")
     parser.add_argument("--safetensors", metavar="path", help="Safetensors file, or one of its shards, alone")
     parser.add_argument("--dduf", metavar="path", help="DDUF file of a diffusion model")
+    parser.add_argument("--whisper", metavar="path", help="Directory with a Whisper model for CTranslate2")
+    parser.add_argument("--piper", metavar="path", help="ONNX file of a Piper voice, with its JSON beside it")
     parser.add_argument("--from", dest="origin", metavar="model", help="Local model to make a variant of")
     parser.add_argument("--chat-template", metavar="path", help="Jinja chat template file")
     parser.add_argument("--mmproj", metavar="path", help="Multimodal projector file")
@@ -81,12 +91,9 @@ def _several(parser: Parser, *flags: str, help_text: str) -> None:
 def _check(args: Namespace) -> None:
     given = [name for name in (*_SOURCES, "origin") if getattr(args, name) is not None]
     if not given:
-        raise args.parser.wrong("One of --gguf, --safetensors-dir, --dduf, or --from is required.")
+        raise args.parser.wrong(f"One of {_CHOICES} is required.")
     if len(given) > 1:
-        raise args.parser.wrong(
-            "Cannot specify more than one of --gguf, --safetensors-dir, --dduf, or --from. "
-            "Please use only one source."
-        )
+        raise args.parser.wrong(f"Cannot specify more than one of {_CHOICES}. Please use only one source.")
     if args.link and (args.push or args.origin is not None):
         raise args.parser.wrong("--link is for files that go into the model store.")
     if args.format is not None and args.format not in _FORMATS:
@@ -112,7 +119,7 @@ def _check_target(args: Namespace) -> None:
 
 def _drafted(args: Namespace, handover: Handover | None = None) -> "Draft":
     """Make the artifact; the daemon reads the files where it can, unless they are not for it."""
-    from modelrunner.models import packages
+    from modelrunner.models import packages, speech_packages
     from modelrunner.models.packaging import hash_files
 
     make = {
@@ -120,6 +127,8 @@ def _drafted(args: Namespace, handover: Handover | None = None) -> "Draft":
         "safetensors_dir": packages.package_directory,
         "safetensors": packages.package_safetensors,
         "dduf": packages.package_dduf,
+        "whisper": speech_packages.package_whisper,
+        "piper": speech_packages.package_piper,
     }
     name = next(name for name in _SOURCES if getattr(args, name) is not None)
     path = _file(getattr(args, name))
