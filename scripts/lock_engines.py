@@ -64,6 +64,15 @@ ENGINES: Mapping[str, Engine] = {
     ),
     "sglang": Engine(("sglang==0.5.23",)),
     "mlx": Engine(("mlx-lm==0.32.2",), machines=(APPLE,)),
+    # Of what they ask for, the one is to find silences, the other to download models.
+    "whisper": Engine(
+        ("faster-whisper==1.2.1", "python-multipart", "starlette", "uvicorn"),
+        without=("onnxruntime", "hf-xet"),
+        machines=(LINUX, APPLE),
+    ),
+    "piper": Engine(
+        ("piper-tts==1.8.0", "soundfile", "soxr", "starlette", "uvicorn"), machines=(LINUX, APPLE)
+    ),
 }
 
 

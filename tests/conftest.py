@@ -19,6 +19,8 @@ SCRIPTS = {
     "engines_folder": "scripts.install_test_engines vllm",
     "image_engines_folder": "scripts.install_test_engines diffusers",
     "image_model": "scripts.make_image_model",
+    "speech_engines_folder": "scripts.install_test_engines whisper piper",
+    "speech_models": "scripts.fetch_speech_models",
 }
 
 
@@ -68,6 +70,18 @@ def image_engines_folder() -> Path:
 def image_model() -> Path:
     """A DDUF file of half a megabyte, which makes images of noise; read only."""
     return _obtain("image_model")
+
+
+@pytest.fixture(scope="session")
+def speech_engines_folder() -> Path:
+    """A folder of engines with faster-whisper and Piper in it; what `DMR_ENGINES_PATH` is to be."""
+    return _obtain("speech_engines_folder")
+
+
+@pytest.fixture(scope="session")
+def speech_models() -> Path:
+    """A folder with `whisper`, a model's files, and `voice`, an ONNX file and its JSON; read only."""
+    return _obtain("speech_models")
 
 
 @pytest.fixture

@@ -42,8 +42,13 @@ LAZILY: dict[str, set[str]] = {
 }
 THIRD_PARTY: dict[str, set[str]] = {
     "aiohttp": {"oci/connections.py"},
-    "starlette": {"server"},
-    "uvicorn": {"server/serve.py", "server/protocol.py", "testing/serving.py"},
+    "starlette": {"server", "engines/standalone"},
+    "uvicorn": {
+        "server/serve.py",
+        "server/protocol.py",
+        "testing/serving.py",
+        "engines/standalone/speech/serving.py",
+    },
     "uvloop": {"server/serve.py", "testing/engine.py"},
     "subprocess": {
         "oci/credentials.py",

@@ -69,6 +69,8 @@ class Settings(NamedTuple):
     sglang_server_path: Path | None
     mlx_server_path: Path | None
     diffusers_server_path: Path | None
+    whisper_server_path: Path | None
+    piper_server_path: Path | None
     engines_path: Path
     search_path: str
     model_runner_host: str | None
@@ -502,6 +504,18 @@ DAEMON: tuple[Setting, ...] = (
         "DIFFUSERS_SERVER_PATH",
         _PATH,
         "A Python or environment that has diffusers; else the one that was installed.",
+    ),
+    Setting(
+        "whisper_server_path",
+        "WHISPER_SERVER_PATH",
+        _PATH,
+        "A Python or environment that has faster-whisper; else the one that was installed.",
+    ),
+    Setting(
+        "piper_server_path",
+        "PIPER_SERVER_PATH",
+        _PATH,
+        "A Python or environment that has piper-tts; else the one that was installed.",
     ),
     Setting(
         "engines_path",

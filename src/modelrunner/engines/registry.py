@@ -19,9 +19,11 @@ _MEANT_FOR = {
     Mode.EMBEDDING: "it is a model for embeddings: use /v1/embeddings",
     Mode.RERANKING: "it is a model that ranks documents: use /v1/rerank",
     Mode.IMAGE: "it is a model that makes images: use /v1/images/generations",
+    Mode.TRANSCRIPTION: "it is a model that hears: use /v1/audio/transcriptions",
+    Mode.SPEECH: "it is a model that speaks: use /v1/audio/speech",
 }
 # Of the engines that fit a model and are installed, the first is taken; others follow by name.
-PREFERENCE = (DEFAULT, "vllm", "sglang", "mlx", "diffusers")
+PREFERENCE = (DEFAULT, "vllm", "sglang", "mlx", "diffusers", "whisper", "piper")
 _RETRY_AFTER = 1.0  # seconds until an engine that could not be used is looked for again
 
 
@@ -105,7 +107,7 @@ class Engines:
 
     def natural_mode(self, config: ModelConfig) -> Mode:
         """Say what a model is for, when nobody says: the first thing that some engine can do with it."""
-        for mode in (Mode.COMPLETION, Mode.EMBEDDING, Mode.RERANKING, Mode.IMAGE):
+        for mode in Mode:
             if any(unfit_because(engine, config, mode) is None for engine in self):
                 return mode
         return Mode.COMPLETION

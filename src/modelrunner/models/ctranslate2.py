@@ -23,11 +23,13 @@ _FEW = 1 << 10  # numbers; a variable of fewer is a setting, whose type says not
 class CTranslate2Header:
     """What a model says of itself. `spec` is its kind, such as `WhisperSpec`.
 
-    `types` counts the numbers of each type, settings aside; `file_bytes` is the file's own length.
+    `types` counts the numbers of each type, and `shapes` says how those are laid out, by variable, settings
+    aside; `file_bytes` is the file's own length.
     """
 
     spec: str
     types: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
     file_bytes: int
 
     @property
@@ -105,14 +107,17 @@ def _read(reader: _Reader) -> CTranslate2Header:
     if count > _MOST_VARIABLES:
         raise none
     types: Counter[str] = Counter()
+    shapes: dict[str, tuple[int, ...]] = {}
     for _ in range(count):
-        reader.text()
+        name = reader.text()
         (rank,) = reader.numbers("B")
         if rank > _MOST_DIMENSIONS:
             raise none
-        elements = math.prod(reader.numbers(f"{rank}I"))
+        shape = reader.numbers(f"{rank}I")
+        elements = math.prod(shape)
         kind, length = reader.numbers("BI")
         reader.skip(length)
         if elements >= _FEW:
             types[_TYPES.get(kind, "unknown")] += elements
-    return CTranslate2Header(spec, types, reader.size)
+            shapes[name] = shape
+    return CTranslate2Header(spec, types, shapes, reader.size)

@@ -139,6 +139,8 @@ def _programs(settings: Settings) -> Mapping[str, Path]:
         "sglang": settings.sglang_server_path,
         "mlx": settings.mlx_server_path,
         "diffusers": settings.diffusers_server_path,
+        "whisper": settings.whisper_server_path,
+        "piper": settings.piper_server_path,
     }
     return {name: path for name, path in named.items() if path is not None}
 

@@ -30,7 +30,7 @@ async def test_the_status_names_each_engine(daemon: "Daemon") -> None:
     """A type that clients know, and details after a colon."""
     answer = await daemon.ask("GET", "/engines/status")
 
-    assert {"llama.cpp", "vllm", "sglang", "mlx", "diffusers"} == set(answer.json)
+    assert {"llama.cpp", "vllm", "sglang", "mlx", "diffusers", "whisper", "piper"} == set(answer.json)
     assert answer.json["llama.cpp"].startswith("Running: ")
     assert answer.json["vllm"] == "Not Installed: binary not found"
 
