@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from modelrunner.models.packages import package_gguf
+from modelrunner.models.packages import Extras, package_gguf
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.transfer import copy
@@ -158,4 +158,22 @@ async def daemon(make_daemon: Make) -> Daemon:
 async def tiny(daemon: Daemon) -> Daemon:
     """A running daemon with the model `ai/tiny`."""
     await daemon.add("docker.io/ai/tiny:latest")
+    return daemon
+
+
+@pytest.fixture
+async def able(make_daemon: Make) -> Daemon:
+    """A daemon with a model `ai/tiny` that is known to be able to do everything."""
+    daemon = await make_daemon(engine={"tokenizes": True})
+    path = tiny_gguf(
+        daemon.folder / "able.gguf",
+        **{"tokenizer.chat_template": "{{ messages }}{# tools, enable_thinking #}"},
+        **{"tokenizer.ggml.fim_pre_token_id": 3},
+    )
+    sees = tiny_gguf(
+        daemon.folder / "sees.gguf", **{"general.type": "mmproj", "general.architecture": "clip"}
+    )
+    draft = await asyncio.to_thread(package_gguf, path, Extras(projector=sees))
+    tags = [parse_reference("docker.io/ai/tiny:latest")]
+    await copy(draft, daemon.services.store, draft.manifest_value, tags)
     return daemon

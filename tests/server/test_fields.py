@@ -22,18 +22,14 @@ from modelrunner.dialects.openai_texts import DetokenizeRequest, ScoreRequest, T
 from modelrunner.dialects.responses import Asked
 from modelrunner.engines.diffusers_server import Refused, read_order
 from modelrunner.models.kinds import Mode
-from modelrunner.models.packages import Extras, package_gguf
-from modelrunner.oci.reference import parse_reference
-from modelrunner.oci.transfer import copy
 from modelrunner.server.creating import CreateRequest
 from modelrunner.server.routes import anthropic as anthropic_routes
 from modelrunner.server.routes import inference
 from modelrunner.server.routes import ollama as ollama_routes
 from modelrunner.server.routes import openai as openai_routes
-from modelrunner.testing.gguf import tiny_gguf
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Answer, Daemon, Make
+    from tests.server.conftest import Answer, Daemon
 
 IMAGES = "/v1/images/generations"
 FORMS = ("/v1/audio/", "/v1/images/edits", "/v1/images/variations")
@@ -46,7 +42,6 @@ MODES = {
     "/v1/rerank": Mode.RERANKING,
     "/v1/score": Mode.RERANKING,
 }
-TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}{# tools, enable_thinking #}"
 # Another test has the whole story.
 ELSEWHERE = {
     ("/v1/responses", "truncation"): "test_a_conversation_that_is_too_long_is_an_error_or_shortened",
@@ -60,25 +55,6 @@ ELSEWHERE = {
     ("/api/create", "adapters"): "test_an_adapter_goes_along",
 }
 Proof = Callable[["Daemon", Fields, Field], Awaitable[bool]]
-
-
-@pytest.fixture
-async def able(make_daemon: "Make") -> "Daemon":
-    """A daemon with a model that is known to be able to do everything."""
-    daemon = await make_daemon(engine={"tokenizes": True})
-    path = tiny_gguf(
-        daemon.folder / "able.gguf",
-        **{"tokenizer.chat_template": TEMPLATE},
-        **{"tokenizer.ggml.fim_pre_token_id": 3},
-    )
-    sees = tiny_gguf(
-        daemon.folder / "sees.gguf", **{"general.type": "mmproj", "general.architecture": "clip"}
-    )
-    draft = package_gguf(path, Extras(projector=sees))
-    await copy(
-        draft, daemon.services.store, draft.manifest_value, [parse_reference("docker.io/ai/tiny:latest")]
-    )
-    return daemon
 
 
 async def test_each_field_does_what_the_table_says(able: "Daemon") -> None:

@@ -76,7 +76,11 @@ _ASKED = (
     ),
     done("previous_response_id", "resp_0", "the whole chain is sent before the input, users' turns too"),
     turned("tools", [_TOOL], {"tools": [_CHAT_TOOL]}, "functions"),
-    refused("tools[].type", [{"type": "web_search"}], "tools that OpenAI runs itself"),
+    refused(
+        "tools[].type",
+        [{"type": "web_search"}],
+        "tools that OpenAI runs itself; beside functions they are left out, and a header says so",
+    ),
     turned("tool_choice", "required", {"tool_choice": "required"}, "", tools=[_TOOL]),
     turned(
         "tool_choice.name",

@@ -188,9 +188,19 @@ def body_of(asked: Asked, before: Sequence[Mapping[str, Any]]) -> JSON:
     return body
 
 
+def left_out(asked: Asked) -> list[str]:
+    """The types of tools that the model does not get: OpenAI's own, where it has others to work with.
+
+    Agents such as Codex send them along whether or not they are to be had; alone they are refused.
+    """
+    kinds = [str(tool.get("type"))[:50] for tool in asked.tools or ()]
+    return sorted({kind for kind in kinds if kind != "function"}) if "function" in kinds else []
+
+
 def _tools(asked: Asked) -> JSON:
     """Write tools and their choice. A named one is the only one: engines do not heed names."""
-    tools = [_tool(tool) for tool in asked.tools or ()]
+    extra = left_out(asked)
+    tools = [_tool(tool) for tool in asked.tools or () if str(tool.get("type"))[:50] not in extra]
     choice = asked.tool_choice
     fields: JSON = {}
     if isinstance(choice, str):

@@ -134,6 +134,7 @@ ROUTES = (
 _OPENAI = re.compile(
     r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score|tokenize|detokenize|responses(/.*)?)"
 )
+_BEHIND_DOCKER = re.compile(r"/exp/vDD[0-9.]+(?=/|$)")
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
 
@@ -230,4 +231,5 @@ async def _receive_nothing() -> Message:
 
 
 def _tidy(path: str) -> str:
-    return re.sub("/{2,}", "/", path).rstrip("/") or "/"
+    """A path as the table has it, also behind the prefix that Docker's own socket has for it."""
+    return _BEHIND_DOCKER.sub("", re.sub("/{2,}", "/", path)).rstrip("/") or "/"

@@ -30,6 +30,7 @@ from modelrunner.server.response_store import Kept, ResponseStore
 
 _log = logging.getLogger(__name__)
 _MOST_IN_BACKGROUND = 256
+_DROPPED = b"x-context-dropped"
 
 
 class Telling(OpenAI):
@@ -83,7 +84,8 @@ class Making:
         """Note that so many messages of the conversation were left out."""
         self.answering.dropped += count
         if self._answer is not None:
-            self._answer.notes = ((b"x-context-dropped", b"%d" % self.answering.dropped),)
+            others = (note for note in self._answer.notes if note[0] != _DROPPED)
+            self._answer.notes = (*others, (_DROPPED, b"%d" % self.answering.dropped))
 
     def fail(self, exc: RunnerError) -> bytes:
         """End with an error, and return what a stream has to say about it."""

@@ -1,5 +1,6 @@
 """The Responses API: making responses, and what can be done with those that are kept."""
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from starlette.responses import Response
 
 from modelrunner.dialects.anthropic import has_pictures
 from modelrunner.dialects.base import Question
-from modelrunner.dialects.responses import Asked, beginning_of, body_of, read, shortened
+from modelrunner.dialects.responses import Asked, beginning_of, body_of, left_out, read, shortened
 from modelrunner.dialects.responses_answers import JSON, Answering
 from modelrunner.dialects.responses_items import items_of, named
 from modelrunner.errors import ContextExceeded, InvalidRequest
@@ -25,6 +26,7 @@ from modelrunner.server.terms import deadline_of, terms_of
 PREFIXES = ("", "/v1", "/engines", "/engines/v1", "/engines/{engine}", "/engines/{engine}/v1")
 _CHAT = "/v1/chat/completions"
 _MOST_LISTED = 100
+_NO_WORD = re.compile(r"[^A-Za-z0-9_.-]")
 _KEEP = "the operator has set DMR_RESPONSES to 0"
 
 
@@ -94,6 +96,8 @@ class _Routes:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         question = _question(asked, body, making, streams=streams)
         model = asked.model or ""
+        extra = ", ".join(_NO_WORD.sub("", kind) for kind in left_out(asked))
+        notes = ((b"x-tools-left-out", extra.encode()),) if extra else ()
         if not asked.background:
             return Call(
                 model,
@@ -101,13 +105,15 @@ class _Routes:
                 question,
                 engine=request.engine,
                 keep_alive=asked.keep_alive,
+                notes=notes,
                 attend=making.attend,
             )
         key = await self._catalogue.key((model, Mode.COMPLETION, request.engine))
         terms = terms_of(request.headers, asked.keep_alive)
         deadline = deadline_of(request.headers, self._deadline)
         return Reply(
-            msgspec.json.encode(await self._responding.begin(making, key, question, terms, deadline))
+            msgspec.json.encode(await self._responding.begin(making, key, question, terms, deadline)),
+            notes=notes,
         )
 
     async def _check(self, asked: Asked, body: JSON, engine: str | None) -> None:
