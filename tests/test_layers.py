@@ -19,13 +19,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "oci": GROUND,
     "dialects": GROUND | {"wire"},
     "telemetry": GROUND | {"wire"},
+    # Reads what was said in every dialect, and is run beside the daemon as well as within it.
+    "recorder": GROUND | {"wire", "dialects"},
     "search": GROUND | {"models", "oci"},
     "models": GROUND | {"oci"},
     "store": GROUND | {"oci"},
     "engines": GROUND | {"models", "oci"},
     "runtime": GROUND | {"engines", "models", "oci"},
     "server": GROUND
-    | {"wire", "settings", "oci", "models", "search", "store", "engines", "runtime", "dialects", "telemetry"},
+    | {"wire", "settings", "oci", "models", "search", "store", "engines", "runtime", "dialects", "telemetry"}
+    | {"recorder"},
     "client": GROUND | {"wire"},
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},

@@ -16,6 +16,7 @@
     ├── ResponseNotFound        no response of that id is kept
     ├── ContextNotFound         no context of that name; raised by the command line only
     ├── NotWaiting              no request of that name waits in line
+    ├── RequestNotFound         no request of that number or name is recorded
     ├── Conflict                in use, several tags, port taken
     ├── EngineNotInstalled
     ├── RequestTooLarge
@@ -208,6 +209,16 @@ class NotWaiting(RunnerError):
 
     status = 404
     code = "not_waiting"
+    openai_type = "invalid_request_error"
+    anthropic_type = "not_found_error"
+    exit_code = 3
+
+
+class RequestNotFound(RunnerError):
+    """No request of that number or name is recorded."""
+
+    status = 404
+    code = "request_not_found"
     openai_type = "invalid_request_error"
     anthropic_type = "not_found_error"
     exit_code = 3

@@ -40,6 +40,13 @@ class Settings(NamedTuple):
     responses: int
     responses_lifetime: float
     responses_path: Path
+    requests: int
+    requests_lifetime: float
+    requests_path: Path
+    redact: tuple[str, ...]
+    redact_file: Path | None
+    disable_metrics: bool
+    otel_endpoint: str | None
     origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
     keep_alive: float | None
@@ -157,6 +164,11 @@ def prompt_cache_path(platform: str, environ: Mapping[str, str]) -> PurePath:
 def responses_path(platform: str, environ: Mapping[str, str]) -> PurePath:
     """Name the file of the responses that are kept."""
     return state_dir(platform, environ) / "responses.db"
+
+
+def requests_path(platform: str, environ: Mapping[str, str]) -> PurePath:
+    """Name the file of the requests that are recorded."""
+    return state_dir(platform, environ) / "requests.db"
 
 
 def engines_dir(platform: str, environ: Mapping[str, str]) -> PurePath:
@@ -337,6 +349,53 @@ DAEMON: tuple[Setting, ...] = (
         _PATH,
         "File for that, a SQLite database; only its owner can open it.",
         shown="~/.local/state/modelrunner/responses.db",
+    ),
+    Setting(
+        "requests",
+        "DMR_REQUESTS",
+        _SIZE,
+        "Disk space for recorded requests and their answers; the oldest make room, and 0 records nothing.",
+        default="512MiB",
+    ),
+    Setting(
+        "requests_lifetime",
+        "DMR_REQUESTS_LIFETIME",
+        _DURATION,
+        "How long a recorded request is kept.",
+        default="720h",
+    ),
+    Setting(
+        "requests_path",
+        "DMR_REQUESTS_PATH",
+        _PATH,
+        "File for that, a SQLite database; only its owner can open it.",
+        shown="~/.local/state/modelrunner/requests.db",
+    ),
+    Setting(
+        "redact",
+        "DMR_REDACT",
+        _LIST,
+        "What is replaced in recorded requests: any of `secrets`, `emails`, `cards`, `phones`, or `none`.",
+        default="secrets",
+    ),
+    Setting(
+        "redact_file",
+        "DMR_REDACT_FILE",
+        _PATH,
+        "File with more to replace: one regular expression a line, with a name and a colon before it or not.",
+    ),
+    Setting(
+        "disable_metrics",
+        "DISABLE_METRICS",
+        _SWITCH,
+        "Answer nothing at `/metrics`, and count nothing.",
+        default="false",
+    ),
+    Setting(
+        "otel_endpoint",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        _TEXT,
+        "Where to send traces and metrics by OpenTelemetry's protocol over HTTP; needs the extra `otel`.",
     ),
     Setting(
         "origins",
@@ -587,6 +646,7 @@ _FOLDERS = {
     "log_dir": log_dir,
     "prompt_cache_path": prompt_cache_path,
     "responses_path": responses_path,
+    "requests_path": requests_path,
     "engines_path": engines_dir,
 }
 

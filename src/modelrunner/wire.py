@@ -441,9 +441,11 @@ ConfigureOptions = TypedDict(
         "keep_alive": NotRequired[str | None],
         "vllm": NotRequired[VllmOptions | None],
         "llamacpp": NotRequired[LlamaCppOptions | None],
-        # Ours alone: always in memory; and whether a load that seems too large for the memory is refused.
+        # Ours alone: always in memory; whether a load that seems too large for the memory is refused; and
+        # whether requests are recorded.
         "pinned": NotRequired[bool | None],
         "memory-check": NotRequired[bool | None],
+        "record": NotRequired[bool | None],
     },
 )
 
@@ -522,6 +524,7 @@ class Version(TypedDict):
 # Requests that were recorded
 
 RECORD_HEADER = "X-Record"  # `off`: this request is not recorded
+REPLAY_HEADER = "X-Replay-Of"  # the number of the request that this one repeats
 
 
 class RequestSummary(TypedDict):

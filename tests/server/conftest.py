@@ -133,6 +133,9 @@ async def make_daemon(tmp_path: Path) -> AsyncIterator[Make]:
                 "MODELS_PATH": str(folder / "models"),
                 "LLAMA_SERVER_PATH": str(fake_llama_server(folder / "bin")),
                 "FAKE_ENGINE": json.dumps(engine or {}),
+                # The recorder is a process of its own: only those who want it start one.
+                "DMR_REQUESTS": "0",
+                "DISABLE_METRICS": "1",
                 **variables,
             }
             settings = load({"port": "0"}, environ)

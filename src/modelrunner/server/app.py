@@ -18,6 +18,7 @@ from modelrunner.dialects.ollama import Ollama
 from modelrunner.errors import RunnerError, UnknownRoute, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
+from modelrunner.server.replaying import Replaying
 from modelrunner.server.replies import accepts_errors, dialect_reply, error_reply, not_found
 from modelrunner.server.routes import (
     anthropic,
@@ -31,6 +32,7 @@ from modelrunner.server.routes import (
     ollama,
     ollama_models,
     openai,
+    requests,
     responses,
     system,
     transfers,
@@ -104,6 +106,16 @@ ROUTES = (
     _route("GET", "/engines/queue", insight.queue),
     _route("GET", "/engines/explain", insight.explain),
     _route("POST", "/engines/explain", insight.explain_with),
+    _route("GET", "/engines/requests", requests.as_reference),
+    _route("GET", "/requests", requests.list_requests),
+    _route("DELETE", "/requests", requests.forget_many),
+    _route("GET", "/requests/diff", requests.diff),
+    _route("GET", "/requests/export", requests.export_many),
+    _route("GET", "/requests/recorder", requests.recorder),
+    _route("GET", "/requests/statistics", requests.count),
+    _route("GET", "/requests/{name}/export", requests.export),
+    _route("GET", "/requests/{name}", requests.look),
+    _route("DELETE", "/requests/{name}", requests.forget),
     _route("GET", "/engines/df", engines.disk_usage),
     _route("POST", "/engines/unload", engines.unload),
     _route("POST", "/engines/install-backend", installing.install),
@@ -161,6 +173,7 @@ class App:
             engines=services.engines,
             guard=guard,
             group=services.requests,
+            note=services.noting.begin,
             body_limit=body_limit,
             deadline=deadline,
         )
@@ -178,6 +191,7 @@ class App:
         )
         self._routes = (
             *ROUTES,
+            _route("POST", "/requests/{name}/replay", Replaying(self._relay, self._endpoints).replay),
             _route("GET", "/openapi.json", describing.document),
             _route("GET", "/docs", describing.page),
         )

@@ -10,17 +10,22 @@ from modelrunner.models.kinds import Mode
 from modelrunner.runtime.headers import Header
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.answer import Answer, Writer
+from modelrunner.server.note import Note
 
 _OPENAI = OpenAI()
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What came in: the body, the headers by their names in lower case, and the engine of the path."""
+    """What came in: the body, the headers by their names in lower case, and the engine of the path.
+
+    `note` is for those who go on after they have answered.
+    """
 
     body: bytes
     headers: Mapping[bytes, bytes]
     engine: str | None
+    note: Note | None = None
 
 
 @dataclass(frozen=True, slots=True)

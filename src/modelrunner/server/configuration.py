@@ -14,7 +14,7 @@ from modelrunner.wire import ConfigureOptions, ConfigureRequest, LlamaCppOptions
 
 _EMBEDDING_FLAGS = frozenset({"--embedding", "--embeddings"})
 # What a request of a stock client cannot mention, and so must not take away.
-_STAYS = ("pinned", "memory-check")
+_STAYS = ("pinned", "memory-check", "record")
 _LARGEST = 2**31 - 1
 
 
@@ -29,9 +29,9 @@ class KeepAlive:
 class Configuration:
     """One model's configuration; `keep_alive` is None when the daemon's own applies.
 
-    `pinned` models stay in memory; without `memory_check` a load goes ahead that seems too large for it.
-    `speculative` names a draft model, looked up at each start. `later` is
-    what a later version of the daemon wrote into our file, under its names there.
+    `pinned` models stay in memory; without `memory_check` a load goes ahead that seems too large for it,
+    and without `record` its requests are not recorded. `speculative` names a draft model, looked up at each
+    start. `later` is what a later version of the daemon wrote into our file, under its names there.
     """
 
     options: Options = field(default_factory=Options)
@@ -40,6 +40,7 @@ class Configuration:
     vllm: VllmOptions | None = None
     pinned: bool = False
     memory_check: bool = True
+    record: bool = True
     later: Mapping[str, object] = field(default_factory=dict, compare=False)
 
     def as_wire(self) -> ConfigureOptions:
@@ -61,6 +62,8 @@ class Configuration:
             options["pinned"] = True
         if not self.memory_check:
             options["memory-check"] = False
+        if not self.record:
+            options["record"] = False
         return options
 
     def for_engine(self) -> Options:
@@ -74,9 +77,12 @@ class Configuration:
 
     def runs_like(self, other: "Configuration") -> bool:
         """Whether an engine that was started with the one need not be started again for the other."""
-        return replace(self, keep_alive=None, pinned=False, memory_check=True) == replace(
-            other, keep_alive=None, pinned=False, memory_check=True
-        )
+        return _started(self) == _started(other)
+
+
+def _started(configuration: Configuration) -> Configuration:
+    """What of a configuration an engine is started with."""
+    return replace(configuration, keep_alive=None, pinned=False, memory_check=True, record=True)
 
 
 def flags_of(request: ConfigureOptions) -> tuple[str, ...]:
@@ -133,6 +139,7 @@ def configuration(request: ConfigureOptions, engine: str) -> Configuration:
         vllm=request.get("vllm") or None,
         pinned=bool(request.get("pinned")),
         memory_check=request.get("memory-check") is not False,
+        record=request.get("record") is not False,
     )
 
 

@@ -38,6 +38,7 @@ def in_force(configurations: Configurations, key: Key, context: Context | None) 
     values: dict[str, InForce] = {
         "keep_alive": _default(format_keep_alive(configurations.keep_alive(key))),
         "memory-check": _default(value=True),
+        "record": _default(value=True),
     }
     for name, value in configured.items():
         if name != "pinned":

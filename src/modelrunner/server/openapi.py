@@ -13,9 +13,11 @@ import msgspec
 from modelrunner import __version__, wire
 from modelrunner.dialects.fields import properties
 from modelrunner.dialects.fields_table import ENDPOINTS
+from modelrunner.server.inspector_docs import INSPECTOR
 from modelrunner.server.route_docs import ANYWHERE, DOCS, ENGINE, MEDIA, MODEL, OTHER, REFUSALS, TEXT, Doc
 
 JSON = dict[str, Any]
+_DOCS = DOCS | INSPECTOR
 _REF = "#/components/schemas/{name}"
 _PREFIX = re.compile(
     r"^/engines(/\{engine\})?(?=/(v1|rerank|score|tokenize|detokenize|responses|_configure))"
@@ -81,8 +83,8 @@ def doc_of(method: str, path: str) -> Doc:
     """Say how a route is described, whatever stands before its path."""
     plain = _plain(path)
     for known in (path, plain, plain.removeprefix("/anthropic")):
-        if (method, known) in DOCS:
-            return DOCS[method, known]
+        if (method, known) in _DOCS:
+            return _DOCS[method, known]
     return MODEL if method == "POST" and plain.startswith("/v1/") else OTHER
 
 

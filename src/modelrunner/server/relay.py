@@ -26,6 +26,7 @@ from modelrunner.server.call import Endpoint, Reply, Request
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard
+from modelrunner.server.note import Begin, Note
 from modelrunner.server.renaming import renamed
 from modelrunner.server.terms import deadline_of, terms_of
 from modelrunner.wire import PRELOAD_HEADER
@@ -60,15 +61,20 @@ class Relay:
         engines: Engines,
         guard: Guard,
         group: Group,
+        note: Begin,
         body_limit: int,
         deadline: float | None = None,
     ) -> None:
-        """`group` ends with the daemon; `body_limit` is in bytes, `deadline` of each request in seconds."""
+        """`group` ends with the daemon; `body_limit` is in bytes, `deadline` of each request in seconds.
+
+        `note` begins the note of a request.
+        """
         self._pool = pool
         self._catalogue = catalogue
         self._engines = engines
         self._guard = guard
         self._group = group
+        self._note = note
         self._limit = body_limit
         self._deadline = deadline
 
@@ -76,7 +82,9 @@ class Relay:
         """Answer one request; errors before the first byte have a status, later ones are an event."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         lifeline = Lifeline(None, self._group)
-        answer = Answer(send, endpoint.dialect, lifeline, headers.get(b"x-request-id"))
+        note = self._note(send, scope, headers)
+        to_client = send if note is None else note.send
+        answer = Answer(to_client, endpoint.dialect, lifeline, headers.get(b"x-request-id"))
         try:
             host, origin = headers.get(b"host"), headers.get(b"origin")
             answer.cors = self._guard.judge(host, origin, scope["http_version"])
@@ -88,16 +96,21 @@ class Relay:
                 body = await read_body(receive, announced, self._limit, _BODY_HINT)
                 if body is None:
                     return
+                if note is not None:
+                    note.body = body
                 lifeline.watch(receive)
                 if endpoint.understand is None:
-                    await self._pass(endpoint, body, scope, headers, answer)
+                    await self._pass(endpoint, body, scope, headers, answer, note)
                 else:
-                    await self._turn(endpoint, body, headers, answer)
+                    await self._turn(endpoint, body, headers, answer, note)
         except RunnerError as exc:
-            await answer.fail(exc)
+            await _fail(answer, note, exc)
         except Exception as exc:  # noqa: BLE001 - the top of a request; it is logged and told
             _log.exception("request failed path=%s", scope["path"])
-            await answer.fail(unforeseen(exc))
+            await _fail(answer, note, unforeseen(exc))
+        finally:
+            if note is not None:
+                note.end(answer, lifeline.ending)
 
     async def _pass(
         self,
@@ -106,6 +119,7 @@ class Relay:
         scope: Scope,
         headers: Mapping[bytes, bytes],
         answer: Answer,
+        note: Note | None,
     ) -> None:
         """Ask as it was asked, and pass the answer on."""
         probe = _probed(body)
@@ -115,6 +129,9 @@ class Relay:
         path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
         question = (probe.model or "", endpoint.mode, endpoint.engine)
         key = self._catalogue.known_key(question) or await self._catalogue.key(question)
+        if note is not None:
+            note.concerns(key, question[0])
+            note.is_wanted = headers.get(_PRELOAD) != b"true"
         terms = terms_of(headers, probe.keep_alive)
         async with self._pool.lease(key, terms) as lease:
             answer.timing = (lease.queued, lease.loading, time.monotonic())
@@ -131,16 +148,26 @@ class Relay:
                 await answer.pass_on(upstream)
 
     async def _turn(
-        self, endpoint: Endpoint, body: bytes, headers: Mapping[bytes, bytes], answer: Answer
+        self,
+        endpoint: Endpoint,
+        body: bytes,
+        headers: Mapping[bytes, bytes],
+        answer: Answer,
+        note: Note | None,
     ) -> None:
         """Ask in OpenAI's words what was asked in others, and turn the answer back."""
         assert endpoint.understand is not None
-        call = await endpoint.understand(Request(body, headers, endpoint.engine))
+        call = await endpoint.understand(Request(body, headers, endpoint.engine, note))
         if isinstance(call, Reply):
+            if note is not None:
+                note.is_wanted = False
             answer.notes = call.notes
             await answer.end(call.body, call.media_type)
             return
         key = await self._catalogue.key((call.model, call.mode, call.engine))
+        if note is not None:
+            note.concerns(key, call.model)
+            note.is_wanted = headers.get(_PRELOAD) != b"true"
         answer.notes = call.notes
         terms = terms_of(headers, call.keep_alive)
         with call.attend(answer) as writer:
@@ -150,17 +177,25 @@ class Relay:
                 if headers.get(_PRELOAD) == b"true":
                     await answer.whole(200, b"", ())
                 elif isinstance(call.question, Question):
-                    await ask(lease.running, call.question, timing, writer)
+                    await ask(lease.running, call.question, timing, writer, note)
                 else:
                     reply = await call.question(lease.running, timing)
                     answer.notes += reply.notes
                     await writer.end(reply.body, reply.media_type)
 
 
-async def ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:
+async def _fail(answer: Answer, note: Note | None, exc: RunnerError) -> None:
+    if note is not None:
+        note.failed(exc)
+    await answer.fail(exc)
+
+
+async def ask(
+    instance: Instance, question: Question, timing: Timing, answer: Writer, note: Note | None = None
+) -> None:
     """Ask an instance a question, or a shorter one as long as it does not fit into the context.
 
-    The answer, turned, is for whoever writes it down.
+    The answer, turned, is for whoever writes it down; the note gets the engine's last words.
 
     Raises:
         RunnerError: what the engine refuses the question with, or how it failed.
@@ -168,7 +203,7 @@ async def ask(instance: Instance, question: Question, timing: Timing, answer: Wr
     asked: Question | None = question
     while asked is not None:
         try:
-            await _ask(instance, asked, timing, answer)
+            await _ask(instance, asked, timing, answer, note)
         except ContextExceeded as exc:
             asked = asked.shorter(exc) if asked.shorter is not None else None
             if asked is None:
@@ -177,7 +212,9 @@ async def ask(instance: Instance, question: Question, timing: Timing, answer: Wr
             return
 
 
-async def _ask(instance: Instance, question: Question, timing: Timing, answer: Writer) -> None:
+async def _ask(
+    instance: Instance, question: Question, timing: Timing, answer: Writer, note: Note | None
+) -> None:
     body = question.body
     if instance.model_name is not None:
         body = renamed(body, instance.model_name)
@@ -187,16 +224,21 @@ async def _ask(instance: Instance, question: Question, timing: Timing, answer: W
         if upstream.status != 200:
             raise refusal(upstream.status, await beginning(upstream.chunks(), _MOST_REFUSAL))
         if question.stream:
-            last = await _turned(upstream, translator, answer)
+            last = await _turned(upstream, translator, answer, note)
         else:
-            last = translator.whole(await collect(upstream.chunks(), _MOST_ANSWER))
+            whole = await collect(upstream.chunks(), _MOST_ANSWER)
+            if note is not None:
+                note.engine_said(whole)
+            last = translator.whole(whole)
         await answer.end(last, translator.media_type)
 
 
-async def _turned(upstream: Upstream, translator: Translator, answer: Writer) -> bytes:
+async def _turned(upstream: Upstream, translator: Translator, answer: Writer, note: Note | None) -> bytes:
     """Give all of a stream but its last words, which are returned."""
     stream = Stream(translator)
     async for piece in upstream.chunks():
+        if note is not None:
+            note.engine_said(piece)
         turned = stream.feed(piece)
         if turned:
             await answer.write(turned, translator.media_type)

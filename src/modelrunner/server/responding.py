@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import msgspec
+
 from modelrunner.dialects.base import Question, Timing
 from modelrunner.dialects.openai import OpenAI
 from modelrunner.dialects.responses_answers import JSON, Answering
@@ -25,6 +27,7 @@ from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.note import Note
 from modelrunner.server.relay import ask
 from modelrunner.server.response_store import Kept, ResponseStore
 
@@ -108,6 +111,8 @@ class _Job:
     """A response that is made in the background."""
 
     making: Making
+    note: Note | None = None
+    timing: Timing | None = None
     task: asyncio.Task[None] | None = None
     shutting_down: bool = False
 
@@ -123,9 +128,18 @@ class Responding:
     _closed: bool = False
 
     async def begin(
-        self, making: Making, key: Key, question: Question, terms: Terms, deadline: float | None
+        self,
+        making: Making,
+        key: Key,
+        question: Question,
+        terms: Terms,
+        *,
+        deadline: float | None,
+        note: Note | None = None,
     ) -> JSON:
         """Make a response in the background, within `deadline` (in seconds); return it as it is now.
+
+        The note ends with it.
 
         Raises:
             Busy: so many are being made that it has to wait elsewhere.
@@ -137,7 +151,7 @@ class Responding:
         if len(self._jobs) >= _MOST_IN_BACKGROUND:
             raise Busy(f"{_MOST_IN_BACKGROUND} responses are being made in the background")
         response = making.answering.response
-        job = self._jobs[response["id"]] = _Job(making)
+        job = self._jobs[response["id"]] = _Job(making, note)
         try:
             await self.store.save(Kept(making.items, response))
         except BaseException:
@@ -214,8 +228,8 @@ class Responding:
         making = job.making
         try:
             async with asyncio.timeout(deadline), self.pool.lease(key, terms) as lease:
-                timing = Timing(lease.queued, lease.loading, time.monotonic())
-                await ask(lease.running, question, timing, making)
+                timing = job.timing = Timing(lease.queued, lease.loading, time.monotonic())
+                await ask(lease.running, question, timing, making, job.note)
         except asyncio.CancelledError:
             _break_off(job)
         except TimeoutError:
@@ -230,6 +244,14 @@ class Responding:
         del self._jobs[job.making.answering.response["id"]]
         if task.cancelled():  # before it began
             _break_off(job)
+        if job.note is not None:
+            response, timing = job.making.answering.response, job.timing
+            job.note.end_later(
+                response["id"],
+                msgspec.json.encode(response),
+                None if timing is None else (timing.queued, timing.loading, timing.since),
+                is_cancelled=not job.making.answering.ended,
+            )
 
 
 def _break_off(job: _Job) -> None:

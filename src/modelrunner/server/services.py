@@ -35,6 +35,7 @@ from modelrunner.search.hugging_face import HuggingFace
 from modelrunner.search.pages import Pages
 from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
+from modelrunner.server.archive import Archive
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
@@ -47,8 +48,10 @@ from modelrunner.server.installing import Installing
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.moving import Moving
+from modelrunner.server.noting import Noting
 from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
+from modelrunner.server.recording import Recording, order_of
 from modelrunner.server.responding import Responding
 from modelrunner.server.response_store import ResponseStore
 from modelrunner.server.reviving import Reviving
@@ -91,6 +94,9 @@ class Services:
     abilities: Abilities
     contexts: Contexts
     responding: Responding
+    recording: Recording
+    noting: Noting
+    archive: Archive
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -243,6 +249,10 @@ async def open_services(
             settings.responses_path, limit=settings.responses, lifetime=settings.responses_lifetime
         )
         stack.push_async_callback(responses.close)
+        recording = Recording(order_of(settings), environ)
+        archive = Archive(recording)
+        stack.push_async_callback(archive.close)
+        stack.push_async_callback(recording.close)
         services = Services(
             store=store,
             catalogue=catalogue,
@@ -281,6 +291,9 @@ async def open_services(
                 loader=loader,
             ),
             responding=Responding(pool, catalogue, responses),
+            recording=recording,
+            noting=Noting(recording, engines, catalogue, configurations, loader, count=None),
+            archive=archive,
             logs=logs,
             sandbox=sandbox,
         )

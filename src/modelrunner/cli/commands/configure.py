@@ -8,12 +8,12 @@ from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser, UsageError, fraction, number, one_of
 from modelrunner.cli.session import Session
 from modelrunner.units import format_keep_alive, parse_keep_alive
-from modelrunner.wire import ConfigureRequest, Speculative, VllmOptions
+from modelrunner.wire import ConfigureOptions, ConfigureRequest, Speculative, VllmOptions
 
 _MODES = ("completion", "embedding", "reranking", "image-generation")
 _THINK, _DO_NOT_THINK = -1, 0  # llama.cpp's reasoning budgets, in tokens; -1 is without limit
 # What a replacement leaves alone, so that setting only these replaces nothing.
-_STAYS = frozenset({"pinned", "memory-check"})
+_STAYS = frozenset({"pinned", "memory-check", "record"})
 
 
 def configure(parser: Parser) -> None:
@@ -47,6 +47,7 @@ def configure(parser: Parser) -> None:
     parser.switch(
         "--memory-check", default=None, help="Whether to refuse a load that seems too large for the memory"
     )
+    parser.switch("--record", default=None, help="Whether to record the model's requests")
     parser.switch("--merge", help="Change only what is given, instead of replacing the configuration")
     parser.switch("--reset", help="Forget how the model is to be run")
     parser.switch("--all", help="With --reset: of all models")
@@ -111,13 +112,22 @@ def request(name: str, args: Namespace) -> ConfigureRequest:
         body["speculative"] = speculative
     if vllm := _vllm(args):
         body["vllm"] = vllm
-    if args.pin is not None:
-        body["pinned"] = args.pin
-    if args.memory_check is not None:
-        body["memory-check"] = args.memory_check
+    body = ConfigureRequest({**body, **_switches(args)})
     if args.rest:
         body["runtime-flags"] = list(args.rest)
     return body
+
+
+def _switches(args: Namespace) -> ConfigureOptions:
+    """What is on or off, as far as that was said."""
+    options: ConfigureOptions = {}
+    if args.pin is not None:
+        options["pinned"] = args.pin
+    if args.memory_check is not None:
+        options["memory-check"] = args.memory_check
+    if args.record is not None:
+        options["record"] = args.record
+    return options
 
 
 def canonical_keep_alive(text: str) -> str:

@@ -1,7 +1,6 @@
 """`/health`, `/engines/events`, `/engines/queue` and `/engines/explain`: what goes on, and why."""
 
 import time
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,9 +9,9 @@ from modelrunner.errors import InvalidRequest, NotWaiting
 from modelrunner.server.configuration import mode_of
 from modelrunner.server.in_force import context_in_force
 from modelrunner.server.insight import Wanted, told_end
+from modelrunner.server.queries import moment_of, number_of
 from modelrunner.server.replies import LinesReply, accepts, json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
-from modelrunner.units import parse_duration
 from modelrunner.wire import ConfigureRequest, Verdict
 
 _SSE = "text/event-stream"
@@ -32,7 +31,7 @@ async def events(services: Services, request: Request) -> Response | LinesReply:
     if not follow and not accepts(request.headers, _SSE):
         return json_reply(services.insight.events(wanted))
     return LinesReply(
-        services.insight.follow(wanted, _number(request.headers.get("last-event-id"), "Last-Event-ID")),
+        services.insight.follow(wanted, number_of(request.headers.get("last-event-id"), "Last-Event-ID")),
         group=services.streams,
         media_type=_SSE,
         last_words=told_end,
@@ -93,27 +92,6 @@ def _wanted(services: Services, request: Request) -> Wanted:
     model, since = query.get("model"), query.get("since")
     return Wanted(
         model=services.catalogue.find(model).id if model else None,
-        since=_since(since) if since else 0.0,
-        limit=_number(query.get("limit"), "limit"),
+        since=moment_of(since, time.time()) if since else 0.0,
+        limit=number_of(query.get("limit"), "limit"),
     )
-
-
-def _since(text: str) -> float:
-    """Read a moment, in seconds since the epoch: `2026-01-31T12:00:00Z`, or a duration before now.
-
-    Raises:
-        InvalidRequest: it is neither.
-    """
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        return time.time() - abs(parse_duration(text))
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
-
-
-def _number(text: str | None, name: str) -> int | None:
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise InvalidRequest(f"invalid {name}: `{text[:100]}`", hint="it has to be a number")
-    return int(text)

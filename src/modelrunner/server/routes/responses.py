@@ -111,10 +111,9 @@ class _Routes:
         key = await self._catalogue.key((model, Mode.COMPLETION, request.engine))
         terms = terms_of(request.headers, asked.keep_alive)
         deadline = deadline_of(request.headers, self._deadline)
-        return Reply(
-            msgspec.json.encode(await self._responding.begin(making, key, question, terms, deadline)),
-            notes=notes,
-        )
+        note = None if request.note is None else request.note.later(key, model)
+        response = await self._responding.begin(making, key, question, terms, deadline=deadline, note=note)
+        return Reply(msgspec.json.encode(response), notes=notes)
 
     async def _check(self, asked: Asked, body: JSON, engine: str | None) -> None:
         """Refuse what the model is known not to do."""

@@ -1,0 +1,104 @@
+"""Requests for other programs: a command for a shell, HTTP Archive, JSON lines. Pure.
+
+Source: "HTTP Archive (HAR) format" 1.2; POSIX.1-2024, "Shell Command Language", 2.2.2, for quotes.
+"""
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+
+from modelrunner import __version__
+from modelrunner.wire import RecordedRequest, Timeline
+
+FORMATS = {
+    "jsonl": ("application/x-ndjson", "jsonl"),
+    "har": ("application/json", "har"),
+    "curl": ("text/x-shellscript; charset=utf-8", "sh"),
+}
+
+
+def as_jsonl(requests: Iterable[RecordedRequest]) -> Iterator[bytes]:
+    """One JSON object a line, all of each request."""
+    for request in requests:
+        yield json.dumps(request, ensure_ascii=True).encode() + b"\n"
+
+
+def as_curl(request: RecordedRequest, base: str) -> bytes:
+    """A command that asks the daemon at `base` the same again.
+
+    The body stands in single quotes, and every character that a terminal could mind is a JSON escape.
+    """
+    body = request["request"]
+    try:
+        body = json.dumps(json.loads(body), ensure_ascii=True)
+    except ValueError:
+        body = "".join(each if each.isprintable() or each == "\n" else " " for each in body)
+    parts = ["curl", "--no-buffer", "-X", request["method"], shlex.quote(base + request["path"])]
+    parts += ["-H", shlex.quote("Content-Type: application/json"), "--data-binary", shlex.quote(body)]
+    note = "# media were not kept: what stands in their place is no picture\n" if request["media"] else ""
+    return f"{note}{' '.join(parts)}\n".encode()
+
+
+def as_har(requests: Iterable[RecordedRequest], base: str) -> Iterator[bytes]:
+    """An archive that browsers and proxies open, written as it goes."""
+    head = {"version": "1.2", "creator": {"name": "modelrunner", "version": __version__}}
+    text = json.dumps({"log": {**head, "entries": []}})
+    before, after = text[: text.index("[") + 1], text[text.index("[") + 1 :]
+    yield before.encode()
+    separator = b""
+    for request in requests:
+        yield separator + json.dumps(_har_entry(request, base), ensure_ascii=True).encode()
+        separator = b",\n"
+    yield after.encode()
+
+
+def _har_entry(request: RecordedRequest, base: str) -> dict[str, object]:
+    answer = request["response"] or request["error"] or ""
+    timeline = request["timeline"]
+    return {
+        "startedDateTime": request["at"],
+        "time": round(1e3 * request["seconds"], 3),
+        "request": {
+            "method": request["method"],
+            "url": base + request["path"],
+            "httpVersion": "HTTP/1.1",
+            "cookies": [],
+            "headers": [{"name": "User-Agent", "value": request["user_agent"]}],
+            "queryString": [],
+            "postData": {"mimeType": "application/json", "text": request["request"]},
+            "headersSize": -1,
+            "bodySize": len(request["request"].encode()),
+        },
+        "response": {
+            "status": request["status"],
+            "statusText": "",
+            "httpVersion": "HTTP/1.1",
+            "cookies": [],
+            "headers": [{"name": "X-Request-Id", "value": request["request_id"]}],
+            "content": {"size": len(answer.encode()), "mimeType": "application/json", "text": answer},
+            "redirectURL": "",
+            "headersSize": -1,
+            "bodySize": -1,
+        },
+        "cache": {},
+        "timings": _timings(timeline),
+        "_model": request["model_id"],
+        "_tokens": {"prompt": request["prompt_tokens"], "completion": request["completion_tokens"]},
+    }
+
+
+def _timings(timeline: Timeline) -> dict[str, float]:
+    """Our phases in HAR's: in line is blocked, loading is the connection, the prompt is the wait."""
+
+    def milliseconds(seconds: float | None) -> float:
+        return -1 if seconds is None else round(1e3 * seconds, 3)
+
+    return {
+        "blocked": milliseconds(timeline["queued"]),
+        "dns": -1,
+        "connect": milliseconds(timeline["loading"]),
+        "ssl": -1,
+        "send": 0,
+        "wait": milliseconds(timeline["prompt"] or 0.0),
+        "receive": milliseconds((timeline["tokens"] or 0.0) + timeline["end"]),
+    }

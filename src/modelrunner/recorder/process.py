@@ -1,0 +1,187 @@
+"""The recorder: a process beside the daemon that reads what was noted of requests, and stores it.
+
+    python -m modelrunner.recorder.process
+
+It is a process so that nothing it does (parsing, redaction, an index over megabytes, a slow disk) ever takes
+the interpreter from the data path. It is told what to do on stdin, reports on stdout, and ends with stdin.
+"""
+
+import contextlib
+import os
+import secrets
+import signal
+import sqlite3
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from modelrunner.recorder import frames
+from modelrunner.recorder.database import is_damage, open_to_write, salt_of, set_aside
+from modelrunner.recorder.reading import read_noted
+from modelrunner.recorder.redaction import compiled
+from modelrunner.recorder.values import Damaged, Entry, Forget, Noted, Notes, Order, Report
+from modelrunner.recorder.writing import Writing
+
+_NICE = 10  # what is in a hurry goes first
+_TRIM_EVERY = 20  # batches
+
+
+class Recorder:
+    """What the process does with what it is told."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self._path = None if order.path is None else Path(order.path)
+        self._rules = compiled(order.rules)
+        self._connection: sqlite3.Connection | None = None
+        self._writing: Writing | None = None
+        self._salt = secrets.token_bytes(16)
+        self._file = 0
+        self._batches = 0
+        self._log: list[tuple[str, str]] = []
+        self._failing = ""
+
+    def take(self, notes: Notes) -> Report:
+        """Read requests, and store those that may be; what cannot be stored is counted as lost."""
+        entries = [self._read(noted) for noted in notes.noted]
+        kept = [entry for entry, noted in zip(entries, notes.noted, strict=True) if noted.keep]
+        stored: list[dict[str, object]] = []
+        lost = 0
+        if self._path is not None and kept:
+            try:
+                stored = self._stored(kept)
+            except (sqlite3.Error, OSError) as exc:
+                lost = len(kept)
+                self._failed(exc)
+            else:
+                self._recovered()
+        numbers = iter(stored)
+        read = [
+            next(numbers, entry.summary) if noted.keep else entry.summary
+            for entry, noted in zip(entries, notes.noted, strict=True)
+        ]
+        return self._report(batch=notes.batch, read=read, lost=lost)
+
+    def forget(self, told: Forget) -> Report:
+        """Forget what is meant."""
+        try:
+            count = 0 if self._path is None else self._opened().forget(told.meant)
+        except (sqlite3.Error, OSError) as exc:
+            self._failed(exc)
+            count = -1
+        return self._report(answer=(told.number, count))
+
+    def damaged(self, told: Damaged) -> Report:
+        """Begin a new file, unless that was done since."""
+        if self._path is not None and told.file == self._file:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._begin_anew("found while reading")
+        return self._report(answer=(told.number, 0))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+
+    def _read(self, noted: Noted) -> Entry:
+        try:
+            return read_noted(noted, self._rules, self._salt)
+        except Exception as exc:  # noqa: BLE001 - the top of one request's reading; it is told
+            self._log.append(("error", f"request not understood path={noted.path} error={exc!r}"))
+            return read_noted(msgspec.structs.replace(noted, body=b"", answer=[]), (), self._salt)
+
+    def _stored(self, entries: list[Entry]) -> list[dict[str, object]]:
+        try:
+            stored = self._opened().store(entries)
+        except sqlite3.DatabaseError as exc:
+            if not is_damage(exc):
+                raise
+            self._begin_anew(exc)
+            stored = self._opened().store(entries)
+        self._batches += 1
+        if self._batches % _TRIM_EVERY == 1:
+            self._opened().trim()
+        return stored
+
+    def _opened(self) -> Writing:
+        if self._writing is None:
+            assert self._path is not None
+            try:
+                self._connection = open_to_write(self._path)
+            except sqlite3.DatabaseError as exc:
+                if not is_damage(exc):
+                    raise
+                self._begin_anew(exc)
+                self._connection = open_to_write(self._path)
+            self._salt = salt_of(self._connection)
+            self._writing = Writing(self._connection, limit=self._order.limit, lifetime=self._order.lifetime)
+        return self._writing
+
+    def _begin_anew(self, why: object) -> None:
+        assert self._path is not None
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = self._writing = None
+        aside = set_aside(self._path)
+        self._file += 1
+        self._log.append(
+            ("error", f"recorded requests set aside, a new file is begun file={aside} error={why}")
+        )
+
+    def _failed(self, exc: Exception) -> None:
+        reason = str(exc)
+        if reason != self._failing:
+            self._log.append(("error", f"requests cannot be recorded path={self._path} error={reason}"))
+        self._failing = reason
+
+    def _recovered(self) -> None:
+        if self._failing:
+            self._log.append(("info", f"requests are recorded again path={self._path}"))
+        self._failing = ""
+
+    def _report(self, **fields: object) -> Report:
+        log, self._log = self._log, []
+        report = Report(
+            state="failing" if self._failing else "ok", reason=self._failing, file=self._file, log=log
+        )
+        for name, value in fields.items():
+            setattr(report, name, value)
+        return report
+
+
+def serve(told: BinaryIO, reports: BinaryIO) -> None:
+    """Work until there is no more to do; the first message says how."""
+    order = frames.read_told(told)
+    if not isinstance(order, Order):
+        return
+    recorder = Recorder(order)
+    while (message := frames.read_told(told)) is not None:
+        if isinstance(message, Notes):
+            report = recorder.take(message)
+        elif isinstance(message, Forget):
+            report = recorder.forget(message)
+        elif isinstance(message, Damaged):
+            report = recorder.damaged(message)
+        else:
+            continue
+        with contextlib.suppress(BrokenPipeError):  # the daemon is gone; what it had said is stored
+            reports.write(frames.framed(report))
+            reports.flush()
+    recorder.close()
+
+
+def main() -> None:
+    """Serve on stdin and stdout; the signals that a terminal sends are for the daemon."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    serve(sys.stdin.buffer, sys.stdout.buffer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Makes of what the data path noted what is stored: read, put together, shortened, redacted, counted."""
+
+import hashlib
+import re
+from datetime import UTC, datetime
+from email.parser import BytesParser
+from typing import Any
+
+import msgspec
+
+from modelrunner.recorder.answering import read_answered, times_in
+from modelrunner.recorder.asking import as_text, dialect_of, gist, read_asked
+from modelrunner.recorder.documents import JSON, clean, dict_of, read_json
+from modelrunner.recorder.folding import folded
+from modelrunner.recorder.shortening import Rules, Shortened, medium, redacted, shortened
+from modelrunner.recorder.values import Answered, Counts, Entry, Noted
+
+_GIST = 200  # characters
+_PRODUCT = re.compile(r"[\w.+-]+(?:/Python|/JS)?")
+_MOST_TEXT = 64 << 20  # bytes of a request or a response that are kept
+_TEXTS = ("application/json", "text/", "application/x-ndjson")
+
+
+def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
+    """Read a request and its answer. `salt` is for the marks that stand for API keys."""
+    dialect = dialect_of(noted.path)
+    asked_for = shortened(_request(noted), rules)
+    asked = read_asked(asked_for.value)
+    answer = b"".join(noted.answer)
+    document = _answer(dialect, noted, answer)
+    answered_with = shortened(document, rules)
+    answered = read_answered(answered_with.value)
+    times_in(noted.engine, answered.counts)
+    error, more = redacted(noted.error or answered.error or "", rules)
+    request, cut_request = _kept(noted.body, asked_for)
+    response, cut_response = _kept(answer, answered_with) if answer else (None, False)
+    if response is not None and not isinstance(document, str) and noted.answer_type.startswith(_TEXTS[1:]):
+        response, cut_response = _limited(_encoded(answered_with.value))
+    redactions = asked_for.redacted + answered_with.redacted + more
+    prompt = as_text(asked.messages)
+    summary = {
+        **_who(noted, dialect, salt),
+        **_what(noted, answered),
+        "streamed": noted.answer_type.startswith(("text/event-stream", "application/x-ndjson")),
+        "error": error or None,
+        "prompt": gist(asked.messages, _GIST),
+        "answer": (answered.text or answered.reasoning or _called(answered))[:_GIST],
+        "model": noted.model or str(dict_of(asked_for.value).get("model") or "")[:_GIST],
+    }
+    return Entry(
+        summary=summary,
+        prompt=prompt,
+        answer=answered.text,
+        reasoning=answered.reasoning,
+        request=request,
+        response=response,
+        detail={
+            "timeline": _timeline(noted, answered.counts),
+            "redacted": redactions,
+            "cut": noted.cut or cut_request or cut_response,
+            "config": noted.config,
+            "reached": noted.asked is not None,
+        },
+    )
+
+
+def _who(noted: Noted, dialect: str, salt: bytes) -> JSON:
+    agent = clean(noted.user_agent)[:500]
+    product = _PRODUCT.match(agent)
+    caller = product[0] if product else "unknown"
+    if noted.key:
+        mark = hashlib.blake2b(noted.key.encode("utf-8", "replace"), key=salt, digest_size=4).hexdigest()
+        caller = f"{caller} key:{mark}"
+    return {
+        "request_id": clean(noted.request_id),
+        "at": noted.at,
+        "model_id": noted.model_id,
+        "backend": noted.backend,
+        "mode": noted.mode,
+        "dialect": dialect,
+        "method": noted.method,
+        "path": clean(noted.path)[:500],
+        "caller": caller,
+        "user_agent": agent,
+        "address": noted.address,
+        "replay_of": noted.replay_of,
+    }
+
+
+def _what(noted: Noted, answered: Answered) -> JSON:
+    counts = answered.counts
+    first = noted.first
+    if first is not None and noted.asked is not None and not _in_pieces(noted):
+        # A whole answer comes at once; its first token is where the engine says that the prompt ended.
+        first = None if counts.prompt_seconds is None else min(first, noted.asked + counts.prompt_seconds)
+    rate = counts.tokens_per_second
+    if rate is None and _in_pieces(noted) and counts.completion_tokens and noted.first and noted.last:
+        took = noted.last - noted.first
+        rate = round(counts.completion_tokens / took, 2) if took > 0 else None
+    used = [count for count in (counts.prompt_tokens, counts.completion_tokens) if count is not None]
+    return {
+        "status": noted.status,
+        "outcome": "failed" if noted.outcome == "ok" and answered.error else noted.outcome,
+        "prompt_tokens": counts.prompt_tokens,
+        "cached_tokens": counts.cached_tokens,
+        "completion_tokens": counts.completion_tokens,
+        "reasoning_tokens": counts.reasoning_tokens,
+        "tokens_per_second": rate,
+        "prompt_per_second": counts.prompt_per_second,
+        "context_used": sum(used) if used else None,
+        "context_size": noted.context_size,
+        "first_token": first,
+        "seconds": noted.seconds,
+        "finish_reason": counts.finish_reason,
+        "tool_calls": len(answered.calls),
+    }
+
+
+def _timeline(noted: Noted, counts: Counts) -> JSON:
+    """Cut the time into phases, of which none is longer than what was seen."""
+    timeline: JSON = {"queued": max(0.0, noted.queued - noted.loading), "loading": noted.loading}
+    asked, first, last = noted.asked, noted.first, noted.last
+    prompt = tokens = None
+    over = asked if asked is not None else min(noted.queued, noted.seconds)
+    if asked is not None and first is not None and last is not None:
+        if _in_pieces(noted):
+            prompt, tokens = first - asked, last - first
+        elif counts.prompt_seconds is not None:
+            prompt = min(counts.prompt_seconds, last - asked)
+            tokens = last - asked - prompt
+        else:
+            tokens = last - asked
+        over = last
+    return {**timeline, "prompt": prompt, "tokens": tokens, "end": max(0.0, noted.seconds - over)}
+
+
+def _in_pieces(noted: Noted) -> bool:
+    return noted.answer_type.startswith(("text/event-stream", "application/x-ndjson"))
+
+
+def _called(answered: Answered) -> str:
+    return ", ".join(f"{call.name}({call.arguments})" for call in answered.calls)
+
+
+def _request(noted: Noted) -> Any:
+    if noted.request_type.startswith("multipart/"):
+        return _form(noted.request_type, noted.body)
+    return read_json(noted.body)
+
+
+def _form(content_type: str, body: bytes) -> JSON:
+    """Read a form; of a file only what stands for it."""
+    head = f"content-type: {content_type}\r\n\r\n".encode("latin-1", "replace")
+    fields: JSON = {}
+    for part in BytesParser().parsebytes(head + body).walk():
+        name = part.get_param("name", header="content-disposition")
+        if part.is_multipart() or not isinstance(name, str):
+            continue
+        data = part.get_payload(decode=True)
+        data = data if isinstance(data, bytes) else b""
+        if part.get_filename() is not None:
+            fields[name] = medium(data, part.get_content_type())
+        else:
+            fields[name] = data.decode("utf-8", "replace")
+    return fields
+
+
+def _answer(dialect: str, noted: Noted, answer: bytes) -> Any:
+    """Read an answer; what is neither JSON nor a stream of it is a text, or a medium."""
+    if not answer:
+        return None
+    found = folded(dialect, noted.answer_type, answer)
+    if found is not None:
+        return found
+    kind = noted.answer_type.partition(";")[0].strip()
+    if not kind or kind.startswith(_TEXTS):
+        return answer.decode("utf-8", "replace")
+    return medium(answer, kind)
+
+
+def _kept(raw: bytes, found: Shortened) -> tuple[str, bool]:
+    """What is kept of a document: its own bytes, unless something in it was changed."""
+    if isinstance(found.value, str):
+        return _limited(found.value)
+    if found.value is None:
+        return _limited(raw.decode("utf-8", "replace"))
+    text = raw.decode("utf-8", "replace")
+    if found.changed or not text.startswith(("{", "[")):
+        text = _encoded(found.value)
+    return _limited(text)
+
+
+def _encoded(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _limited(text: str) -> tuple[str, bool]:
+    text = clean(text)
+    return (text, False) if len(text) <= _MOST_TEXT else (text[:_MOST_TEXT], True)
+
+
+def moment(at: float) -> str:
+    """Print seconds since the epoch as a moment in UTC."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,90 @@
+"""Rules by which what must not be kept is found in prompts and answers: some of our own, and the user's.
+
+A rule is a regular expression. It runs in the recorder's process, where a slow one delays nothing else.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from modelrunner.errors import InvalidRequest
+
+Pattern = tuple[str, str]  # what the rule is called, and its expression
+
+# Sources: the forms that GitHub, GitLab, Hugging Face, OpenAI, Anthropic, AWS, Google and Slack document for
+# their tokens; RFC 7519 for JSON web tokens; RFC 7468 for keys.
+_KEYS = (
+    r"\b(?:sk-(?:ant-|proj-)?[A-Za-z0-9_-]{20,}|hf_[A-Za-z0-9]{30,}|gh[pousr]_[A-Za-z0-9]{36,}"
+    r"|github_pat_\w{22,}|glpat-[\w-]{20,}|(?:AKIA|ASIA)[A-Z0-9]{16}\b|AIza[\w-]{35}"
+    r"|xox[abprs]-[\w-]{10,}|dckr_pat_[\w-]{20,})"
+)
+SETS: Mapping[str, tuple[Pattern, ...]] = {
+    "secrets": (
+        (
+            "key",
+            _KEYS,
+        ),
+        ("token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+        ("bearer", r"(?i)\bbearer\s+[A-Za-z0-9._~+/-]{16,}=*"),
+        (
+            "private key",
+            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]|-(?!----END))*-----END [A-Z ]*PRIVATE KEY-----",
+        ),
+    ),
+    "emails": (("email", r"\b[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),),
+    "cards": (("card", r"\b(?:\d[ -]?){13,18}\d\b"),),
+    "phones": (("phone", r"(?<![\w.])\+\d(?:[ ()-]{0,2}\d){7,14}\b"),),
+}
+_MOST = 200  # of the user's own
+
+
+def rules_of(sets: Iterable[str], file: Path | None) -> list[Pattern]:
+    """Gather the rules: those of the named sets, then one for each line of a file, `NAME: EXPRESSION`.
+
+    Raises:
+        InvalidRequest: a set is unknown, the file cannot be read, or a line is no regular expression.
+    """
+    rules: list[Pattern] = []
+    for name in sets:
+        if name == "none":
+            continue
+        if name not in SETS:
+            raise InvalidRequest(
+                f"unknown rules in DMR_REDACT: `{name}`", hint=f"there are {', '.join(SETS)}, and none"
+            )
+        rules += SETS[name]
+    if file is not None:
+        rules += _read(file)
+    return rules
+
+
+def compiled(rules: Iterable[Pattern]) -> list[tuple[str, "re.Pattern[str]"]]:
+    """Compile rules that were checked."""
+    return [(name, re.compile(pattern)) for name, pattern in rules]
+
+
+def _read(file: Path) -> list[Pattern]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidRequest(
+            f"cannot read the rules in `{file}`: {exc}", hint="set DMR_REDACT_FILE to a text file"
+        ) from exc
+    rules: list[Pattern] = []
+    for number, line in enumerate(lines, 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        name, pattern = "rule", text
+        if match := re.match(r"([A-Za-z][\w -]{0,30}):\s+(.+)", text):
+            name, pattern = match[1], match[2]
+        try:
+            re.compile(pattern)
+        except re.error as exc:
+            raise InvalidRequest(
+                f"line {number} of `{file}` is no regular expression: {exc}", hint=f"it is `{pattern[:200]}`"
+            ) from exc
+        rules.append((name, pattern))
+    if len(rules) > _MOST:
+        raise InvalidRequest(f"too many rules in `{file}`: {len(rules)}", hint=f"at most {_MOST}")
+    return rules

@@ -1,0 +1,140 @@
+"""What is not kept as it came: media become a digest and a size, vectors their first numbers, secrets a mark.
+
+A shortened text still begins as it did, so that a stock client sees what it is used to:
+`data:image/png;base64,iVBOR… [truncated 4096 chars; sha256:…, 3145 bytes]`.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelrunner.recorder.documents import clean
+from modelrunner.wire import Media
+
+_KEPT = 100  # characters of a medium, as in the reference
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+# Where a text without a word about its type is base64.
+_NAMES = frozenset({"data", "images", "b64_json", "url", "image", "file_data", "audio", "mask"})
+_CUT = re.compile(r"\.\.\.\[truncated (\d+) chars; (sha256:[0-9a-f]{64}), (\d+) bytes(?:, ([\w.+/-]+))?\]")
+_MOST_NUMBERS = 64  # of a vector that is kept whole
+_FIRST_NUMBERS = 8
+
+
+@dataclass(slots=True)
+class Shortened:
+    """A document without its media and secrets, and how many of each there were."""
+
+    value: Any
+    media: int = 0
+    redacted: int = 0
+    vectors: int = 0
+    unclean: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether it is not what it was."""
+        return bool(self.media or self.redacted or self.vectors or self.unclean)
+
+
+Rules = Sequence[tuple[str, "re.Pattern[str]"]]
+
+
+@dataclass(slots=True)
+class _Walk:
+    rules: Rules
+    found: Shortened = field(default_factory=lambda: Shortened(None))
+
+    def walk(self, value: Any, name: str) -> Any:
+        if isinstance(value, str):
+            return self.text(value, name)
+        if isinstance(value, dict):
+            return {self.key(key): self.walk(each, str(key)) for key, each in value.items()}
+        if isinstance(value, list):
+            if len(value) > _MOST_NUMBERS and all(isinstance(each, int | float) for each in value):
+                self.found.vectors += 1
+                return value[:_FIRST_NUMBERS]
+            return [self.walk(each, name) for each in value]
+        return value
+
+    def key(self, key: Any) -> str:
+        return self.secret(str(key))
+
+    def text(self, text: str, name: str) -> str:
+        if len(text) > _KEPT:
+            short = _shortened(text, named=name in _NAMES)
+            if short is not None:
+                self.found.media += 1
+                return short
+        return self.secret(text)
+
+    def secret(self, text: str) -> str:
+        for rule, pattern in self.rules:
+            text, count = pattern.subn(f"[redacted {rule}]", text)
+            self.found.redacted += count
+        return text
+
+
+def shortened(document: Any, rules: Rules) -> Shortened:
+    """Walk through a document; every text in it is looked at once."""
+    walk = _Walk(rules)
+    walk.found.value = walk.walk(document, "")
+    return walk.found
+
+
+def redacted(text: str, rules: Rules) -> tuple[str, int]:
+    """Redact a text; says how often."""
+    walk = _Walk(rules)
+    return walk.secret(clean(text)), walk.found.redacted
+
+
+def medium(data: bytes, media_type: str) -> str:
+    """What is kept of bytes that came as they are."""
+    return _mark("", len(data), data, media_type)
+
+
+def media_in(text: str) -> list[Media]:
+    """Find in a text, as it is kept, what was shortened."""
+    found: list[Media] = []
+    for match in _CUT.finditer(text):
+        before = text[max(0, match.start() - 300) : match.start()]
+        urls = [url[1] for url in _DATA_URL.finditer(before)]
+        kind = match[4] or (urls[-1] if urls else None) or "application/octet-stream"
+        found.append({"type": kind, "size": int(match[3]), "digest": match[2]})
+    return found
+
+
+def as_reference(text: str) -> str:
+    """Write what was shortened as the reference does."""
+    return _CUT.sub(r"...[truncated \1 chars]", text)
+
+
+def has_media(text: str) -> bool:
+    """Whether something in it was shortened, so that it cannot be sent again."""
+    return _CUT.search(text) is not None
+
+
+def _shortened(text: str, *, named: bool) -> str | None:
+    """Shorten a text that is a medium; None when it is none."""
+    url = _DATA_URL.match(text)
+    if url is None and (not named or _BASE64.fullmatch(text) is None):
+        return None
+    prefix = url[0] if url is not None else ""
+    payload = text[len(prefix) :]
+    if len(payload) <= _KEPT:
+        return None
+    try:
+        data = base64.b64decode(payload, validate=False)
+    except (binascii.Error, ValueError):
+        data = payload.encode("utf-8", "replace")
+    return _mark(prefix + payload[:_KEPT], len(payload) - _KEPT, data)
+
+
+def _mark(before: str, left_out: int, data: bytes, media_type: str = "") -> str:
+    digest = hashlib.sha256(data).hexdigest()
+    kind = f", {media_type}" if media_type else ""
+    return f"{before}...[truncated {left_out} chars; sha256:{digest}, {len(data)} bytes{kind}]"

@@ -1,0 +1,180 @@
+"""What the data path hands over of a request, and what is made of it. Values only."""
+
+from typing import Any
+
+import msgspec
+
+JSON = dict[str, Any]
+
+
+class Noted(msgspec.Struct, array_like=True):
+    """One request as it was seen on its way; nothing of it has been read.
+
+    `at` is in seconds since the epoch, and what else is in seconds counts from then: when the engine was
+    `asked`, when the `first` and the `last` piece of the answer came, and when all was over. `queued` has the
+    `loading` in it. `keep` is whether it may be stored; what may not is read for its counts only.
+    `engine` has the engine's last words where the answer was turned into another dialect.
+    """
+
+    at: float
+    request_id: str
+    method: str
+    path: str
+    model: str
+    model_id: str
+    backend: str
+    mode: str
+    user_agent: str
+    key: str
+    address: str
+    replay_of: int | None
+    status: int
+    outcome: str
+    error: str | None
+    asked: float | None
+    first: float | None
+    last: float | None
+    seconds: float
+    queued: float
+    loading: float
+    context_size: int | None
+    config: str
+    request_type: str
+    answer_type: str
+    cut: bool
+    keep: bool
+    body: bytes
+    answer: list[bytes]
+    engine: bytes = b""
+
+
+class Counts(msgspec.Struct):
+    """What an answer says about itself; None is what it does not. `prompt_seconds` is the engine's own."""
+
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    tokens_per_second: float | None = None
+    prompt_per_second: float | None = None
+    prompt_seconds: float | None = None
+    finish_reason: str | None = None
+
+
+class Call(msgspec.Struct):
+    """A tool that is to be called; `arguments` as the model wrote them."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Said(msgspec.Struct):
+    """A message: its text, and the tools that it calls."""
+
+    role: str
+    text: str
+    calls: list[Call] = []
+
+
+class Asked(msgspec.Struct):
+    """What a request says, whatever its dialect."""
+
+    messages: list[Said]
+    parameters: JSON
+
+
+class Answered(msgspec.Struct):
+    """What an answer says, whatever its dialect."""
+
+    text: str = ""
+    reasoning: str = ""
+    calls: list[Call] = []
+    counts: Counts = msgspec.field(default_factory=Counts)
+    error: str | None = None
+
+
+class Entry(msgspec.Struct):
+    """A request as it is stored. `summary` has the columns of a row, `detail` what else is small."""
+
+    summary: JSON
+    prompt: str
+    answer: str
+    reasoning: str
+    request: str
+    response: str | None
+    detail: JSON
+
+
+class Order(msgspec.Struct, tag_field="kind", tag="order"):
+    """How the recorder is to work. `path` None stores nothing; sizes in bytes, times in seconds.
+
+    With `exports`, each is told by OpenTelemetry too, as its environment says.
+    """
+
+    path: str | None
+    limit: int
+    lifetime: float
+    rules: list[tuple[str, str]]
+    exports: bool = False
+
+
+class Filter(msgspec.Struct, frozen=True):
+    """Which requests are meant; what is None does not matter. Moments are in seconds since the epoch."""
+
+    words: str | None = None
+    models: tuple[str, ...] | None = None  # ids or names as they were asked for
+    caller: str | None = None
+    dialect: str | None = None
+    mode: str | None = None
+    path: str | None = None
+    outcome: str | None = None
+    status: tuple[int, int] | None = None  # from and to, both meant
+    since: float | None = None
+    until: float | None = None
+    slower: float | None = None
+    before: int | None = None
+    after: int | None = None
+    ids: tuple[int, ...] | None = None
+    reached: bool = False  # only those that an engine was asked
+
+
+class Notes(msgspec.Struct, tag_field="kind", tag="notes"):
+    """Requests to be recorded, and how many batches came before."""
+
+    batch: int
+    noted: list[Noted]
+
+
+class Forget(msgspec.Struct, tag_field="kind", tag="forget"):
+    """What to forget; `number` comes back with the answer."""
+
+    number: int
+    meant: Filter
+
+
+class Damaged(msgspec.Struct, tag_field="kind", tag="damaged"):
+    """Somebody who read the file found it damaged; `number` comes back, `file` says which file."""
+
+    number: int
+    file: int
+
+
+class Report(msgspec.Struct):
+    """What became of it. `read` are the summaries of `batch`, of which `lost` are not stored.
+
+    `answer` is for what had a number: that, and how many requests it took, negative when it failed. `file`
+    counts up when another file was begun.
+    """
+
+    batch: int = 0
+    read: list[JSON] = []
+    lost: int = 0
+    state: str = "ok"
+    reason: str = ""
+    file: int = 0
+    answer: tuple[int, int] | None = None
+    log: list[tuple[str, str]] = []
+
+
+Told = Notes | Forget | Damaged | Order

@@ -1,0 +1,88 @@
+"""Requests as the data path notes them, and a file to keep them in."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelrunner.recorder.database import open_to_write
+from modelrunner.recorder.reading import read_noted
+from modelrunner.recorder.values import Entry, Noted
+from modelrunner.recorder.writing import Writing
+
+MODEL = "sha256:" + "ab" * 32
+CHAT = "/v1/chat/completions"
+
+
+def noted(
+    prompt: str = "hello", answer: str = "Hi there!", *, body: Any = None, response: Any = None, **more: Any
+) -> Noted:
+    """A request as it comes; `body` and `response` are JSON, or bytes."""
+    if body is None:
+        body = {"model": "ai/tiny", "messages": [{"role": "user", "content": prompt}], "temperature": 0.5}
+    if response is None:
+        response = {
+            "object": "chat.completion",
+            "choices": [
+                {"index": 0, "message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
+            ],
+            "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+        }
+    given: dict[str, Any] = {
+        "at": 1_800_000_000.0,
+        "request_id": "req_1",
+        "method": "POST",
+        "path": CHAT,
+        "model": "ai/tiny",
+        "model_id": MODEL,
+        "backend": "llama.cpp",
+        "mode": "completion",
+        "user_agent": "OpenAI/Python 1.2",
+        "key": "",
+        "address": "127.0.0.1",
+        "replay_of": None,
+        "status": 200,
+        "outcome": "ok",
+        "error": None,
+        "asked": 0.5,
+        "first": 0.7,
+        "last": 1.2,
+        "seconds": 1.25,
+        "queued": 0.5,
+        "loading": 0.3,
+        "context_size": 4096,
+        "config": "{}",
+        "request_type": "application/json",
+        "answer_type": "application/json",
+        "cut": False,
+        "keep": True,
+        "body": body if isinstance(body, bytes) else json.dumps(body).encode(),
+        "answer": [response] if isinstance(response, bytes) else [json.dumps(response).encode()],
+        **more,
+    }
+    return Noted(**given)
+
+
+def entry(prompt: str = "hello", answer: str = "Hi there!", **more: Any) -> Entry:
+    """A request as it is stored."""
+    return read_noted(noted(prompt, answer, **more), (), b"salt")
+
+
+Store = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "requests.db"
+
+
+@pytest.fixture
+def writing(file: Path) -> Iterator[Writing]:
+    """A file with nothing in it, to write."""
+    connection = open_to_write(file)
+    try:
+        yield Writing(connection, limit=1 << 30, lifetime=1e9)
+    finally:
+        connection.close()

@@ -1,0 +1,127 @@
+"""The recorder's process: what it is told, and what it reports when files and disks fail."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelrunner.recorder.database import open_to_read
+from modelrunner.recorder.frames import LENGTH, framed, report_of
+from modelrunner.recorder.process import Recorder, serve
+from modelrunner.recorder.reading import read_noted
+from modelrunner.recorder.searching import page
+from modelrunner.recorder.values import Damaged, Filter, Forget, Noted, Notes, Order, Report, Told
+from tests.recorder.conftest import noted
+
+
+def order(path: Path | None) -> Order:
+    return Order(None if path is None else str(path), 1 << 30, 1e9, [])
+
+
+def reports_of(*told: Told) -> list[Report]:
+    out = io.BytesIO()
+    serve(io.BytesIO(b"".join(map(framed, told))), out)
+    out.seek(0)
+    found = []
+    while head := out.read(LENGTH.size):
+        found.append(report_of(out.read(LENGTH.unpack(head)[0])))
+    return found
+
+
+def count(path: Path) -> int:
+    return len(page(open_to_read(path), Filter(), 1000)["requests"])
+
+
+def test_what_it_is_told_is_stored_and_reported(file: Path) -> None:
+    stored, forgotten = reports_of(
+        order(file), Notes(1, [noted(), noted(keep=False), noted()]), Forget(5, Filter(ids=(1,)))
+    )
+
+    assert [1, None, 2] == [summary.get("id") for summary in stored.read]
+    assert (5, 1) == forgotten.answer
+    assert 1 == count(file)
+
+
+def test_without_a_file_requests_are_read_and_nothing_is_stored(tmp_path: Path) -> None:
+    [report] = reports_of(order(None), Notes(1, [noted()]))
+
+    assert 10 == report.read[0]["prompt_tokens"]
+    assert "id" not in report.read[0]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_pipe_that_ends_within_a_message_ends_it(file: Path) -> None:
+    out = io.BytesIO()
+    serve(io.BytesIO((framed(order(file)) + framed(Notes(1, [noted()])))[:-1]), out)
+
+    assert b"" == out.getvalue()
+
+
+@pytest.mark.parametrize("damage", [b"this is no database at all" * 100, None])
+def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file: Path, damage: bytes | None) -> None:
+    reports_of(order(file), Notes(1, [noted() for _ in range(50)]))
+    whole = file.read_bytes()
+    file.write_bytes(damage or whole[:100] + b"\xff" * (len(whole) - 100))
+
+    [report] = reports_of(order(file), Notes(1, [noted()]))
+
+    assert 0 == report.lost
+    assert ["error"] == [level for level, _ in report.log]
+    assert "set aside" in report.log[0][1]
+    assert 1 == count(file)
+    assert 1 == len(list(file.parent.glob("requests.db.damaged-*")))
+
+
+def test_damage_that_a_reader_finds_is_set_aside_once(file: Path) -> None:
+    *_, first, second = reports_of(order(file), Notes(1, [noted()]), Damaged(1, 0), Damaged(2, 0))
+
+    assert (1, 1) == (first.file, second.file)
+    assert 1 == len(list(file.parent.glob("requests.db.damaged-*")))
+
+
+def test_a_folder_that_cannot_be_made_is_told_once_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    first, second = reports_of(
+        order(tmp_path / "file" / "requests.db"), Notes(1, [noted()]), Notes(2, [noted(), noted()])
+    )
+
+    assert ("failing", 1, 2) == (first.state, first.lost, second.lost)
+    assert (1, 0) == (len(first.log), len(second.log))
+
+
+def test_a_request_that_breaks_its_reading_is_kept_without_its_bodies(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelrunner.recorder import process
+
+    reading = read_noted
+
+    def fragile(note: Noted, *rest: object) -> object:
+        if note.body:
+            raise ValueError("unforeseen")
+        return reading(note, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(process, "read_noted", fragile)
+    report = Recorder(order(file)).take(Notes(1, [noted()]))
+
+    assert "not understood" in report.log[0][1]
+    assert 1 == report.read[0]["id"]
+
+
+def test_it_starts_as_a_program_and_ends_with_its_pipe(file: Path) -> None:
+    told = framed(order(file)) + framed(Notes(1, [noted()]))
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "modelrunner.recorder.process"],
+        input=told,
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert 1 == report_of(done.stdout[LENGTH.size :]).batch
+    assert b"" == done.stderr
+    assert 1 == count(file)

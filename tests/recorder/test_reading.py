@@ -1,0 +1,135 @@
+"""What the data path noted becomes what is stored."""
+
+import json
+
+import pytest
+
+from modelrunner.recorder.reading import read_noted
+from modelrunner.recorder.values import Entry
+from tests.recorder.conftest import entry, noted
+
+
+def test_a_request_is_read_with_its_counts_and_its_times() -> None:
+    found = entry()
+
+    assert "hello" == found.prompt
+    assert "Hi there!" == found.answer
+    summary = found.summary
+    assert (10, 5, 15, 4096) == (
+        summary["prompt_tokens"],
+        summary["completion_tokens"],
+        summary["context_used"],
+        summary["context_size"],
+    )
+    assert ("openai", "ok", "OpenAI/Python", "stop") == (
+        summary["dialect"],
+        summary["outcome"],
+        summary["caller"],
+        summary["finish_reason"],
+    )
+
+
+def test_the_phases_of_a_stream_add_up_to_its_time() -> None:
+    chunk = {"choices": [{"index": 0, "delta": {"content": "x"}}]}
+    found = entry(answer_type="text/event-stream", response=b"data: %b\n\n" % json.dumps(chunk).encode())
+
+    timeline = found.detail["timeline"]
+    assert timeline == pytest.approx(
+        {"queued": 0.2, "loading": 0.3, "prompt": 0.2, "tokens": 0.5, "end": 0.05}
+    )
+    assert found.summary["seconds"] == pytest.approx(sum(timeline.values()))
+
+
+def test_a_whole_answer_has_its_first_token_where_the_engine_says() -> None:
+    found = entry(
+        response={
+            "choices": [],
+            "timings": {"prompt_ms": 100, "predicted_ms": 400, "predicted_per_second": 10},
+        }
+    )
+
+    assert found.summary["first_token"] == pytest.approx(0.6)
+    assert 10 == found.summary["tokens_per_second"]
+    assert found.detail["timeline"]["prompt"] == pytest.approx(0.1)
+
+
+def test_the_engine_s_times_are_known_where_the_dialect_has_no_place_for_them() -> None:
+    words = (
+        b'...:1}],"timings":{"prompt_n":3,"prompt_ms":30.0,"predicted_per_second":12.5}}\n\ndata: [DONE]\n\n'
+    )
+    found = entry(path="/anthropic/v1/messages", response={"type": "message", "content": []}, engine=words)
+
+    assert 12.5 == found.summary["tokens_per_second"]
+
+
+def test_callers_with_an_api_key_are_told_apart_without_it() -> None:
+    one, same, other = (entry(key=key).summary["caller"] for key in ("Bearer a", "Bearer a", "Bearer b"))
+
+    assert one == same != other
+    assert one.startswith("OpenAI/Python key:")
+    assert "Bearer" not in one
+
+
+def test_the_body_is_kept_byte_for_byte_when_nothing_in_it_is_replaced() -> None:
+    body = b'{"model": "ai/tiny",  "messages": [], "x": 1.50}'
+
+    assert body.decode() == entry(body=body).request
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<script>alert(1)</script>", "\x1b[2J\x1b]0;title\x07", "\u202egnp.exe", "x" * 10_000_000, "\x00"],
+)
+def test_a_prompt_may_be_anything(text: str) -> None:
+    assert text == entry(prompt=text).prompt
+
+
+def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    found = entry(body=b'{"messages": [{"role": "user", "content": "a\\ud800b"}]}')
+
+    assert "a?b" == found.prompt
+    found.request.encode()
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"nonsense", b"[1, 2", b"[" * 100_000, b"null", b"3"])
+def test_a_body_may_be_no_json_at_all(body: bytes) -> None:
+    found = entry(body=body, response=body or b"x")
+
+    assert "" == found.prompt
+    assert isinstance(found, Entry)
+
+
+def test_an_error_makes_it_failed_and_is_found() -> None:
+    found = read_noted(
+        noted(status=500, outcome="failed", error="it broke", response={"error": {"message": "it broke"}}),
+        (),
+        b"",
+    )
+
+    assert ("failed", "it broke") == (found.summary["outcome"], found.summary["error"])
+
+
+def test_of_a_form_the_fields_are_kept_and_of_its_files_what_stands_for_them() -> None:
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nai/whisper\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+        b"Content-Type: audio/wav\r\n\r\n\x00\x01\x02\r\n--b--\r\n"
+    )
+    found = entry(
+        path="/v1/audio/transcriptions",
+        request_type='multipart/form-data; boundary="b"',
+        body=body,
+        response={"text": "hello"},
+    )
+
+    request = json.loads(found.request)
+    assert "ai/whisper" == request["model"]
+    assert "3 bytes, audio/wav" in request["file"]
+    assert "hello" == found.answer
+
+
+def test_an_answer_of_sound_becomes_a_digest_and_a_size() -> None:
+    found = entry(response=b"\x00\x01" * 1000, answer_type="audio/mpeg")
+
+    assert found.response is not None
+    assert "2000 bytes, audio/mpeg" in found.response

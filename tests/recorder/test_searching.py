@@ -1,0 +1,212 @@
+"""What was stored is found again: by words, by what it is, one whole, summed up."""
+
+from pathlib import Path
+
+import pytest
+
+from modelrunner.recorder.comparing import difference, lines
+from modelrunner.recorder.conditions import query
+from modelrunner.recorder.database import open_to_read
+from modelrunner.recorder.searching import latest, number_of, oldest_first, oldest_summaries, page, whole
+from modelrunner.recorder.series import series
+from modelrunner.recorder.statistics import statistics
+from modelrunner.recorder.values import Filter
+from modelrunner.recorder.writing import Writing
+from tests.recorder.conftest import MODEL, entry
+
+OTHER = "sha256:" + "cd" * 32
+PICTURE = "data:image/png;base64," + "A" * 400
+AT = 1_800_000_000.0
+
+
+def ids(file: Path, **wanted: object) -> list[int]:
+    found = page(open_to_read(file), Filter(**wanted), 50)  # type: ignore[arg-type]
+    return [each["id"] for each in found["requests"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("whales", [3, 1]),
+        ("WHALES", [3, 1]),
+        ("blue whales", [1]),
+        ('"whales are"', [3]),
+        ("wha*", [3, 1]),
+        ("naïve", [2]),
+        ("naive", [2]),
+        ("thoughtful", [2]),
+        ("nothing", []),
+        ("broke", [2]),
+        ("AND OR NOT", []),
+        ('") OR 1=1 --', []),
+        ("(*", []),
+    ],
+)
+def test_words_are_found_in_prompts_answers_thoughts_and_errors(
+    writing: Writing, file: Path, words: str, found: list[int]
+) -> None:
+    thoughts = {"choices": [{"message": {"content": "so naïve", "reasoning_content": "thoughtful"}}]}
+    writing.store([
+        entry("are blue whales big"),
+        entry("x", response=thoughts, error="it broke", outcome="failed"),
+        entry("y", "whales are big"),
+    ])  # fmt: skip
+
+    assert found == ids(file, words=words)
+
+
+def test_what_is_found_is_marked(writing: Writing, file: Path) -> None:
+    writing.store([entry("are <b>whales</b> big")])
+
+    [found] = page(open_to_read(file), Filter(words="whales"), 1)["requests"]
+
+    assert "\u2068whales\u2069" in found["found"]
+
+
+@pytest.mark.parametrize(
+    ("words", "as_query"),
+    [
+        ("a b", '"a" AND "b"'),
+        ('say "a b"', '"say" AND "a b"'),
+        ("be*", '"be"*'),
+        ('un"closed', '"un""closed"'),
+        ("* - ()", None),
+        ("\x00", None),
+    ],
+)
+def test_whatever_is_typed_is_words(words: str, as_query: str | None) -> None:
+    assert as_query == query(words)
+
+
+def test_filters_have_to_fit_all(writing: Writing, file: Path) -> None:
+    writing.store([
+        entry(at=AT),
+        entry(at=AT + 10, model_id=OTHER, model="ai/other", status=500, outcome="failed", seconds=9.0),
+        entry(at=AT + 20, path="/api/chat", user_agent="curl/8", status=404, model_id="", model="ai/none"),
+    ])  # fmt: skip
+
+    assert [2] == ids(file, models=(OTHER,))
+    assert [3] == ids(file, models=("ai/none",))
+    assert [2] == ids(file, outcome="failed")
+    assert [3] == ids(file, dialect="ollama")
+    assert [3] == ids(file, caller="curl/8") or [3] == ids(file, caller="curl")
+    assert [3, 2] == ids(file, status=(400, 599))
+    assert [2] == ids(file, status=(500, 599))
+    assert [3, 2] == ids(file, since=AT + 5)
+    assert [1] == ids(file, until=AT + 5)
+    assert [2] == ids(file, slower=5.0)
+    assert [] == ids(file, slower=5.0, dialect="ollama")
+
+
+def test_pages_follow_one_another_with_and_without_words(writing: Writing, file: Path) -> None:
+    writing.store([entry("whales") for _ in range(7)])
+    connection = open_to_read(file)
+
+    for words in (None, "whales"):
+        first = page(connection, Filter(words=words), 3)
+        second = page(connection, Filter(words=words, before=first["before"]), 3)
+        third = page(connection, Filter(words=words, before=second["before"]), 3)
+        assert [[7, 6, 5], [4, 3, 2], [1]] == [
+            [each["id"] for each in one["requests"]] for one in (first, second, third)
+        ]
+        assert third["before"] is None
+    assert [4, 5] == [each["id"] for each in oldest_summaries(connection, Filter(after=3), 2)]
+
+
+def test_one_is_given_whole_by_number_and_by_name(writing: Writing, file: Path) -> None:
+    body = {
+        "model": "ai/tiny",
+        "top_p": 1,
+        "messages": [
+            {"role": "system", "content": "s"},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": PICTURE}}]},
+        ],
+    }  # fmt: skip
+    writing.store([entry(body=body, request_id="mine"), entry(request_id="mine")])
+    connection = open_to_read(file)
+
+    assert 2 == number_of(connection, "mine")
+    assert number_of(connection, "other") is None
+    assert whole(connection, 3) is None
+    found = whole(connection, 1)
+    assert found is not None
+    assert {"top_p": 1} == found["parameters"]
+    assert ["system", "user"] == [message["role"] for message in found["messages"]]
+    assert ["image/png"] == [medium["type"] for medium in found["messages"][1]["media"]]
+    assert 300 == found["media"][0]["size"]
+    assert [1, 2] == [each["id"] for each in oldest_first(connection, Filter())]
+
+
+def test_the_last_of_each_model_are_those_that_reached_an_engine(writing: Writing, file: Path) -> None:
+    writing.store([entry() for _ in range(4)] + [entry(model_id=OTHER), entry(asked=None)])
+
+    assert [3, 4, 5] == [row["id"] for row in latest(open_to_read(file), Filter(), 2)]
+
+
+def test_sums_are_made_in_groups(writing: Writing, file: Path) -> None:
+    writing.store([entry(at=AT, seconds=float(n), first=n / 2, answer_type="text/event-stream",
+                         response=b'data: {"choices":[{"delta":{"content":"x"}}],"usage":'
+                                  b'{"prompt_tokens":10,"completion_tokens":5}}\n\n')
+                   for n in range(1, 101)])  # fmt: skip
+    writing.store([entry(model_id="", model="ai/none", outcome="failed", status=404, at=AT + 86400)])
+
+    found = statistics(open_to_read(file), Filter(), "model", {MODEL: "ai/tiny"})
+
+    assert ["ai/tiny", "ai/none"] == [each["group"] for each in found]
+    assert (100, 1000, 500) == (
+        found[0]["requests"],
+        found[0]["prompt_tokens"],
+        found[0]["completion_tokens"],
+    )
+    assert {"p50": 50.0, "p90": 90.0, "p99": 99.0} == found[0]["seconds"]
+    assert {"p50": 25.0, "p90": 45.0, "p99": 49.5} == found[0]["first_token"]
+    assert 1 == found[1]["failed"]
+    days = statistics(open_to_read(file), Filter(), "day", {})
+    assert [100, 1] == [each["requests"] for each in days]
+    assert "2027-01-15T00:00:00.000Z" == days[0]["group"]
+    assert [] == statistics(open_to_read(file), Filter(since=AT + 1e6), "caller", {})
+
+
+def test_charts_have_a_value_for_each_step(writing: Writing, file: Path) -> None:
+    writing.store([entry(at=AT + second, seconds=1.0) for second in (0, 1, 11, 29.9)])
+
+    found = series(open_to_read(file), AT, AT + 30, 10, {MODEL: "ai/tiny"})
+
+    assert [2, 1, 1] == found["requests"]
+    assert {"ai/tiny": [2, 1, 1]} == found["models"]
+    assert [20, 10, 10] == found["prompt_tokens"]
+    assert [1.0, 1.0, 1.0] == found["seconds_p99"]
+    assert [None] * 3 == found["tokens_per_second"]
+    assert 3 == len(found["at"])
+
+
+def test_two_requests_are_compared_value_by_value_and_line_by_line(writing: Writing, file: Path) -> None:
+    body = {
+        "model": "ai/tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "temperature": 1,
+        "seed": 1,
+    }
+    writing.store([entry("hello", "one\ntwo"), entry(body=body, answer="one\nthree", seconds=3.0)])
+    connection = open_to_read(file)
+    a, b = whole(connection, 1), whole(connection, 2)
+    assert a is not None
+    assert b is not None
+
+    found = difference(a, b)
+
+    assert [] == found["prompt"]
+    assert [("same", "one"), ("removed", "two"), ("added", "three")] == [
+        (line["kind"], line["text"]) for line in found["answer"]
+    ]
+    assert [("temperature", 0.5, 1), ("seed", None, 1)] == [
+        (each["name"], each["a"], each["b"]) for each in found["parameters"]
+    ]
+    assert ["seconds"] == [each["name"] for each in found["values"]]
+    assert "timeline" not in found["a"]
+
+
+def test_texts_of_very_many_lines_are_not_compared_for_ever() -> None:
+    found = lines("\n".join(map(str, range(15_000))), "\n".join(map(str, range(15_000, 30_000))))
+
+    assert 30_000 == len(found)

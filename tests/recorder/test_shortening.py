@@ -1,0 +1,113 @@
+"""Media, vectors and secrets are not kept as they came."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from modelrunner.errors import InvalidRequest
+from modelrunner.recorder.redaction import compiled, rules_of
+from modelrunner.recorder.shortening import as_reference, has_media, media_in, medium, shortened
+
+PICTURE = bytes(range(256)) * 4
+DIGEST = "sha256:" + hashlib.sha256(PICTURE).hexdigest()
+ENCODED = base64.b64encode(PICTURE).decode()
+
+
+def test_a_picture_becomes_a_digest_and_a_size() -> None:
+    url = f"data:image/png;base64,{ENCODED}"
+    found = shortened({"messages": [{"content": [{"image_url": {"url": url}}]}]}, ())
+
+    text = found.value["messages"][0]["content"][0]["image_url"]["url"]
+    assert 1 == found.media
+    assert len(text) < 300
+    assert [{"type": "image/png", "size": len(PICTURE), "digest": DIGEST}] == media_in(text)
+    assert has_media(text)
+
+
+def test_the_reference_s_form_is_cut_as_the_reference_cuts() -> None:
+    url = f"data:image/png;base64,{ENCODED}"
+    text = shortened({"url": url}, ()).value["url"]
+
+    cut = f"data:image/png;base64,{ENCODED[:100]}...[truncated {len(ENCODED) - 100} chars]"
+    assert cut == as_reference(text)
+
+
+@pytest.mark.parametrize("name", ["data", "images", "b64_json"])
+def test_base64_is_known_by_the_name_of_its_field(name: str) -> None:
+    assert 1 == shortened({name: ENCODED}, ()).media
+
+
+def test_a_long_word_in_a_prompt_is_no_picture() -> None:
+    found = shortened({"content": "a" * 500}, ())
+
+    assert "a" * 500 == found.value["content"]
+    assert not found.changed
+
+
+def test_a_file_of_a_form_is_told_by_its_type() -> None:
+    assert [{"type": "audio/wav", "size": len(PICTURE), "digest": DIGEST}] == media_in(
+        medium(PICTURE, "audio/wav")
+    )
+
+
+def test_long_vectors_keep_their_first_numbers() -> None:
+    found = shortened({"data": [{"embedding": [0.5] * 768}]}, ())
+
+    assert [0.5] * 8 == found.value["data"][0]["embedding"]
+    assert found.changed
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("use sk-proj-abcdefghijklmnopqrstuv please", "use [redacted key] please"),
+        ("hf_" + "a" * 34, "[redacted key]"),
+        ("ghp_" + "B" * 36, "[redacted key]"),
+        ("Authorization: Bearer abcdefghijklmnop1234", "Authorization: [redacted bearer]"),
+        ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----", "[redacted private key]"),
+        ("write to ada@example.org", "write to [redacted email]"),
+        ("4111 1111 1111 1111", "[redacted card]"),
+        ("call +49 170 1234567", "call [redacted phone]"),
+        ("a task-list and 12:34", "a task-list and 12:34"),
+    ],
+)
+def test_rules_replace_what_they_find(text: str, kept: str) -> None:
+    rules = compiled(rules_of(["secrets", "emails", "cards", "phones"], None))
+
+    assert kept == shortened({"content": text}, rules).value["content"]
+
+
+def test_a_secret_that_is_written_as_escapes_is_found_too() -> None:
+    from modelrunner.recorder.documents import read_json
+
+    rules = compiled(rules_of(["secrets"], None))
+    found = shortened(read_json(b'{"a": "\\u0073k-proj-abcdefghijklmnopqrstuv"}'), rules)
+
+    assert {"a": "[redacted key]"} == found.value
+
+
+def test_a_secret_in_a_name_is_found_too() -> None:
+    rules = compiled(rules_of(["secrets"], None))
+
+    assert {"[redacted key]": 1} == shortened({"sk-proj-abcdefghijklmnopqrstuv": 1}, rules).value
+
+
+def test_the_user_s_rules_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "rules"
+    file.write_text("# ours\nproject: PRJ-\\d+\n\nTOP SECRET\n")
+
+    rules = rules_of(["none"], file)
+
+    assert [("project", "PRJ-\\d+"), ("rule", "TOP SECRET")] == rules
+
+
+def test_a_rule_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "rules"
+    file.write_text("fine\n(unclosed\n")
+
+    with pytest.raises(InvalidRequest, match="line 2"):
+        rules_of([], file)
+    with pytest.raises(InvalidRequest, match="unknown rules"):
+        rules_of(["everything"], None)
