@@ -62,7 +62,6 @@ THIRD_PARTY: dict[str, set[str]] = {
         "cli/daemon.py",
         "cli/chat/editor.py",
         "cli/commands/launch.py",
-        "cli/editor.py",
         "testing/daemon.py",
         "testing/escape.py",
     },
@@ -71,7 +70,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "rich": {"cli/chat/markdown.py"},
     "psutil": {"runtime/memory.py", "runtime/process.py"},
     "pynvml": {"runtime/memory.py"},
-    "httptools": {"runtime/connection.py", "server/protocol.py", "testing/engine.py"},
+    "httptools": {"client/exchange.py", "runtime/connection.py", "server/protocol.py", "testing/engine.py"},
 }
 
 

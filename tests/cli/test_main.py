@@ -21,6 +21,8 @@ EXPENSIVE = {
     "aiohttp",
     "asyncio",
     "dataclasses",
+    "email",
+    "http.client",
     "importlib.metadata",
     "inspect",
     "modelrunner.models",
@@ -30,6 +32,7 @@ EXPENSIVE = {
     "prompt_toolkit",
     "rich",
     "shutil",
+    "ssl",
     "starlette",
     "subprocess",
     "tempfile",
@@ -60,7 +63,7 @@ def test_plain_commands_load_nothing_heavy(daemon: "Daemon", arguments: list[str
 
     loaded = _modules_after(script, daemon.url)
 
-    assert "http.client" in loaded
+    assert "modelrunner.client.exchange" in loaded
     assert set() == loaded & EXPENSIVE
 
 
@@ -68,7 +71,7 @@ def test_help_does_not_load_the_client() -> None:
     """Nobody is asked, so nobody needs to be reached."""
     loaded = _modules_after("from modelrunner.cli.main import main; main(['ls', '--help'], standalone=True)")
 
-    assert set() == loaded & (EXPENSIVE | {"http.client", "json.scanner", "socket"} - {"json.scanner"})
+    assert set() == loaded & (EXPENSIVE | {"modelrunner.client", "httptools", "socket"})
 
 
 def test_metadata_is_answered_before_any_import() -> None:
@@ -184,7 +187,7 @@ def test_an_unreachable_daemon_has_an_exit_code_of_its_own(
         (["__complete", "run", ""], ["a/b:v1", "a/c:v1", "a/c:v2", "smollm2"]),
         (["__complete", "run", "sm"], ["smollm2"]),
         (["__complete", "pull", ""], []),
-        (["__complete", "run", "--"], ["--color", "--debug", "--detach"]),
+        (["__complete", "prune", "--"], ["--all", "--damaged", "--dry-run"]),
         (["__complete", "run", "--color", ""], ["auto", "yes", "no"]),
         (["__complete", "run", "--color", "yes", "s"], ["smollm2"]),
         (["__complete", "run", "smollm2", ""], []),
@@ -218,7 +221,7 @@ def test_completion_offers_commands_and_models(
         (["package", "x"], [":0"]),
         (["package", "--gguf", ""], [":0"]),
         (["package", "--from", "a/b"], ["a/b:v1", ":4"]),
-        (["run", "--col"], ["--color\tRender code blocks and styles: auto, yes or no (default no)", ":4"]),
+        (["prune", "--dam"], ["--damaged\tAlso damaged files that `verify` has set aside", ":4"]),
         (["pull", ""], [":4"]),
     ],
 )
