@@ -49,6 +49,9 @@ backticks and without a full stop; `hint` says what to do about it.
 
 from collections.abc import Iterator, Mapping
 
+# A client that accepts this gets errors of the native API as JSON; others get a line of text.
+MEDIA_TYPE = "application/vnd.modelrunner.error+json"
+
 
 class RunnerError(Exception):
     """Something that a user can be told in a sentence."""

@@ -1,13 +1,15 @@
 """The shapes of our own HTTP API, as both sides see them.
 
-They are typed dictionaries: the command line pays nothing to import them, and the daemon validates with them.
+They are typed dictionaries, with which the daemon validates. Making them takes a while, so the
+client and the commands that are to be quick import this for type checkers only.
 Field names are the reference's, because stock clients read them.
 """
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-# A client that accepts this gets errors of the native API as `ErrorBody`; others get a line of text.
-ERROR_MEDIA_TYPE = "application/vnd.modelrunner.error+json"
+from modelrunner import errors
+
+ERROR_MEDIA_TYPE = errors.MEDIA_TYPE  # of `ErrorBody`
 NDJSON = "application/x-ndjson"
 PRELOAD_HEADER = "X-Preload-Only"
 

@@ -28,6 +28,7 @@ EXPENSIVE = {
     "modelrunner.models",
     "modelrunner.oci",
     "modelrunner.server",
+    "modelrunner.wire",
     "msgspec",
     "prompt_toolkit",
     "rich",

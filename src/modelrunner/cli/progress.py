@@ -1,15 +1,19 @@
 """Long work made visible: docker's bars on a terminal, plain lines elsewhere."""
 
+from __future__ import annotations
+
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from modelrunner.cli.output import clean, is_terminal, note
 from modelrunner.units import format_bytes
-from modelrunner.wire import ProgressLine
+
+if TYPE_CHECKING:
+    from modelrunner.wire import ProgressLine
 
 _REDRAW = 0.1  # seconds between two drawings
 _SPEAK = 1.0  # seconds between two plain lines; a log wants to be read

@@ -1,12 +1,14 @@
 """The API as methods: one for each route that the command line needs."""
 
+from __future__ import annotations
+
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import quote
 
-from modelrunner import errors, wire
+from modelrunner import errors
 from modelrunner.client.answers import Message, Piece, ask, read_answer
 from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
 from modelrunner.client.streams import (
@@ -18,12 +20,15 @@ from modelrunner.client.streams import (
 from modelrunner.client.transport import ACCEPT, Address, Transport
 from modelrunner.errors import RunnerError
 
+if TYPE_CHECKING:  # importing it takes 3 ms, which `list` does not have
+    from modelrunner import wire
+
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds, before each further try of a pull or push
 CHAT = "/engines/v1/chat/completions"
 _TAR = "application/x-tar"
 
 # Closing one closes its connection.
-Transfer = Generator[wire.ProgressLine, None, None]
+Transfer: TypeAlias = "Generator[wire.ProgressLine, None, None]"
 
 _ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
 
@@ -109,7 +114,7 @@ class Client:
         self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
     ) -> Transfer:
         """Pull a model; yields its progress until it is here. `on_retry` is told the attempt and the wait."""
-        body = wire.PullRequest({"from": name})
+        body: wire.PullRequest = {"from": name}
         if token:
             body["bearer-token"] = token
         return self._transfer("download", "/models/create", body, on_retry)
@@ -118,7 +123,7 @@ class Client:
         self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
     ) -> Transfer:
         """Push a model; yields its progress until it is there."""
-        body = wire.PushRequest({"bearer-token": token}) if token else wire.PushRequest({})
+        body: wire.PushRequest = {"bearer-token": token} if token else {}
         return self._transfer("push", _path(name, "push"), body, on_retry)
 
     def load(self, archive: Iterable[bytes], size: int | None) -> Transfer:
@@ -243,7 +248,8 @@ class Client:
 
     def uninstall_backend(self, name: str) -> None:
         """Remove an engine that was installed."""
-        self._transport.do("POST", "/engines/uninstall-backend", wire.InstallRequest(backend=name))
+        request: wire.InstallRequest = {"backend": name}
+        self._transport.do("POST", "/engines/uninstall-backend", request)
 
     def configure(self, request: wire.ConfigureRequest) -> wire.RefusalView | None:
         """Say how a model is to be run from now on."""
@@ -310,8 +316,10 @@ class Client:
 
     def preload(self, name: str) -> None:
         """Load a model; returns once its engine is ready."""
+        from modelrunner.wire import PRELOAD_HEADER  # noqa: PLC0415 - see above
+
         body = {"model": name, "messages": [], "stream": False}
-        with self._transport.open("POST", CHAT, body=body, headers={wire.PRELOAD_HEADER: "true"}) as response:
+        with self._transport.open("POST", CHAT, body=body, headers={PRELOAD_HEADER: "true"}) as response:
             response.read()
 
     def chat(

@@ -1,13 +1,18 @@
 """Reads the daemon's streams of lines and of events; knows no sockets."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
-from typing import NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
-from modelrunner import errors, wire
+from modelrunner import errors
 from modelrunner.client.shape import INTEGER, TEXT, fits
 from modelrunner.client.transport import TRANSIENT, shown
 from modelrunner.errors import RunnerError
+
+if TYPE_CHECKING:
+    from modelrunner import wire
 
 _MAX_STRAY = 4096  # bytes of a wrong answer that are shown
 PIECE = 64 * 1024  # bytes

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar, cast
 from urllib.parse import urlencode
 
-from modelrunner import errors, wire
+from modelrunner import errors
 from modelrunner.client.exchange import NoHttp, Response, exchange
 from modelrunner.errors import DaemonUnreachable, EngineFailed, RunnerError
 
 TRANSIENT = {"transient": True}  # the mark of errors after which another try makes sense
 
-ACCEPT = f"application/json, {wire.ERROR_MEDIA_TYPE}"
+ACCEPT = f"application/json, {errors.MEDIA_TYPE}"
 _CONNECT_PATIENCE = 10.0  # seconds
 _MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
 _TRANSIENT_CODES = frozenset({"busy", "shutting_down"})

@@ -1,14 +1,19 @@
 """`list`: the models that are here; the module's own name leaves the built-in alone."""
 
+from __future__ import annotations
+
 import gc
 import time
+from typing import TYPE_CHECKING
 
 from modelrunner.cli.names import display_name, matches, short_id, sort_key, spellings
 from modelrunner.cli.output import emit, say, standard_json, table
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.units import format_age
-from modelrunner.wire import ConfigView, ModelView
+
+if TYPE_CHECKING:
+    from modelrunner.wire import ConfigView, ModelView
 
 HEADER = (
     "MODEL NAME",
@@ -73,7 +78,7 @@ def rows(models: list[ModelView], now: float, registry: str = "") -> list[tuple[
 
 
 def _row(name: str, model: ModelView, now: float) -> tuple[str, ...]:
-    config = model.get("config") or ConfigView()
+    config: ConfigView = model.get("config") or {}
     created = model.get("created", 0)
     return (
         name,

@@ -1,7 +1,10 @@
 """`ps`: what is in memory, and until when."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from modelrunner.cli.names import display_name, short_id
 from modelrunner.cli.output import emit, table
@@ -9,7 +12,9 @@ from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest
 from modelrunner.units import format_age, format_bytes, parse_duration
-from modelrunner.wire import RunningModel
+
+if TYPE_CHECKING:
+    from modelrunner.wire import RunningModel
 
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "UNTIL")
 # What the reference's daemon does not tell.

@@ -1,5 +1,7 @@
 """`show`: what is known of one model, laid out for people."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -10,10 +12,10 @@ from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import RunnerError
 from modelrunner.units import format_bytes
-from modelrunner.wire import ConfigurationView, ConfigView, Details, ModelView
 
 if TYPE_CHECKING:
     from modelrunner.client import Client
+    from modelrunner.wire import ConfigurationView, ConfigView, Details, ModelView
 
 _HEADERS = (("gguf", "GGUF"), ("safetensors", "Safetensors"), ("diffusers", "Diffusers"))
 
@@ -106,7 +108,7 @@ def _labels(pairs: Iterator[tuple[str, str]], width: int) -> str:
     return "".join(f"{f'{label}:':<{width}}{clean(text)}\n" for label, text in pairs if text)
 
 
-def _configurations(client: "Client", name: str) -> list[ConfigurationView]:
+def _configurations(client: Client, name: str) -> list[ConfigurationView]:
     try:
         return client.configurations(name, effective=True)
     except RunnerError:  # daemons of before, and the reference, cannot say

@@ -1,9 +1,15 @@
 """`unload`: free the memory that models take."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
-from modelrunner.wire import UnloadRequest
+
+if TYPE_CHECKING:
+    from modelrunner.wire import UnloadRequest
 
 
 def configure(parser: Parser) -> None:
@@ -20,7 +26,7 @@ def run(args: Namespace, session: Session) -> int:
         raise args.parser.wrong(f"'{args.parser.prog}' does not take MODEL when --all is specified.")
     if not args.all and not names:
         raise args.parser.wrong(f"'{args.parser.prog}' requires MODEL unless --all is specified.")
-    request = UnloadRequest({"all": args.all, "backend": args.backend, "models": names or None})
+    request: UnloadRequest = {"all": args.all, "backend": args.backend, "models": names or None}
     reply = session.client().unload(request)
     count, stay = reply["unloaded_runners"], reply.get("in_use", 0)
     if count:
