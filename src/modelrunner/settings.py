@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.units import parse_bytes, parse_duration, parse_keep_alive
+from modelrunner.units import format_bytes, format_duration, parse_bytes, parse_duration, parse_keep_alive
 
 DEFAULT_PORT = 12434
 _CLOUD_GPU_KEEP_ALIVE = 8 * 3600.0  # seconds
@@ -686,6 +686,21 @@ def render_markdown() -> str:
         parts += [f"\n## {title}\n\n", "| Variable | Flag | Default | Meaning |\n", "|---|---|---|---|\n"]
         parts += [_markdown(row) for row in rows]
     return "".join(parts)
+
+
+def shown(setting: Setting, value: object) -> str:
+    """Write a value as a user would; empty when it is not set."""
+    if value is None:
+        return "-1" if setting.kind is _IDLE else ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return format_duration(value)
+    if isinstance(value, int) and setting.kind in {_SIZE, _MAYBE_SIZE}:
+        return format_bytes(value)
+    return str(value)
 
 
 def flag_of(setting: Setting) -> str:

@@ -380,6 +380,16 @@ class Verdict(TypedDict):
     context_size: int | None
 
 
+class SettingView(TypedDict):
+    """One row of `GET /settings`: a value in force, as one would write it, and the variable that sets it."""
+
+    name: str
+    variable: str
+    value: str
+    default: str
+    help: str
+
+
 class HealthReply(TypedDict):
     """`GET /health`; when requests wait and nothing goes on, for how long (in seconds), for what, and why."""
 

@@ -67,6 +67,7 @@ ROUTES = (
     _route("GET", "/status", system.greet),
     _route("GET", "/health", insight.health),
     _route("GET", "/version", system.version),
+    _route("GET", "/settings", system.show_settings),
     _route("GET", "/logs", system.logs),
     _route("GET", "/models", models.list_models),
     _route("POST", "/models/create", models.pull),

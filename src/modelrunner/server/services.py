@@ -73,6 +73,7 @@ _STOP_WITHIN = 10.0  # seconds for requests that outlived the drain; engines are
 class Services:
     """What the routes work with. `requests` are given time when the daemon stops, `streams` end at once."""
 
+    settings: Settings
     store: Store
     catalogue: Catalogue
     engines: Engines
@@ -254,6 +255,7 @@ async def open_services(
         stack.push_async_callback(archive.close)
         stack.push_async_callback(recording.close)
         services = Services(
+            settings=settings,
             store=store,
             catalogue=catalogue,
             engines=engines,

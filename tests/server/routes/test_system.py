@@ -10,7 +10,7 @@ from modelrunner import __version__
 from modelrunner.telemetry.logs import SERVICE_LOG
 
 if TYPE_CHECKING:
-    from tests.server.conftest import Daemon
+    from tests.server.conftest import Daemon, Make
 
 CHAT = "/engines/v1/chat/completions"
 
@@ -169,3 +169,21 @@ async def test_what_nobody_foresaw_is_told_in_brief(
     assert answer.text.startswith("internal error: ZeroDivisionError")
     assert "secret detail" not in answer.text
     assert 200 == (await daemon.ask("GET", "/engines/df")).status
+
+
+async def test_the_settings_are_shown_as_one_would_write_them(make_daemon: "Make") -> None:
+    """Durations and sizes are no bare numbers, and lists have commas; no row is a token."""
+    daemon = await make_daemon(DMR_KEEP_ALIVE="-1", DMR_LOG_SIZE="3MB", DMR_ORIGINS="https://a.example,*")
+    rows = {row["name"]: row for row in (await daemon.ask("GET", "/settings")).json}
+
+    assert rows["keep_alive"]["value"] == "-1"
+    assert rows["log_size"]["value"] == "3.00MB"
+    assert rows["origins"] == {
+        "name": "origins",
+        "variable": "DMR_ORIGINS",
+        "value": "https://a.example, *",
+        "default": "",
+        "help": rows["origins"]["help"],
+    }
+    assert rows["drain"]["value"] == "10s"
+    assert not [name for name in rows if "token" in name]

@@ -9,7 +9,8 @@ from modelrunner import __version__
 from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag, text_reply
 from modelrunner.server.services import Services
-from modelrunner.wire import Version
+from modelrunner.settings import DAEMON, shown
+from modelrunner.wire import SettingView, Version
 
 
 async def home(services: Services, request: Request) -> Response:
@@ -29,6 +30,21 @@ async def greet(_services: Services, _request: Request) -> Response:
 async def version(_services: Services, _request: Request) -> Response:
     """`GET /version`; the process number tells whose port it is."""
     reply: Version = {"version": __version__, "pid": os.getpid()}
+    return json_reply(reply)
+
+
+async def show_settings(services: Services, _request: Request) -> Response:
+    """`GET /settings`: what the daemon goes by; none of them is a secret."""
+    reply: list[SettingView] = [
+        {
+            "name": row.name,
+            "variable": row.environment,
+            "value": shown(row, getattr(services.settings, row.name)),
+            "default": row.shown or row.default,
+            "help": row.help,
+        }
+        for row in DAEMON
+    ]
     return json_reply(reply)
 
 
