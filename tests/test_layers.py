@@ -64,6 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "cli/commands/launch.py",
         "testing/daemon.py",
         "testing/escape.py",
+        "testing/terminal.py",
     },
     "xllamacpp": {"engines/llamacpp_server.py"},
     "prompt_toolkit": {"cli/chat/prompt.py"},

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 _WIDE = frozenset({"W", "F"})
@@ -24,6 +25,15 @@ def crop(text: str, width: int) -> str:
             break
         taken.append(character)
     return "".join(taken) + "…" if width > 0 else ""
+
+
+def fitting(facts: Sequence[str], width: int) -> str:
+    """Put facts side by side: as many of the first as so many columns hold, the first one cut if need be."""
+    for count in range(len(facts), 1, -1):
+        line = " · ".join(facts[:count])
+        if width_of(line) <= width:
+            return line
+    return crop(facts[0], width) if facts else ""
 
 
 def wrap(text: str, width: int) -> list[str]:

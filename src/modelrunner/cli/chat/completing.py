@@ -11,11 +11,12 @@ _MOST = 200  # entries of a folder
 
 
 class Candidate(NamedTuple):
-    """A text to put in place of the last `length` characters, and a word on it."""
+    """A text to put in place of the last `length` characters; how it is listed, and a word on it."""
 
     text: str
     length: int
     about: str = ""
+    shown: str = ""
 
 
 Words = Callable[[], Sequence[str]]
@@ -66,7 +67,7 @@ def _files(match: re.Match[str]) -> Iterator[Candidate]:
         needs_quotes = quoted or _SPECIAL.search(path) is not None
         end = "" if is_folder else '"'
         text = f'@"{path}{end}' if needs_quotes and '"' not in path else f"@{_escaped(path)}"
-        yield Candidate(text, len(match[0]), "folder" if is_folder else "")
+        yield Candidate(text, len(match[0]), shown=f"{name}{'/' if is_folder else ''}")
 
 
 def _escaped(path: str) -> str:

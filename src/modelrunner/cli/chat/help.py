@@ -1,6 +1,11 @@
 """What a chat says of itself."""
 
+import re
 from collections.abc import Mapping
+
+from modelrunner.cli.chat.cells import wrap
+
+_MOST_INDENT = 4  # columns of a line that is broken
 
 SUMMARIES: Mapping[str, str] = {
     "/set": "Set a value for this session",
@@ -66,3 +71,17 @@ def overview() -> str:
     """All commands."""
     rows = "".join(f"  {name:<16}{about}\n" for name, about in SUMMARIES.items())
     return f'Available Commands:\n{rows}\nUse """ to begin a multi-line message.\n'
+
+
+def fitted(text: str, columns: int) -> str:
+    """Lay a help text out for a terminal: where a line is too long, what it says comes below its name."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        if len(line) <= columns:
+            lines.append(line)
+            continue
+        indent = min(len(line) - len(line.lstrip()), _MOST_INDENT)
+        for number, part in enumerate(re.split(r"(?<=\S)  +", line.strip(), maxsplit=1)):
+            margin = " " * (indent + 2 * number)
+            lines += (f"{margin}{piece}" for piece in wrap(part, max(1, columns - len(margin))))
+    return "\n".join(lines)

@@ -9,7 +9,8 @@ from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
-from prompt_toolkit.filters import Condition, completion_is_selected
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition, completion_is_selected, has_focus
 from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.history import History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -116,7 +117,9 @@ class _Completer(Completer):
     def get_completions(self, document: Document, _event: CompleteEvent) -> Iterable[Completion]:
         desk = self._desk
         for found in completing.candidates(document.text_before_cursor, desk.commands, desk.words):
-            yield Completion(found.text, -found.length, display_meta=found.about)
+            yield Completion(
+                found.text, -found.length, display=found.shown or found.text, display_meta=found.about
+            )
 
 
 class _FileHistory(History):
@@ -136,21 +139,22 @@ class _FileHistory(History):
 def _keys(desk: Desk) -> KeyBindings:
     """The keys that differ from those of every other line editor."""
     keys = KeyBindings()
+    typing = has_focus(DEFAULT_BUFFER)  # and not searching
 
-    @keys.add("enter", filter=~completion_is_selected)
-    @keys.add("c-j", filter=~completion_is_selected)
+    @keys.add("enter", filter=typing & ~completion_is_selected)
+    @keys.add("c-j", filter=typing & ~completion_is_selected)
     def _submit(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
-    @keys.add("enter", filter=completion_is_selected)
+    @keys.add("enter", filter=typing & completion_is_selected)
     def _accept(event: KeyPressEvent) -> None:
         event.current_buffer.complete_state = None
 
-    @keys.add("escape", "enter")
+    @keys.add("escape", "enter", filter=typing)
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
-    @keys.add("tab")
+    @keys.add("tab", filter=typing)
     def _complete(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if not completing.is_open(buffer.document.text_before_cursor):
@@ -160,7 +164,7 @@ def _keys(desk: Desk) -> KeyBindings:
         else:
             buffer.start_completion(insert_common_part=True)
 
-    @keys.add(Keys.BracketedPaste)
+    @keys.add(Keys.BracketedPaste, filter=typing)
     def _paste(event: KeyPressEvent) -> None:
         text = as_paste(event.data)
         event.current_buffer.insert_text(as_reference(text) or desk.pastes.shorten(text))

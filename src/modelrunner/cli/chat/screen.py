@@ -9,7 +9,7 @@ from types import FrameType, TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from modelrunner.cli.chat.asking import Calling
-from modelrunner.cli.chat.cells import crop, wrap
+from modelrunner.cli.chat.cells import fitting, wrap
 from modelrunner.cli.chat.markdown import Renderer, mended, split
 from modelrunner.cli.chat.statistics import Watch, seconds
 from modelrunner.cli.chat.thoughts import Thoughts
@@ -132,7 +132,7 @@ class Screen:
     def _tell(self, text: str) -> None:
         """Set a line of what happens beside the answer, dim, between its parts."""
         self._end_section()
-        self._settle([f"{_DIM}{crop(clean(text), self._look.width())}{_PLAIN}", ""])
+        self._settle([_dim([clean(text)], self._look.width()), ""])
 
     def _draw(self) -> None:
         begun = self._clock()
@@ -176,8 +176,7 @@ class Screen:
         if self._look.thoughts is not Thoughts.FOLD:
             return self._thinking_lines(width)
         took = seconds(self._clock() - self._thinking_since)
-        text = f"Thought for {took}{f' · {self._look.hint}' if self._look.hint else ''}"
-        return [f"{_DIM}{crop(text, width)}{_PLAIN}"]
+        return [_dim([f"Thought for {took}", *([self._look.hint] if self._look.hint else [])], width)]
 
     def _settle(self, lines: Sequence[str]) -> None:
         self._place.replace([*lines, ""])
@@ -193,8 +192,7 @@ class Screen:
         facts = [f"{spinner} {self._activity()}"]
         if watch.rate:
             facts += [f"{watch.pieces:,} tokens", f"{watch.rate:.0f} tokens/s"]
-        text = crop(" · ".join([*facts, "ctrl-c stops"]), width)
-        return [*([""] if self._lines else []), f"{_DIM}{text}{_PLAIN}"]
+        return [*([""] if self._lines else []), _dim([*facts, "ctrl-c stops"], width)]
 
     def _activity(self) -> str:
         if self._thinking:
@@ -227,3 +225,7 @@ class Screen:
             self._interrupted = True
         else:
             raise KeyboardInterrupt
+
+
+def _dim(facts: Sequence[str], width: int) -> str:
+    return f"{_DIM}{fitting(facts, width)}{_PLAIN}"

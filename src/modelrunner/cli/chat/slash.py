@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 
 from modelrunner.cli.chat import clipboard, saved
 from modelrunner.cli.chat.conversation import Content, Conversation, Turn, words_of
-from modelrunner.cli.chat.help import TOPICS, overview
+from modelrunner.cli.chat.help import TOPICS, fitted, overview
 from modelrunner.cli.chat.options import PARAMETERS, Options, switch
+from modelrunner.cli.chat.showing import size
 from modelrunner.cli.chat.statistics import Statistics
 from modelrunner.cli.chat.thoughts import Thoughts
 from modelrunner.cli.output import clean, harmless, note, say
@@ -105,7 +106,7 @@ def _bye(_rest: str, _state: State, _hands: Hands) -> Next:
 
 
 def _help(rest: str, _state: State, _hands: Hands) -> Next:
-    note(TOPICS.get(rest.removeprefix("/"), "") or overview())
+    note(fitted(TOPICS.get(rest.removeprefix("/"), "") or overview(), size()[0]))
     return _NOTHING
 
 
@@ -121,7 +122,7 @@ def _set(rest: str, state: State, hands: Hands) -> Next:
     option, _, value = rest.partition(" ")
     setter = _SETTERS.get(option)
     if not option:
-        note(TOPICS["set"])
+        note(fitted(TOPICS["set"], size()[0]))
     elif setter is None:
         note(f"Unknown /set option: {clean(option)}\n{TOPICS['set']}")
     else:

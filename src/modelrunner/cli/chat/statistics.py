@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from modelrunner.cli.chat.cells import crop
+from modelrunner.cli.chat.cells import fitting
 from modelrunner.client import Piece, Usage
 
 
@@ -82,10 +82,7 @@ class Statistics:
 
     def status(self, model: str, width: int, notes: str = "") -> str:
         """One line about the chat: the longest form that fits into so many columns."""
-        facts = [model, *self._facts(), *([notes] if notes else [])]
-        while len(facts) > 1 and len(" · ".join(facts)) > width:
-            facts.pop()
-        return crop(" · ".join(facts), width)
+        return fitting([model, *self._facts(), *([notes] if notes else [])], width)
 
     def report(self) -> str:
         """Everything, a line for each."""
