@@ -31,6 +31,7 @@ def new_world(chance: random.Random) -> World:
         needs={key: chance.randint(1, 110) for key in keys},
         slots={key: chance.choice((None, 1, 2, 4)) for key in keys},
         kept={key: chance.choice((0.0, 5.0, 60.0, 300.0, None)) for key in keys},
+        asleep={key: chance.randint(1, 60) for key in keys if chance.random() < 0.4},
     )
 
 
@@ -58,6 +59,8 @@ def work(world: World, chance: random.Random) -> None:
         world.estimate(chance.choice(world.estimating), fails=chance.random() < 0.1)
     elif starting := world.some(State.STARTING):
         (world.fail if chance.random() < 0.2 else world.become_ready)(chance.choice(starting))
+    elif turning := [*world.some(State.DOZING), *world.some(State.WAKING)]:
+        world.turn(chance.choice(turning), fails=chance.random() < 0.1)
     elif stopping := world.some(State.STOPPING):
         world.exit(chance.choice(stopping))
 
@@ -65,7 +68,7 @@ def work(world: World, chance: random.Random) -> None:
 def surprise(world: World, chance: random.Random) -> None:
     """A process ends, a user changes something, or another program does."""
     key = chance.choice(tuple(world.needs))
-    ready = world.some(State.READY)
+    ready = [*world.some(State.READY), *world.some(State.ASLEEP)]
     if ready and chance.random() < 0.3:
         world.crash(chance.choice(ready))
     else:

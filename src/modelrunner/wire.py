@@ -243,6 +243,7 @@ class RunningModel(TypedDict):
     last_used: str
     in_use: NotRequired[bool]
     loading: NotRequired[bool]
+    asleep: NotRequired[bool]
     keep_alive: NotRequired[str]
     pinned: NotRequired[bool]
     context_size: NotRequired[int]

@@ -12,10 +12,11 @@ import aiohttp
 import msgspec
 import pytest
 
+from modelrunner.engines.ask import Answer, Ask
 from modelrunner.engines.base import Address, Draft, EngineSettings, Options
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.llamacpp_states import LlamaCppStates
-from modelrunner.engines.states import Answer, Ask, Dialogue, Slot, T
+from modelrunner.engines.states import Dialogue, Slot, T
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode

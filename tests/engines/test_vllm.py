@@ -73,6 +73,7 @@ def _program(path: Path) -> Path:
     return path
 
 
+SLEEPS = ("--enable-sleep-mode",)
 TEMPLATE = Path("/models/m/model/chat_template.jinja")
 DRAFT = Draft(weights=(Path("/models/d/model/model.safetensors"),), tokens=4, probability=0.8)
 
@@ -158,7 +159,16 @@ def test_the_command_line_on_a_gpu(
 
     launch = engine.launch(bundle, mode, options, SOCKET)
 
-    assert launch.argv == (str(python), *MODULE, str(MODEL), "--uds", "/run/x/1.sock", *expected, *SERVED)
+    assert launch.argv == (
+        str(python),
+        *MODULE,
+        str(MODEL),
+        "--uds",
+        "/run/x/1.sock",
+        *expected,
+        *SERVED,
+        *SLEEPS,
+    )
 
 
 def _shape(tmp_path: Path, **more: object) -> Bundle:
@@ -472,3 +482,44 @@ def test_requests_have_to_name_the_model_as_it_is_served(installed: Make) -> Non
     engine, _ = installed(True)
 
     assert "ai/m:latest" == engine.launch(PLAIN, Mode.COMPLETION, NAMED, SOCKET).model_name
+
+
+DEVICES = (Device(RAM, 64 << 30, 64 << 30), Device("cuda:0", 24 << 30, 24 << 30))
+
+
+def test_on_a_gpu_it_can_sleep(installed: Make, tmp_path: Path) -> None:
+    """By routes that exist in development mode; asleep it holds its weights in the RAM."""
+    bundle = _shape(tmp_path)
+    for path in bundle.weights:
+        save_file({"model.embed_tokens.weight": np.zeros((64, 32), np.float32)}, path)
+    engine, _ = installed(True)
+    launch = engine.launch(bundle, Mode.COMPLETION, NAMED, SOCKET)
+    found = engine.estimate(bundle, Mode.COMPLETION, NAMED, DEVICES)
+
+    assert launch.sleep is not None
+    assert ("/sleep?level=1", "/wake_up") == (launch.sleep.sleep.target, launch.sleep.wake.target)
+    assert "1" == launch.env["VLLM_SERVER_DEV_MODE"]
+    assert found is not None
+    assert found.asleep is not None
+    assert found.asleep[RAM] == found.by_device[RAM] + found.weights
+    assert found.asleep["cuda:0"] < found.by_device["cuda:0"] // 10
+
+
+@pytest.mark.parametrize(("gpu", "flags"), [(False, ()), (True, ("--no-enable-sleep-mode",))])
+def test_without_a_gpu_or_on_demand_it_does_not_sleep(
+    installed: Make, tmp_path: Path, *, gpu: bool, flags: tuple[str, ...]
+) -> None:
+    """The build for CPUs knows nothing of it, and would not start."""
+    bundle = _shape(tmp_path)
+    for path in bundle.weights:
+        save_file({"model.embed_tokens.weight": np.zeros((64, 32), np.float32)}, path)
+    options = replace(NAMED, flags=flags)
+    engine, _ = installed(gpu)
+    launch = engine.launch(bundle, Mode.COMPLETION, options, SOCKET)
+    found = engine.estimate(bundle, Mode.COMPLETION, options, DEVICES)
+
+    assert launch.sleep is None
+    assert "--enable-sleep-mode" not in launch.argv
+    assert "VLLM_SERVER_DEV_MODE" not in launch.env
+    assert found is not None
+    assert found.asleep is None

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from modelrunner.engines.ask import Ask
 from modelrunner.engines.base import Address, Launch
-from modelrunner.engines.states import Ask
 from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, PortTaken, ShuttingDown
 from modelrunner.runtime.instance import AskEngine, Instance
 

@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 import pytest
 
-from modelrunner.engines.states import Answer, Ask, Dialogue, Slot, Tokens
+from modelrunner.engines.ask import Answer, Ask
+from modelrunner.engines.states import Dialogue, Slot, Tokens
 from modelrunner.errors import EngineFailed
 from modelrunner.runtime import keeping
 from modelrunner.runtime.keeping import Keeping, Record

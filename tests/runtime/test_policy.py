@@ -323,6 +323,103 @@ def test_memory(name: str) -> None:
     assert expected == actual
 
 
+GPU = "cuda:0"
+AWAKE, ASLEEP = {GPU: 90, RAM: 5, PLACE: 1}, {GPU: 5, RAM: 30}
+
+
+def sleeper(key: Key, state: State = State.READY, **changes: Any) -> Resident:
+    """One that fills a GPU, and can sleep in the RAM."""
+    resident = ready(key, state=state, need=AWAKE if state is State.READY else ASLEEP, asleep=ASLEEP)
+    return resident._replace(**changes)
+
+
+def on_gpu(residents: list[Resident], waiting: list[Waiting], *, ram: int = 100, free: int = 100) -> Plan:
+    """Decide with a GPU of 100 and some RAM."""
+    limits = Limits({PLACE: 9, RAM: ram, GPU: 100}, PATIENCE)
+    return plan(residents, waiting, limits, NOW, lambda: Seen({RAM: free, GPU: 100}))
+
+
+SECOND = Waiting(A, NOW, {GPU: 90, RAM: 5, PLACE: 1})
+SLEEP_CASES: dict[str, tuple[Plan, Plan]] = {
+    "what can sleep does so to make room": (
+        Plan(sleep=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B)], [SECOND]),
+    ),
+    "there has to be memory to sleep in": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B)], [SECOND], ram=20),
+    ),
+    "memory to sleep in has to be seen": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B)], [SECOND], free=20),
+    ),
+    "sleep that would not make room enough is none": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B)], [SECOND._replace(need={GPU: 99, PLACE: 1})]),
+    ),
+    "sleep that would take more of what is lacking is none": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B)], [SECOND._replace(need={RAM: 99, PLACE: 1})]),
+    ),
+    "what sleeps is woken for a request": (
+        Plan(wake=(Step(B, STARTED),)),
+        on_gpu([sleeper(B, State.ASLEEP)], [SECOND._replace(key=B)]),
+    ),
+    "what sleeps is woken when its room is free": (
+        Plan(sleep=(Step(A, MEMORY, B),)),
+        on_gpu([sleeper(B, State.ASLEEP), sleeper(A)], [SECOND._replace(key=B)]),
+    ),
+    "what falls asleep is waited for": (
+        Plan(),
+        on_gpu([sleeper(B, State.DOZING, need={GPU: 90, RAM: 30, PLACE: 1})], [SECOND]),
+    ),
+    "what wakes has its place": (
+        Plan(),
+        on_gpu([sleeper(B, State.WAKING, need={GPU: 90, RAM: 30, PLACE: 1})], [SECOND._replace(key=B)]),
+    ),
+    "what sleeps gives its memory to one that needs it": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B, State.ASLEEP), loaded(C, 60, keep_alive=None)], [SECOND._replace(need={RAM: 30})]),
+    ),
+    "what sleeps makes room for one in front although it is asked for": (
+        Plan(stop=(Step(B, MEMORY, A),)),
+        on_gpu([sleeper(B, State.ASLEEP)], [SECOND._replace(need={RAM: 90}), SECOND._replace(key=B)]),
+    ),
+    "what is idle for long falls asleep": (
+        Plan(sleep=(Step(B, Reason.IDLE),)),
+        on_gpu([sleeper(B, keep_alive=10.0)], []),
+    ),
+    "what is to stay for no time does not sleep": (
+        Plan(stop=(Step(B, Reason.IDLE),)),
+        on_gpu([sleeper(B, idle_since=NOW, keep_alive=0.0)], []),
+    ),
+    "what sleeps ends after a while": (
+        Plan(stop=(Step(B, Reason.IDLE),)),
+        on_gpu([sleeper(B, State.ASLEEP, idle_since=NOW - 120, keep_alive=10.0)], []),
+    ),
+    "until then it sleeps": (
+        Plan(wake_at=NOW + 10),
+        on_gpu([sleeper(B, State.ASLEEP, idle_since=NOW - 110, keep_alive=10.0)], []),
+    ),
+    "what died in its sleep is gone": (
+        Plan(gone=(B,), start=(Step(A, STARTED),)),
+        on_gpu([sleeper(B, State.ASLEEP, alive=False)], [SECOND]),
+    ),
+    "a pinned model does not sleep": (
+        Plan(refuse=(Refusal(A, Why.PINNED, SECOND.need or {}, {PLACE: 8, RAM: 95, GPU: 10}),)),
+        on_gpu([sleeper(B, pinned=True)], [SECOND]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SLEEP_CASES)
+def test_sleep(name: str) -> None:
+    """Each case says in its name what is decided."""
+    expected, actual = SLEEP_CASES[name]
+
+    assert expected == actual
+
+
 WAITS: dict[str, tuple[Wait, Plan]] = {
     "its need is being found out": (Wait(Why.ESTIMATING), weigh([], [wants(A, None)])),
     "it is loading": (

@@ -38,6 +38,7 @@ class FakeInstance:
         self.may_stop = asyncio.Event()
         self.may_stop.set()
         self.stops = 0
+        self.turns: list[str] = []
         self.slots: int | None = None
 
     @property
@@ -46,6 +47,12 @@ class FakeInstance:
 
     def crash(self) -> None:
         self.exited.set_result(1)
+
+    async def sleep(self) -> None:
+        self.turns.append("sleep")
+
+    async def wake(self) -> None:
+        self.turns.append("wake")
 
     async def stop(self) -> None:
         self.stops += 1

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelrunner.engines.base import Address, Launch
+from modelrunner.engines.ask import Ask
+from modelrunner.engines.base import Address, Launch, Sleep
 from modelrunner.errors import EngineFailed, EngineFailing, NotReadyInTime, RunnerError, ShuttingDown
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
@@ -43,6 +44,7 @@ class Running:
         self._floor = floor
         self._key = key
         self.instance = instance
+        self.asleep = False
         self.slots: int | None = None
         self.users = 0
 
@@ -57,6 +59,16 @@ class Running:
     @property
     def exited(self) -> asyncio.Future[int]:
         return self.instance.exited
+
+    async def sleep(self) -> None:
+        if self.users:
+            self._floor.broken.append(f"I3: {self._key} was put to sleep while in use")
+        await self.instance.sleep()
+        self.asleep = True
+
+    async def wake(self) -> None:
+        await self.instance.wake()
+        self.asleep = False
 
     async def stop(self) -> None:
         if self.alive and self.users and not self._floor.closing:
@@ -89,6 +101,7 @@ class Floor:
         self.folder = folder
         self.behaviours: dict[Key, dict[str, object]] = {}
         self.within = 10.0
+        self.asleep: dict[Key, int] = {}  # what those hold that can sleep
         self.address: Address | None = None
         self.number = 0
         self.living: set[Key] = set()  # whose process may be there
@@ -107,18 +120,23 @@ class Floor:
         self.heard = asyncio.Event()  # a word of some engine
 
     async def _weigh(self, key: Key) -> Weight:
-        return Weight({"ram": NEEDS[key]})
+        asleep = self.asleep.get(key)
+        return Weight({"ram": NEEDS[key]}, asleep=None if asleep is None else {"ram": asleep})
 
     def _free(self) -> Amounts:
         """What processes leave; one that starts has not taken anything yet, as in real life."""
         starting = {each.key for each in self.pool.residents() if each.state is State.STARTING}
-        return {"ram": MEMORY - sum(NEEDS[key] for key in self.living - starting)}
+        return {"ram": MEMORY - sum(self._held(key) for key in self.living - starting)}
+
+    def _held(self, key: Key) -> int:
+        asleep = any(each == key and running.asleep for each, running in self.pool.running())
+        return self.asleep[key] if asleep else NEEDS[key]
 
     async def _start(self, key: Key) -> Running:
         if key in self.living:
             self.broken.append(f"{key} was started while its last process was there")
         self.living.add(key)
-        if sum(NEEDS[each] for each in self.living) > MEMORY:
+        if sum(map(self._held, self.living)) > MEMORY:
             self.broken.append(f"I4: {key} was loaded into memory that is not free")
         self.number += 1
         address = self.address or Address(self.folder / f"{self.number}.sock")
@@ -179,7 +197,8 @@ class Floor:
 def fake(address: Address, *, within: float, **behaviour: object) -> Launch:
     where = [str(address.socket)] if address.socket else [address.host, "--port", str(address.port)]
     argv = (sys.executable, "-m", "modelrunner.testing.engine", "--model", "m", "--host", *where)
-    return Launch(argv, env={"FAKE_ENGINE": json.dumps(behaviour)}, ready_within=within)
+    sleep = Sleep(Ask("POST", "/sleep"), Ask("POST", "/wake_up"), within=1.0)
+    return Launch(argv, env={"FAKE_ENGINE": json.dumps(behaviour)}, ready_within=within, sleep=sleep)
 
 
 def processes(folder: Path) -> list[int]:
@@ -197,9 +216,12 @@ def check_story(events: tuple[Event, ...]) -> None:
     last: dict[Key, Kind] = {}
     follows: dict[Kind, set[Kind | None]] = {
         Kind.STARTING: {None, Kind.GONE},
-        Kind.READY: {Kind.STARTING},
-        Kind.STOPPING: {Kind.READY},
-        Kind.GONE: {Kind.STARTING, Kind.READY, Kind.STOPPING},
+        Kind.READY: {Kind.STARTING, Kind.WAKING},
+        Kind.DOZING: {Kind.READY},
+        Kind.ASLEEP: {Kind.DOZING},
+        Kind.WAKING: {Kind.ASLEEP},
+        Kind.STOPPING: {Kind.STARTING, Kind.READY, Kind.DOZING, Kind.ASLEEP, Kind.WAKING},
+        Kind.GONE: {*Kind} - {Kind.GONE},
     }
     for event in events:
         assert event.reason.text
@@ -212,7 +234,10 @@ def check_story(events: tuple[Event, ...]) -> None:
             assert event.reason is Reason.CRASHED
         if event.kind is Kind.GONE and event.reason in {Reason.CRASHED, Reason.FAILED}:
             assert event.detail
-        if event.kind is Kind.STOPPING and event.reason in (Reason.PLACE_NEEDED, Reason.MEMORY_NEEDED):
+        if event.kind in {Kind.STOPPING, Kind.DOZING} and event.reason in (
+            Reason.PLACE_NEEDED,
+            Reason.MEMORY_NEEDED,
+        ):
             assert event.others, "nobody is named for whom it makes room"
         last[event.key] = event.kind
     assert {Kind.GONE} >= set(last.values())
@@ -310,6 +335,93 @@ async def test_an_engine_whose_socket_was_taken_is_not_waited_for(floor: Floor) 
     (floor.folder / "1.sock").rmdir()
 
     assert 200 == await floor.ask(B)
+    await floor.close()
+
+
+async def test_an_engine_that_can_sleep_does_so_instead_of_ending(floor: Floor) -> None:
+    """The same process serves again when it is woken; the one that it made room for is there meanwhile."""
+    floor.asleep = {A: 10}
+    await floor.ask(A)
+    ((_, first),) = floor.pool.running()
+
+    assert 200 == await floor.ask(B)
+    assert {A: State.ASLEEP, B: State.READY} == {each.key: each.state for each in floor.pool.residents()}
+    assert 10 == floor.pool.residents()[0].memory["ram"]
+    assert 200 == await floor.ask(A)
+
+    assert (first, 2) == (dict(floor.pool.running())[A], floor.number)
+    assert [
+        (Kind.STARTING, "requested"),
+        (Kind.READY, "requested"),
+        (Kind.DOZING, "memory_needed"),
+        (Kind.ASLEEP, "memory_needed"),
+        (Kind.WAKING, "requested"),
+        (Kind.READY, "requested"),
+    ] == [event for event in told(floor, A) if event[0] is not Kind.WAITING]
+    await floor.close()
+
+
+@pytest.mark.parametrize("behaviour", ["restless", "hang_at"])
+async def test_an_engine_that_does_not_fall_asleep_is_stopped(floor: Floor, behaviour: str) -> None:
+    """And the next time it is not tried."""
+    floor.asleep, floor.behaviours[A] = {A: 10}, {behaviour: "/sleep"}
+    for _ in range(2):
+        assert 200 == await floor.ask(A)
+        assert 200 == await floor.ask(B)
+
+    assert 1 == [kind for kind, _ in told(floor, A)].count(Kind.DOZING)
+    assert 2 == told(floor, A).count((Kind.GONE, "memory_needed"))
+    await floor.close()
+
+
+@pytest.mark.parametrize("behaviour", ["restless", "hang_at"])
+async def test_an_engine_that_does_not_wake_is_loaded_anew(floor: Floor, behaviour: str) -> None:
+    """Who waits for it waits a little longer."""
+    floor.asleep, floor.behaviours[A] = {A: 10}, {behaviour: "/wake_up"}
+    await floor.ask(A)
+    await floor.ask(B)
+
+    assert 200 == await floor.ask(A)
+    assert (Kind.GONE, "restless") in told(floor, A)
+    assert 3 == floor.number
+    await floor.close()
+
+
+async def test_an_engine_that_dies_in_its_sleep_is_noticed(floor: Floor) -> None:
+    """What it held is free, and the next request has it loaded anew."""
+    floor.asleep = {A: 10}
+    await floor.ask(A)
+    await floor.ask(B)
+    running = dict(floor.pool.running())[A]
+    os.kill(running.instance.pid, signal.SIGKILL)
+    await running.exited
+
+    assert 200 == await floor.ask(A)
+    assert (Kind.GONE, "crashed") in told(floor, A)
+    await floor.close()
+
+
+async def test_memory_is_taken_from_what_sleeps_before_what_is_awake(floor: Floor) -> None:
+    """What sleeps serves nobody."""
+    floor.asleep = {A: 45}
+    await floor.ask(A)
+    await floor.ask(B)
+    assert {A: State.ASLEEP, B: State.READY} == {each.key: each.state for each in floor.pool.residents()}
+    await floor.ask(D)
+
+    assert {B: State.READY, D: State.READY} == {each.key: each.state for each in floor.pool.residents()}
+    assert (Kind.GONE, "memory_needed") in told(floor, A)
+    await floor.close()
+
+
+async def test_what_sleeps_is_unloaded_on_command(floor: Floor) -> None:
+    """It is as idle as can be."""
+    floor.asleep = {A: 10}
+    await floor.ask(A)
+    await floor.ask(B)
+
+    assert 1 == await floor.pool.unload(lambda key: key == A)
+    assert [B] == [each.key for each in floor.pool.residents()]
     await floor.close()
 
 

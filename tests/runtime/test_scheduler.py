@@ -24,6 +24,7 @@ def new_world() -> World:
         needs={A: 20, B: 30, C: 45, D: 60, E: 100},
         slots={A: None, B: 1, C: 2, D: 4, E: 1},
         kept={A: 0.0, B: 5.0, C: 60.0, D: None, E: 30.0},
+        asleep={B: 40, C: 10, D: 20},
     )
 
 
@@ -64,15 +65,22 @@ class Machine(RuleBasedStateMachine):
         loaded = data.draw(st.sampled_from(self.world.some(State.STARTING)))
         (self.world.become_ready if succeeds else self.world.fail)(loaded)
 
+    @precondition(lambda self: self.world.some(State.DOZING) or self.world.some(State.WAKING))
+    @rule(data=st.data(), fails=st.booleans())
+    def falls_asleep_or_wakes(self, data: st.DataObject, *, fails: bool) -> None:
+        turning = [*self.world.some(State.DOZING), *self.world.some(State.WAKING)]
+        self.world.turn(data.draw(st.sampled_from(turning)), fails=fails)
+
     @precondition(lambda self: self.world.some(State.STOPPING))
     @rule(data=st.data())
     def process_is_gone(self, data: st.DataObject) -> None:
         self.world.exit(data.draw(st.sampled_from(self.world.some(State.STOPPING))))
 
-    @precondition(lambda self: self.world.some(State.READY))
+    @precondition(lambda self: self.world.some(State.READY) or self.world.some(State.ASLEEP))
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
-        self.world.crash(data.draw(st.sampled_from(self.world.some(State.READY))))
+        alive = [*self.world.some(State.READY), *self.world.some(State.ASLEEP)]
+        self.world.crash(data.draw(st.sampled_from(alive)))
 
     @rule(key=st.sampled_from(ALL))
     def pin_or_unpin(self, key: Key) -> None:

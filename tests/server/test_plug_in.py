@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,25 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent.parent.parent / "docs" / "guides" / "engines.md"
 
 
-def _install(folder: Path) -> None:
+SLEEPER = """
+from dataclasses import replace
+
+from modelrunner.engines.ask import Ask
+from modelrunner.engines.base import Sleep
+from modelrunner.engines.estimate import RAM, Estimate
+
+
+class Sleeper(Acme):
+    def launch(self, *arguments):
+        sleep = Sleep(Ask("POST", "/sleep"), Ask("POST", "/wake_up"))
+        return replace(super().launch(*arguments), sleep=sleep)
+
+    def estimate(self, bundle, mode, options, devices):
+        return Estimate(RAM, 0, weights=2 << 20, asleep={RAM: 1 << 20})
+"""
+
+
+def _install(folder: Path, more: str = "", name: str = "Acme") -> None:
     """Lay the plug-in out as pip does: a module, and metadata with its entry point."""
     text = PAGE.read_text()
     (code,) = [
@@ -26,9 +45,18 @@ def _install(folder: Path) -> None:
     assert point is not None
     metadata = folder / "modelrunner_acme-1.0.dist-info"
     metadata.mkdir(parents=True)
-    (folder / "modelrunner_acme.py").write_text(code)
+    (folder / "modelrunner_acme.py").write_text(code + more)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: modelrunner-acme\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[modelrunner.engines]\nacme = {point[1]}\n")
+    (metadata / "entry_points.txt").write_text(f"[modelrunner.engines]\nacme = modelrunner_acme:{name}\n")
+
+
+def _program(folder: Path) -> Path:
+    """The engine's program, which is the fake."""
+    program = folder / "acme-server"
+    folder.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(FAKE_ENGINE)} "$@"\n')
+    program.chmod(0o755)
+    return program
 
 
 async def test_an_engine_is_added_without_touching_the_package(
@@ -37,10 +65,7 @@ async def test_an_engine_is_added_without_touching_the_package(
     """It is found by its entry point, shows in the status, and answers at its own path, on a port."""
     _install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    program = tmp_path / "bin" / "acme-server"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {shlex.join(FAKE_ENGINE)} "$@"\n')
-    program.chmod(0o755)
+    program = _program(tmp_path / "bin")
     daemon = await make_daemon(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     await daemon.add("ai/tiny:latest")
 
@@ -52,3 +77,33 @@ async def test_an_engine_is_added_without_touching_the_package(
     assert answer.status == 200
     assert answer.json["choices"][0]["message"]["content"]
     assert running["backend_name"] == "acme"
+
+
+async def test_an_engine_that_can_sleep_is_put_to_sleep(
+    make_daemon: "Make", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When another model needs its place; people see that it sleeps, and a request wakes it."""
+    _install(tmp_path / "site", SLEEPER, "Sleeper")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "modelrunner_acme", raising=False)
+    program = _program(tmp_path / "bin")
+    daemon = await make_daemon(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}", DMR_PLACES="1")
+    for title in ("one", "two"):
+        await daemon.add(f"ai/{title}:latest", title=title)
+
+    async def ask(name: str) -> int:
+        body = {**daemon.chat(), "model": f"ai/{name}"}
+        return (await daemon.ask("POST", "/engines/acme/v1/chat/completions", json=body)).status
+
+    assert [200, 200] == [await ask("one"), await ask("two")]
+    rows = {row["model_name"]: row for row in (await daemon.ask("GET", "/engines/ps")).json}
+    explained = (await daemon.ask("GET", "/engines/explain?model=ai/one&backend=acme")).json
+    assert 200 == await ask("one")
+
+    assert [True, None] == [rows[f"ai/{name}:latest"].get("asleep") for name in ("one", "two")]
+    assert 1 << 20 == rows["ai/one:latest"]["memory"]
+    assert "`ai/one` is asleep: it has given its place back" in explained["sentences"][0]
+    events = (await daemon.ask("GET", "/engines/events")).json
+    texts = [event["text"] for event in events if event["model"] == "ai/one:latest"]
+    assert "falling asleep: another model needs its place (`ai/two`)" in texts
+    assert "waking: a request asked for it" in texts

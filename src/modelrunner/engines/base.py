@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
+from modelrunner.engines.ask import Ask
 from modelrunner.engines.environment import Environment
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -123,6 +124,19 @@ class Network(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sleep:
+    """How an engine is put to sleep, in which it gives the memory of GPUs back, and how it is woken.
+
+    It answers with 200 when that is done, each time within so many seconds. What it holds while it sleeps
+    is said by its estimate (`estimate.Estimate.asleep`).
+    """
+
+    sleep: Ask
+    wake: Ask
+    within: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """A process to start, how to know that it is ready, and what it needs to get at.
 
@@ -133,7 +147,8 @@ class Launch:
     are made when they are missing; what it writes there stays. `largest_file` is in bytes.
     `remembered` is how many bytes of its last output `diagnose` is to get.
 
-    `model_name` is what requests have to call the model; None when the engine takes any name.
+    `model_name` is what requests have to call the model; None when the engine takes any name. `sleep` is how
+    it sleeps, if it can.
     """
 
     argv: tuple[str, ...]
@@ -147,6 +162,7 @@ class Launch:
     largest_file: int = 16 << 30
     remembered: int = 4096
     model_name: str | None = None
+    sleep: Sleep | None = None
 
 
 class Engine(Protocol):

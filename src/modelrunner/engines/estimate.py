@@ -34,7 +34,8 @@ class Estimate:
     course of time, and `overhead` is the program itself. Of the weights, `reclaimable` bytes are read once
     and then left: the system takes them back when it needs them, at no cost.
 
-    `shares` says how much each device has to have free, where it is more than one. `needed_at` says what
+    `shares` says how much each device has to have free, where it is more than one; `asleep` how much of each
+    it holds while it sleeps, None when it cannot. `needed_at` says what
     another context would need on `device` and its like.
     """
 
@@ -49,6 +50,7 @@ class Estimate:
     overhead: int = 0
     reclaimable: int = 0
     shares: Mapping[str, int] = field(default_factory=dict)
+    asleep: Mapping[str, int] | None = None
     needed_at: Callable[[int], int] | None = field(default=None, compare=False, repr=False)
 
     @property

@@ -163,6 +163,7 @@ _VLLM_VALUES: Mapping[str, Kind] = {
 }
 _VLLM_SWITCHES = """
     --enforce-eager
+    --no-enable-sleep-mode
     --enable-prefix-caching
     --enable-chunked-prefill
     --disable-custom-all-reduce

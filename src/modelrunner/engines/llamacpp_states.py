@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from modelrunner.engines.states import Answer, Ask, Dialogue, Slot, T, Tokens
+from modelrunner.engines.ask import Answer, Ask
+from modelrunner.engines.states import Dialogue, Slot, T, Tokens
 
 _MAGIC = b"qsgg"
 _HEAD = 12  # bytes: magic, version, count of words

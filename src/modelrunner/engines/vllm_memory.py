@@ -40,6 +40,7 @@ def estimate(
     devices: Sequence[Device],
     *,
     context: int,
+    sleeps: bool = False,
     cache_at: Callable[[int], int] | None = None,
 ) -> Estimate | None:
     """Say what the server with this command line and environment needs; None when there are no weights.
@@ -53,7 +54,15 @@ def estimate(
     weights = _weights(headers, line)
     if gpus := gpus_of(devices):
         count = line.number("-tp", 1) * line.number("-pp", 1)
-        return on_gpus(weights, gpus, count=count, part=_part(line), context=context, program=TORCH_SERVERS)
+        return on_gpus(
+            weights,
+            gpus,
+            count=count,
+            part=_part(line),
+            context=context,
+            program=TORCH_SERVERS,
+            sleeps=sleeps,
+        )
     found = Estimate(
         device=RAM,
         context=context,

@@ -21,6 +21,9 @@ class Kind(StrEnum):
     REFUSED = "refused"
     STARTING = "starting"
     READY = "ready"
+    DOZING = "dozing"
+    ASLEEP = "asleep"
+    WAKING = "waking"
     STOPPING = "stopping"
     GONE = "gone"
 

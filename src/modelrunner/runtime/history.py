@@ -27,6 +27,7 @@ class History:
     evicted_at: float = float("-inf")
     returned: bool = False  # it came back soon after it had to make room
     failures: Failures | None = None
+    sleepless: bool = False  # it could not be put to sleep, or not be woken
 
     def use(self, count: int, now: float) -> None:
         """Count some uses."""

@@ -11,8 +11,8 @@ from functools import lru_cache, partial
 from types import TracebackType
 from typing import Protocol
 
-from modelrunner.engines.base import Address, Launch, explain
-from modelrunner.engines.states import Answer, Ask
+from modelrunner.engines.ask import Answer, Ask
+from modelrunner.engines.base import Address, Launch, Sleep, explain
 from modelrunner.errors import (
     EngineFailed,
     InvalidRequest,
@@ -30,6 +30,8 @@ from modelrunner.runtime.process import GRACE, Child, without_credentials
 from modelrunner.runtime.readiness import until_ready
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
+_OK = 200
+_WORDS = 200  # bytes of an answer that an error repeats
 _JSON = ((b"content-type", b"application/json"),)
 _REAPED_WITHIN = 1.0  # seconds between a process's last closed connection and the news of its exit
 
@@ -88,6 +90,7 @@ class Instance:
         self.slots: int | None = None
         self._companion: Companion | None = None
         self.model_name: str | None = None  # what requests have to call the model, if that matters
+        self._sleep: Sleep | None = None
         self.connections = Connections(address)
 
     @classmethod
@@ -122,6 +125,7 @@ class Instance:
             ) from exc
         instance = cls(name, child, address, diagnose, cell)
         instance.model_name = launch.model_name
+        instance._sleep = launch.sleep
         try:
             await instance._become_ready(launch)
         except BaseException:
@@ -183,6 +187,36 @@ class Instance:
         head = request_head(question.method, _checked(question.target), _JSON, len(question.body))
         async with _Exchange(self, head, question.body) as upstream:
             return Answer(upstream.status, b"".join([chunk async for chunk in upstream.chunks()]))
+
+    async def sleep(self) -> None:
+        """Return when the engine sleeps.
+
+        Raises:
+            EngineFailed, ShuttingDown: it does not.
+        """
+        if self._sleep is None:
+            raise EngineFailed(f"{self.name} cannot sleep")
+        await self._obey(self._sleep.sleep, self._sleep.within)
+
+    async def wake(self) -> None:
+        """Return when the engine, which sleeps, is awake.
+
+        Raises:
+            EngineFailed, ShuttingDown: it is not.
+        """
+        if self._sleep is None:
+            raise EngineFailed(f"{self.name} cannot wake")
+        await self._obey(self._sleep.wake, self._sleep.within)
+
+    async def _obey(self, order: Ask, within: float) -> None:
+        try:
+            async with asyncio.timeout(within):
+                answer = await self.ask(order)
+        except TimeoutError as exc:
+            raise EngineFailed(f"{self.name} did not answer `{order.target}` in {within:g} s") from exc
+        if answer.status != _OK:
+            words = answer.body[:_WORDS].decode(errors="replace")
+            raise EngineFailed(f"{self.name} answered `{order.target}` with {answer.status}: {words}")
 
     async def stop(self, grace: float = GRACE) -> None:
         """Stop the process, if it still runs, and clear away what belongs to it; `grace` is in seconds."""

@@ -7,7 +7,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from modelrunner.engines.states import Answer, Ask, Dialogue, States, T
+from modelrunner.engines.ask import Answer, Ask
+from modelrunner.engines.states import Dialogue, States, T
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.saved_states import Saved, best, free, held, hopeless, worth_saving
 from modelrunner.runtime.state_files import StateFolder

@@ -35,6 +35,14 @@ class Running(Served, Protocol):
         """Done, with the exit status, as soon as the process is gone. Not to be cancelled."""
         ...
 
+    async def sleep(self) -> None:
+        """Return when it sleeps. Raises RunnerError when it does not."""
+        ...
+
+    async def wake(self) -> None:
+        """Return when it is awake again. Raises RunnerError when it is not."""
+        ...
+
     async def stop(self) -> None:
         """Return when the process is gone and what it left behind is cleared away."""
         ...
@@ -54,6 +62,8 @@ class Loaded(Generic[S]):
     """The only record of a model in memory, or on its way in or out. The scheduler alone changes it."""
 
     __slots__ = (
+        "asleep",
+        "awake",
         "cause",
         "detail",
         "draining",
@@ -71,10 +81,14 @@ class Loaded(Generic[S]):
         "stays_until",
     )
 
-    def __init__(self, key: Key, since: float, need: Amounts, reason: Reason) -> None:
+    def __init__(
+        self, key: Key, since: float, need: Amounts, reason: Reason, asleep: Amounts | None = None
+    ) -> None:
         self.key = key
         self.state = State.STARTING
-        self.need = need
+        self.need = need  # what is set aside for it now
+        self.awake = need  # what it needs to work
+        self.asleep = asleep  # what it holds when it sleeps; None when it cannot
         self.leases = 0
         self.served = 0  # leases since that was last looked at
         self.since = since

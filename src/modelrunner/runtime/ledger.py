@@ -54,6 +54,23 @@ class Room:
         return dict(self._left)
 
 
+def less(amounts: Amounts, other: Amounts) -> Amounts:
+    """Subtract; what is less than nothing stays so."""
+    names = amounts.keys() | other.keys()
+    return {name: amounts.get(name, 0) - other.get(name, 0) for name in names}
+
+
+def beyond(amounts: Amounts, other: Amounts) -> Amounts:
+    """What some amounts have more of than others."""
+    return {name: more for name, more in less(amounts, other).items() if more > 0}
+
+
+def larger(amounts: Amounts, other: Amounts) -> Amounts:
+    """Of each the larger of two."""
+    names = amounts.keys() | other.keys()
+    return {name: max(amounts.get(name, 0), other.get(name, 0)) for name in names}
+
+
 def total(amounts: Iterable[Amounts]) -> Amounts:
     """Add up."""
     result: dict[str, int] = {}

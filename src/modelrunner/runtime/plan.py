@@ -31,10 +31,17 @@ class Key:
 
 
 class State(StrEnum):
-    """Where a resident is in its life. Gone is no state: what is gone is no resident."""
+    """Where a resident is in its life. Gone is no state: what is gone is no resident.
+
+    One that is ASLEEP has its process, but no place and little of the memory that it needs to work. DOZING it
+    falls asleep, WAKING it gets its memory back.
+    """
 
     STARTING = "starting"
     READY = "ready"
+    DOZING = "dozing"
+    ASLEEP = "asleep"
+    WAKING = "waking"
     STOPPING = "stopping"
 
 
@@ -53,6 +60,7 @@ class Reason(StrEnum):
     SHUTDOWN = "shutdown"
     CRASHED = "crashed"
     FAILED = "failed"
+    RESTLESS = "restless"
 
     @property
     def text(self) -> str:
@@ -65,6 +73,8 @@ class Why(StrEnum):
 
     ESTIMATING = "estimating"
     LOADING = "loading"
+    WAKING = "waking"
+    DOZING = "dozing"
     SLOTS = "slots"
     DRAINING = "draining"
     STOPPING = "stopping"
@@ -97,10 +107,13 @@ _REASONS = {
     Reason.SHUTDOWN: "the daemon is shutting down",
     Reason.CRASHED: "its process ended by itself",
     Reason.FAILED: "it could not be started",
+    Reason.RESTLESS: "it could not be woken",
 }
 _WHYS = {
     Why.ESTIMATING: "its memory is being estimated",
     Why.LOADING: "it is being loaded",
+    Why.WAKING: "it is being woken",
+    Why.DOZING: "it is falling asleep, and is woken then",
     Why.SLOTS: "all its slots are in use",
     Why.DRAINING: "it makes room for a model that has waited for long",
     Why.STOPPING: "a process that makes room has not ended yet",
@@ -122,7 +135,8 @@ class Resident(NamedTuple):
     `idle_since` counts when there are no leases, and while it is STARTING, when nobody waits for it any more;
     `ready_since` counts once it is READY. `keep_alive` is in seconds, None for ever, 0 at once.
     `worth` is what losing it would cost, in no unit but that of the others; before `stays_until` it is not
-    asked to make room. `alive` is whether its process still runs.
+    asked to make room. `alive` is whether its process still runs. `need` is what is set aside for it now;
+    `asleep` is what would be if it slept, None when it cannot.
     """
 
     key: Key
@@ -136,6 +150,7 @@ class Resident(NamedTuple):
     worth: float = 0.0
     stays_until: float = 0.0
     alive: bool = True
+    asleep: Amounts | None = None
 
 
 class Waiting(NamedTuple):
@@ -196,7 +211,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, in this order: drop `gone`, `stop`, `start`, `refuse`.
+    """What to do now, in this order: drop `gone`, `stop`, `sleep` (put to sleep), `start`, `wake`, `refuse`.
 
     `drain` are the residents that take no new leases, because somebody has waited for a place for too long;
     those not in it take leases (again). `waits` says of each waiting key that is not started why it waits.
@@ -205,6 +220,8 @@ class Plan:
 
     gone: tuple[Key, ...] = ()
     stop: tuple[Step, ...] = ()
+    sleep: tuple[Step, ...] = ()
+    wake: tuple[Step, ...] = ()
     start: tuple[Step, ...] = ()
     refuse: tuple[Refusal, ...] = ()
     drain: frozenset[Key] = frozenset()

@@ -23,6 +23,7 @@ from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
+from modelrunner.runtime.sleeping import is_coming
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 from modelrunner.runtime.weights import Weight, Weights, weightless
 
@@ -75,9 +76,10 @@ class _Claim(Generic[R]):
 
 @dataclass(slots=True)
 class _Life:
-    """The task that owns a resident, and how it is told to end."""
+    """The task that owns a resident, and how it is told to sleep or wake, and to end."""
 
     dismissed: asyncio.Future[None]
+    turn: asyncio.Future[None]
     task: asyncio.Task[None] | None = None
 
 
@@ -299,11 +301,13 @@ class Pool(Generic[R]):
 
     def _may_go(self, loaded: Loaded[R]) -> bool:
         """Whether nobody would notice its end."""
-        return loaded.state is State.STOPPING or self._scheduler.is_idle(loaded) or self._is_abandoned(loaded)
+        if loaded.state in {State.STOPPING, State.DOZING}:
+            return True
+        return self._scheduler.is_idle(loaded) or self._is_abandoned(loaded)
 
     def _is_abandoned(self, loaded: Loaded[R]) -> bool:
-        """Whether it is being loaded, and everybody who waited for it has left."""
-        return loaded.state is State.STARTING and loaded.key not in self._scheduler.line
+        """Whether it is being loaded or woken, and everybody who waited for it has left."""
+        return is_coming(loaded.state) and loaded.key not in self._scheduler.line
 
     def _forgive(self, key: Key) -> None:
         self._scheduler.forgive(key)
@@ -316,7 +320,7 @@ class Pool(Generic[R]):
             self._turn_away()
         await self._until_empty(deadline)
         for loaded in self._scheduler.residents.values():
-            if loaded.state is State.READY:
+            if loaded.state is not State.STOPPING:
                 self._dismiss(loaded, Reason.SHUTDOWN)
         await self._until_empty(None)
         self._arm(None)
@@ -364,6 +368,10 @@ class Pool(Generic[R]):
             self._emit(Kind.GONE, loaded, Reason.CRASHED, loaded.detail)
         for loaded in effects.stop:
             self._dismissed(loaded)
+        for loaded in effects.sleep:
+            self._turn(loaded, Kind.DOZING)
+        for loaded in effects.wake:
+            self._turn(loaded, Kind.WAKING)
         for loaded in effects.start:
             self._load(loaded)
         for ticket, refusal in effects.refuse:
@@ -445,7 +453,7 @@ class Pool(Generic[R]):
 
     def _weighed(self, key: Key, outcome: Weight | Exception) -> None:
         if isinstance(outcome, Weight):
-            self._scheduler.estimated(key, outcome.need)
+            self._scheduler.estimated(key, outcome.need, outcome.asleep)
         else:
             log_failure(key, outcome)
             for ticket in self._scheduler.not_estimated(key):
@@ -456,7 +464,8 @@ class Pool(Generic[R]):
 
     def _load(self, loaded: Loaded[R]) -> None:
         self._emit(Kind.STARTING, loaded, loaded.reason)
-        self._lives[loaded] = life = _Life(asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        self._lives[loaded] = life = _Life(loop.create_future(), loop.create_future())
         life.task = task = asyncio.create_task(self._live(loaded, life), name=f"resident {loaded.key}")
         task.add_done_callback(partial(self._ended, loaded))
 
@@ -468,7 +477,8 @@ class Pool(Generic[R]):
             return
         try:
             self._ready(loaded, running)
-            await asyncio.wait((running.exited, life.dismissed), return_when=asyncio.FIRST_COMPLETED)
+            while await self._is_turned(running, life):
+                await self._sleep_or_wake(loaded, running, life)
             self.settle()
         finally:
             await running.stop()
@@ -479,6 +489,43 @@ class Pool(Generic[R]):
         _log.info("model ready key=%s seconds=%.2f", loaded.key, seconds)
         self._emit(Kind.READY, loaded, loaded.reason, f"{seconds:.2f} s")
         self.settle()
+
+    async def _is_turned(self, running: R, life: _Life) -> bool:
+        """Wait until it is told to sleep or wake; False when it ends, or is to end."""
+        over = (running.exited, life.dismissed)
+        await asyncio.wait((*over, life.turn), return_when=asyncio.FIRST_COMPLETED)
+        return not any(each.done() for each in over)
+
+    async def _sleep_or_wake(self, loaded: Loaded[R], running: R, life: _Life) -> None:
+        """Have it sleep or wake, unless it ends, or is to end, meanwhile."""
+        life.turn = asyncio.get_running_loop().create_future()
+        wakes = loaded.state is State.WAKING
+        work = asyncio.create_task(running.wake() if wakes else running.sleep())
+        try:
+            await asyncio.wait((work, running.exited, life.dismissed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+            await asyncio.wait((work,))
+        if running.exited.done() or life.dismissed.done():
+            return
+        now = self._clock()
+        if isinstance(exc := work.exception(), Exception):
+            log_failure(loaded.key, exc)
+            self._scheduler.restless(loaded, str(exc), now)
+            self._dismissed(loaded)
+        elif wakes:
+            self._scheduler.awake(loaded, now)
+            self._emit(Kind.READY, loaded, loaded.reason, f"{now - loaded.since:.2f} s")
+        else:
+            self._scheduler.asleep(loaded, now)
+            self._emit(Kind.ASLEEP, loaded, loaded.reason)
+        self.settle()
+
+    def _turn(self, loaded: Loaded[R], kind: Kind) -> None:
+        """Ask the resident's task to have it sleep, or wake."""
+        self._lives[loaded].turn.set_result(None)
+        _log.info("model %s key=%s reason=%s", kind, loaded.key, loaded.reason)
+        self._emit(kind, loaded, loaded.reason)
 
     def _fail(self, loaded: Loaded[R], exc: Exception) -> None:
         log_failure(loaded.key, exc)

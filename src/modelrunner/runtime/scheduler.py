@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, Protocol
 from modelrunner.runtime import failures, policy
 from modelrunner.runtime.history import BY_VALUE, Histories, Judge
 from modelrunner.runtime.lease import Loaded, S, Stay
-from modelrunner.runtime.ledger import Amounts
+from modelrunner.runtime.ledger import Amounts, larger
 from modelrunner.runtime.line import ANY_TERMS, Head, Line, Terms, Ticket
 from modelrunner.runtime.plan import (
     Key,
@@ -22,10 +22,12 @@ from modelrunner.runtime.plan import (
     Resident,
     Seen,
     State,
+    Step,
     Wait,
     Waiting,
     Why,
 )
+from modelrunner.runtime.sleeping import is_coming
 
 Look = Callable[[], Amounts]  # how much of each device's memory is free now, in bytes
 
@@ -63,11 +65,13 @@ class Outlook(NamedTuple):
 
 @dataclass(slots=True)
 class Effects(Generic[S]):
-    """What to do, in this order. `estimate` are keys whose need has to be found out."""
+    """What to do, in this order; `sleep` are to fall asleep. `estimate` are keys whose need is not known."""
 
     gone: list[Loaded[S]] = field(default_factory=list)
     stop: list[Loaded[S]] = field(default_factory=list)
+    sleep: list[Loaded[S]] = field(default_factory=list)
     start: list[Loaded[S]] = field(default_factory=list)
+    wake: list[Loaded[S]] = field(default_factory=list)
     refuse: list[tuple[Ticket, Refusal]] = field(default_factory=list)
     grant: list[tuple[Ticket, Loaded[S]]] = field(default_factory=list)
     estimate: list[Key] = field(default_factory=list)
@@ -89,6 +93,7 @@ class Scheduler(Generic[S]):
         self._wishes = wishes
         self._judge = judge
         self._needs: dict[Key, Amounts] = {}
+        self._asleep: dict[Key, Amounts] = {}  # of those that can sleep
         self._estimating: set[Key] = set()
 
     # What requests do
@@ -121,7 +126,7 @@ class Scheduler(Generic[S]):
         """Wait no more."""
         self.line.leave(ticket)
         loaded = self.residents.get(ticket.key)
-        if loaded is not None and loaded.state is State.STARTING and ticket.key not in self.line:
+        if loaded is not None and is_coming(loaded.state) and ticket.key not in self.line:
             loaded.idle_since = now
 
     def release(self, loaded: Loaded[S], now: float) -> None:
@@ -132,11 +137,13 @@ class Scheduler(Generic[S]):
 
     # What happens to models
 
-    def estimated(self, key: Key, need: Amounts) -> None:
-        """Know what a model needs."""
+    def estimated(self, key: Key, need: Amounts, asleep: Amounts | None = None) -> None:
+        """Know what a model needs, and what it holds while it sleeps, if it can."""
         self._estimating.discard(key)
         if key in self.line:
             self._needs[key] = need
+            if asleep is not None:
+                self._asleep[key] = asleep
 
     def not_estimated(self, key: Key) -> list[Ticket]:
         """Give up on a model whose need cannot be found out, and say who waited for it."""
@@ -151,6 +158,32 @@ class Scheduler(Generic[S]):
         history = self.histories.of(loaded.key)
         history.load_time = now - loaded.since
         loaded.stays_until = now + self._judge.stay(history)
+
+    def asleep(self, loaded: Loaded[S], now: float) -> None:
+        """Have a model that was falling asleep."""
+        assert loaded.asleep is not None
+        loaded.state = State.ASLEEP
+        loaded.need = loaded.asleep
+        self.moved_at = self.freed_at = now
+
+    def awake(self, loaded: Loaded[S], now: float) -> None:
+        """Have a model that was woken; the memory that it slept in may stay with its process."""
+        took = now - loaded.since
+        loaded.state = State.READY
+        loaded.ready_since = loaded.idle_since = self.moved_at = now
+        loaded.stays_until = now + min(took, self._judge.stay(self.histories.of(loaded.key)))
+
+    def restless(self, loaded: Loaded[S], words: str, now: float) -> None:
+        """Have a model that could not be put to sleep, or woken; it ends, and does not try again.
+
+        Who waits for it waits for the next one.
+        """
+        self.histories.of(loaded.key).sleepless = True
+        loaded.detail = words
+        if loaded.state is State.WAKING:
+            self.dismiss(loaded, Reason.RESTLESS, now)
+        else:
+            self.dismiss(loaded, loaded.reason, now, loaded.cause)
 
     def failed(self, loaded: Loaded[S], words: str, now: float, *, counts: bool) -> list[Ticket]:
         """Have a start that failed, and say who waited for it; `counts` is whether the engine is to blame."""
@@ -179,13 +212,16 @@ class Scheduler(Generic[S]):
 
     def forgive(self, key: Key) -> None:
         """Forget how a model failed: something has changed, or somebody wants to see it fail again."""
-        self.histories.of(key).failures = None
+        history = self.histories.of(key)
+        history.failures, history.sleepless = None, False
         self._needs.pop(key, None)
         self._estimating.discard(key)
 
     def is_idle(self, loaded: Loaded[S]) -> bool:
         """Whether it can be stopped without anybody noticing."""
-        return loaded.state is State.READY and not loaded.leases and loaded.key not in self.line
+        return (
+            loaded.state in {State.READY, State.ASLEEP} and not loaded.leases and loaded.key not in self.line
+        )
 
     # Decide
 
@@ -199,16 +235,16 @@ class Scheduler(Generic[S]):
             if entry.need is None:
                 self._find_out(entry.key, effects)
         plan = self._plan(waiting, now, look)
-        for key in plan.gone:
-            effects.gone.append(self._crash(key, now))
+        effects.gone += [self._crash(key, now) for key in plan.gone]
         for step in plan.stop:
             loaded = self.residents[step.key]
             self.dismiss(loaded, step.reason, now, step.cause)
             effects.stop.append(loaded)
             if step.key in self.line:
                 self._find_out(step.key, effects)
-        for step in plan.start:
-            effects.start.append(self._load(step.key, step.reason, now))
+        effects.sleep += [self._doze(step, now) for step in plan.sleep]
+        effects.wake += [self._rouse(step, now) for step in plan.wake]
+        effects.start += [self._load(step.key, step.reason, now) for step in plan.start]
         for refusal in plan.refuse:
             self._needs.pop(refusal.key, None)
             effects.refuse += ((ticket, refusal) for ticket in self.line.take(refusal.key))
@@ -216,6 +252,7 @@ class Scheduler(Generic[S]):
             loaded.draining = loaded.key in plan.drain
             self._serve(loaded, now, effects)
         waits = dict(plan.waits) | {step.key: Wait(Why.LOADING) for step in plan.start}
+        waits |= {step.key: Wait(Why.WAKING) for step in plan.wake}
         self.waits = {key: wait for key, wait in waits.items() if key in self.line}
         effects.wake_at = plan.wake_at
         return effects
@@ -239,8 +276,10 @@ class Scheduler(Generic[S]):
         wait = plan.waits.get(key)
         return Outlook(
             state=state,
-            starts=any(step.key == key for step in plan.start),
-            stops=wait.others if wait is not None and any(step.cause == key for step in plan.stop) else (),
+            starts=any(step.key == key for step in (*plan.start, *plan.wake)),
+            stops=wait.others
+            if wait is not None and any(step.cause == key for step in (*plan.stop, *plan.sleep))
+            else (),
             wait=wait,
             refusal=self._failing(key, now) or next((each for each in plan.refuse if each.key == key), None),
         )
@@ -267,6 +306,7 @@ class Scheduler(Generic[S]):
             worth,
             loaded.stays_until,
             running is None or running.alive,
+            None if loaded.asleep is None or self.histories.of(key).sleepless else loaded.asleep,
         )
 
     def keep_alive(self, loaded: Loaded[S]) -> float | None:
@@ -299,7 +339,7 @@ class Scheduler(Generic[S]):
         loaded = self.residents.get(key)
         need = self._needs.get(key)
         if need is None and loaded is not None and _stays(loaded):
-            need = loaded.need
+            need = loaded.awake
         failed = self.histories.of(key).failures
         not_before = failed.next_try if failed is not None else 0.0
         pinned = self._wishes.pinned(key)
@@ -330,11 +370,33 @@ class Scheduler(Generic[S]):
         history.failures = failures.after(history.failures, now, words, ran=ran)
 
     def _load(self, key: Key, reason: Reason, now: float) -> Loaded[S]:
-        loaded: Loaded[S] = Loaded(key, now, self._needs.pop(key), reason)
+        loaded: Loaded[S] = Loaded(key, now, self._needs.pop(key), reason, self._asleep.pop(key, None))
         loaded.idle_since = now
         self.residents[key] = loaded
         self.histories.of(key).loads(now)
         self.moved_at = now
+        return loaded
+
+    def _doze(self, step: Step, now: float) -> Loaded[S]:
+        """Have a model fall asleep: for a while it holds what it needs awake, and asleep."""
+        loaded = self.residents[step.key]
+        loaded.state = State.DOZING
+        loaded.reason, loaded.cause = step.reason, step.cause
+        loaded.need = larger(loaded.need, loaded.asleep or {})
+        self.moved_at = now
+        if step.reason is not Reason.IDLE:
+            self.histories.of(step.key).evicted_at = now
+        return loaded
+
+    def _rouse(self, step: Step, now: float) -> Loaded[S]:
+        """Have a model wake."""
+        loaded = self.residents[step.key]
+        loaded.state = State.WAKING
+        loaded.reason, loaded.cause = step.reason, None
+        loaded.need = larger(loaded.awake, loaded.need)
+        loaded.since = loaded.idle_since = self.moved_at = now
+        self._needs.pop(step.key, None)
+        self.histories.of(step.key).loads(now)
         return loaded
 
     def _serve(self, loaded: Loaded[S], now: float, effects: Effects[S]) -> None:

@@ -31,7 +31,12 @@ class ResidentView:
     @property
     def loading(self) -> bool:
         """Whether it is not ready yet."""
-        return self.state is State.STARTING
+        return self.state in {State.STARTING, State.WAKING}
+
+    @property
+    def sleeping(self) -> bool:
+        """Whether it has given its place back, or is about to, and its process stays."""
+        return self.state in {State.DOZING, State.ASLEEP}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,14 @@ from modelrunner.runtime.plan import Key
 class Weight:
     """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough.
 
-    `parts` says, for people, what that consists of, in bytes by the name of the part.
+    `parts` says, for people, what that consists of, in bytes by the name of the part. `asleep` is what it
+    holds while it sleeps; None when it cannot.
     """
 
     amounts: Amounts
     advice: str | None = None
     parts: Mapping[str, int] = field(default_factory=dict)
+    asleep: Amounts | None = None
 
     @property
     def need(self) -> Amounts:

@@ -1,6 +1,6 @@
 """What the scheduler did and would do, in plain sentences. Pure: from facts with names to words."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from modelrunner.runtime.events import Kind
@@ -10,6 +10,19 @@ from modelrunner.units import format_age, format_bytes, parse_keep_alive
 from modelrunner.wire import EventView, Facts, FailuresReply, LoadedModel
 
 _MEMORY = {"ram": "memory"}
+_WORDS: Mapping[Kind, str] = {
+    Kind.WAITING: "waits",
+    Kind.STARTING: "loading",
+    Kind.DOZING: "falling asleep",
+    Kind.WAKING: "waking",
+    Kind.STOPPING: "unloading",
+    Kind.GONE: "unloaded",
+}
+_SLEEPY: Mapping[str, str] = {
+    State.DOZING: "is falling asleep",
+    State.ASLEEP: "is asleep: it has given its place back, and wakes faster than it loads",
+    State.WAKING: "is being woken",
+}
 _BY_ITSELF = frozenset({Reason.CRASHED, Reason.FAILED})
 
 
@@ -17,22 +30,18 @@ def what_happened(kind: Kind, reason: Reason | Why, detail: str, others: Sequenc
     """Say what happened to a model, and why, after its name: `unloaded: another model needs its place`."""
     why = f"{reason.text}{_for(others)}"
     match kind:
-        case Kind.WAITING:
-            return f"waits: {why}"
         case Kind.REFUSED:
             return f"refused: {_first_line(detail) or why}"
-        case Kind.STARTING:
-            return f"loading: {why}"
         case Kind.READY:
             return f"ready after {detail}" if detail else "ready"
-        case Kind.STOPPING:
-            return f"unloading: {why}"
+        case Kind.ASLEEP:
+            return "asleep"
         case Kind.GONE if reason is Reason.CRASHED:
             return f"crashed: {_last_words(detail) or why}"
         case Kind.GONE if reason is Reason.FAILED:
             return f"could not be loaded: {_first_line(detail) or why}"
         case _:
-            return f"unloaded: {why}"
+            return f"{_WORDS[kind]}: {why}"
 
 
 def explain(facts: Facts, now: datetime) -> list[str]:
@@ -58,6 +67,8 @@ def _state(facts: Facts, now: datetime) -> Iterator[str]:
         yield from _end(facts["events"], now)
     elif facts["state"] == State.STARTING:
         yield f"{name} is being loaded."
+    elif facts["state"] in _SLEEPY:
+        yield f"{name} {_SLEEPY[facts['state']]}."
     elif facts["state"] == State.STOPPING:
         yield f"{name} is being unloaded."
     elif me["requests"]:

@@ -126,6 +126,8 @@ def running_view(
     }
     if resident.loading:
         view["loading"] = True
+    elif resident.sleeping:
+        view["asleep"] = True
     elif resident.leases:
         view["in_use"] = True
     view["keep_alive"] = format_keep_alive(resident.keep_alive)

@@ -91,7 +91,8 @@ class Weighing:
             return Weight({})
         if estimate is None:
             return Weight({})
-        return Weight(estimate.by_device, advice(estimate, self.capacity), _parts(estimate))
+        known = advice(estimate, self.capacity)
+        return Weight(estimate.by_device, known, _parts(estimate), estimate.asleep)
 
     def look(self) -> Amounts:
         """How much of each device is free now, in bytes."""

@@ -50,6 +50,8 @@ _WRONG_MODE = (
     b'{"error":{"code":501,"message":"This server does not support embeddings.'
     b' Start it with `--embeddings`","type":"not_supported_error"}}'
 )
+_TURNS = frozenset({"/sleep", "/wake_up", "/is_sleeping"})
+_SLEEPS = b'{"error":{"code":500,"message":"the engine is asleep","type":"server_error"}}'
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 501: "Not Implemented"}
 _STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nServer: fake\r\nContent-Type: text/event-stream\r\n"
@@ -72,6 +74,7 @@ class _Engine:
         self.behaviour = behaviour
         self.arguments = arguments
         self.ready = False
+        self.asleep = False
         self.requests = itertools.count(1)
         self.generated = 0
         self.asked = b""
@@ -139,6 +142,18 @@ class _Connection(asyncio.Protocol):
         else:
             self._answer(method, path, body)
 
+    def _turn(self, path: str) -> None:
+        """Fall asleep, or wake, as vLLM does in its development mode."""
+        engine = self._engine
+        if path == "/is_sleeping":
+            self._reply(200, b'{"is_sleeping":%b}' % (b"true" if engine.asleep else b"false"))
+        elif path == engine.behaviour.restless:
+            self._reply(500, b'{"error":"out of memory"}')
+        elif path != engine.behaviour.hang_at:
+            engine.asleep = path == "/sleep"
+            log("asleep" if engine.asleep else "awake")
+            self._reply(200, b'{"status":"done"}')
+
     def _answer(self, method: str, path: str, body: bytes) -> None:
         engine = self._engine
         if path == "/health":
@@ -155,6 +170,10 @@ class _Connection(asyncio.Protocol):
             self._reply(200, msgspec.json.encode(listed))
         elif method == "GET" and path == "/asked":
             self._reply(200, engine.asked)
+        elif path in _TURNS:
+            self._turn(path)
+        elif engine.asleep:
+            self._reply(500, _SLEEPS)
         elif method == "POST":
             self._work(path, body)
         else:

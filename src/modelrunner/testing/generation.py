@@ -13,6 +13,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What `FAKE_ENGINE` may say; the second group also an object `fake` in a request.
 
     `load_seconds` with `/health` at 503; `hang_at_load` for ever; `crash_at_load` is the last line on stderr;
+    `restless` is the path, `/sleep` or `/wake_up`, that fails, and `hang_at` the one that never answers;
     `health_status` overrides the status of `/health`; `exit_after_seconds` counts from the start.
     With `timestamps` each word of a stream is the time, in nanoseconds of the system's monotonic clock. `raw`
     is the whole body of a stream, a character for each byte; every byte is sent by itself.
@@ -27,6 +28,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     health_status: int | None = None
     exit_after_seconds: float | None = None
     ignore_sigterm: bool = False
+    restless: str | None = None
+    hang_at: str | None = None
 
     tokens: int | None = None
     tokens_per_second: float | None = None

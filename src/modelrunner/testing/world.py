@@ -5,8 +5,8 @@ are those that schedulers of this kind have broken in the field, I1 to I7:
 
 1. A request is running, waiting with a reason and a place, or finished with an answer.
 2. Nothing is held while a process starts or ends: the scheduler is never asked to wait.
-3. What is in use is never stopped, and what is loading only when nobody waits for it and somebody has waited
-   for its room for longer than is bearable.
+3. What is in use is never stopped, nor put to sleep, and what is loading only when nobody waits for it and
+   somebody has waited for its room for longer than is bearable.
 4. A load waits until memory is seen to be free; the end of a process alone does not count.
 5. What swaps stays for a while, unless somebody has waited for longer than is bearable.
 6. A load goes on when the client that caused it leaves.
@@ -57,7 +57,10 @@ class Habits:
 
 
 class World:
-    """All that a scheduler deals with; `needs` are in bytes of `ram`, of which there are `memory`."""
+    """All that a scheduler deals with; `needs` are in bytes of `ram`, of which there are `memory`.
+
+    `asleep` is what those hold that can sleep.
+    """
 
     def __init__(
         self,
@@ -67,11 +70,13 @@ class World:
         needs: Mapping[Key, int],
         slots: Mapping[Key, int | None],
         kept: Mapping[Key, float | None],
+        asleep: Mapping[Key, int] | None = None,
     ) -> None:
         self.now = 0.0
         self.memory = memory
         self.foreign = 0  # held by other programs
         self.needs = needs
+        self.sleepers = asleep or {}
         self.slots = slots
         self.habits = Habits(kept)
         self.scheduler: Scheduler[Process] = Scheduler(Limits({PLACE: places, RAM: memory}), self.habits)
@@ -117,7 +122,9 @@ class World:
         if fails:
             self._finish(self.scheduler.not_estimated(key))
         else:
-            self.scheduler.estimated(key, {**ONE_PLACE, RAM: self.needs[key]})
+            asleep = self.sleepers.get(key)
+            kept = None if asleep is None else {RAM: asleep}
+            self.scheduler.estimated(key, {**ONE_PLACE, RAM: self.needs[key]}, kept)
         self.settle()
 
     def become_ready(self, loaded: Loaded[Process]) -> None:
@@ -130,6 +137,17 @@ class World:
         self._finish(self.scheduler.failed(loaded, "no luck", self.now, counts=True))
         self._exit(loaded)
 
+    def turn(self, loaded: Loaded[Process], *, fails: bool = False) -> None:
+        """Have one that falls asleep, or wakes, have done so, or not do so."""
+        if fails:
+            self.scheduler.restless(loaded, "no luck", self.now)
+        elif loaded.state is State.DOZING:
+            self.lagging.append((self.now + LAG, max(0, loaded.need[RAM] - self.sleepers[loaded.key])))
+            self.scheduler.asleep(loaded, self.now)
+        else:
+            self.scheduler.awake(loaded, self.now)
+        self.settle()
+
     def exit(self, loaded: Loaded[Process]) -> None:
         """Have a process that was stopped be gone."""
         assert loaded.state is State.STOPPING
@@ -139,7 +157,7 @@ class World:
         """Have a process end by itself."""
         assert loaded.running is not None
         loaded.running.alive = False
-        self.lagging.append((self.now + LAG, self.needs[loaded.key]))
+        self.lagging.append((self.now + LAG, loaded.need[RAM]))
         self.settle()
 
     def pin(self, key: Key) -> None:
@@ -170,13 +188,16 @@ class World:
             raise AssertionError("I7: wakes without end")
         self.now = until
 
+    def _holds(self, loaded: Loaded[Process]) -> int:
+        return self.sleepers[loaded.key] if loaded.state is State.WAKING else loaded.need[RAM]
+
     # What must be true
 
     def free(self) -> Amounts:
         """What is really free: a process takes its memory while it starts, and holds it for a while after."""
         self.lagging = [entry for entry in self.lagging if entry[0] > self.now]
         used = sum(
-            each.need[RAM]
+            self._holds(each)
             for each in self.scheduler.residents.values()
             if each.state is State.STOPPING or (each.running is not None and each.running.alive)
         )
@@ -189,7 +210,9 @@ class World:
             if not (
                 effects.gone
                 or effects.stop
+                or effects.sleep
                 or effects.start
+                or effects.wake
                 or effects.refuse
                 or effects.grant
                 or effects.estimate
@@ -207,13 +230,21 @@ class World:
         for loaded in effects.gone:
             assert loaded.running is not None
             assert not loaded.running.alive
+            assert loaded not in effects.sleep
         for loaded in effects.stop:
             assert loaded not in busy, "I3: stopped while in use"
             if loaded in loading:
                 self._check_abandoned(loaded)
             assert loaded.key not in self.habits.pins, "a pinned model was stopped"
             self._check_residency(loaded)
-        if effects.start:
+        for loaded in effects.sleep:
+            assert loaded not in busy, "I3: put to sleep while in use"
+            assert loaded not in loading, "I3: put to sleep while loading"
+            assert loaded.key not in self.habits.pins, "a pinned model was put to sleep"
+            self._check_residency(loaded)
+        if effects.start or effects.wake or effects.sleep:
+            self._check_promises()
+        if effects.start or effects.wake:
             self._check_memory()
         for ticket, _ in effects.refuse:
             self.waiting.remove(ticket)
@@ -243,11 +274,14 @@ class World:
         since = min(ticket.since for ticket in self.waiting if ticket.key == loaded.cause)
         assert self.now - since >= patience, "I5: swapped before its time"
 
-    def _check_memory(self) -> None:
+    def _check_promises(self) -> None:
         promised = total(each.need for each in self.scheduler.residents.values())
         for name, most in self.scheduler.limits.capacity.items():
             assert promised.get(name, 0) <= most, f"I4: more {name} promised than there is"
+
+    def _check_memory(self) -> None:
         coming = sum(each.need[RAM] for each in self.some(State.STARTING))
+        coming += sum(each.need[RAM] - self._holds(each) for each in self.some(State.WAKING))
         assert coming <= self.free()[RAM], "I4: loaded into memory that is not free"
 
     def check(self) -> None:
@@ -264,6 +298,8 @@ class World:
             going_on = (
                 [each for each in self.some(State.STARTING) if self.is_wanted(each)]
                 or self.some(State.STOPPING)
+                or self.some(State.DOZING)
+                or self.some(State.WAKING)
                 or self.estimating
                 or self.leases
             )
@@ -286,6 +322,8 @@ class World:
                 self.estimate(key)
             for loaded in filter(self.is_wanted, self.some(State.STARTING)):
                 self.become_ready(loaded)
+            for loaded in (*self.some(State.DOZING), *self.some(State.WAKING)):
+                self.turn(loaded)
             for loaded in list(self.leases):
                 self.release(loaded)
             for loaded in self.some(State.STOPPING):
@@ -294,7 +332,7 @@ class World:
         assert not self.waiting, "I7: somebody waits for ever"
 
     def _exit(self, loaded: Loaded[Process]) -> None:
-        self.lagging.append((self.now + LAG, self.needs[loaded.key]))
+        self.lagging.append((self.now + LAG, loaded.need[RAM]))
         self.scheduler.gone(loaded, self.now)
         self.settle()
 

@@ -41,6 +41,7 @@ def test_ps_shows_names_without_their_defaults(daemon: "Daemon", dmr: "Run") -> 
     ("fields", "expected"),
     [
         ({"loading": True}, "Loading..."),
+        ({"asleep": True}, "Asleep"),
         ({"keep_alive": "-1"}, "Forever"),
         ({"keep_alive": "-1m0s"}, "Forever"),
         ({"last_used": "0001-01-01T00:00:00Z"}, "5 minutes from now"),

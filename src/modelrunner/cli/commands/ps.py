@@ -60,6 +60,8 @@ def until(model: RunningModel, now: datetime) -> str:
     """Say how long a model stays loaded if nobody asks for it."""
     if model.get("loading"):
         return "Loading..."
+    if model.get("asleep"):
+        return "Asleep"
     if model.get("pinned"):
         return "Pinned"
     keep_alive = _keep_alive(model.get("keep_alive", ""))
