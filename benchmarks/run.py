@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks import (
+    chat,
     cold_start,
     commands,
     estimate,
@@ -19,7 +20,7 @@ def main() -> int:
     """Each in turn; none stops the others."""
     everything = (
         *(passthrough, translation, cold_start, sandbox, scheduler),
-        *(kv_swap, commands, transfer, estimate),
+        *(kv_swap, commands, chat, transfer, estimate),
     )
     kept = [benchmark.main() for benchmark in everything]
     return 0 if all(kept) else 1

@@ -15,7 +15,7 @@ from modelrunner.cli.chat.editor import edit
 from modelrunner.cli.chat.help import SUMMARIES
 from modelrunner.cli.chat.options import PARAMETERS
 from modelrunner.cli.chat.peer import Peer
-from modelrunner.cli.chat.showing import Manner, show, warm
+from modelrunner.cli.chat.showing import Manner, Thinking, show, warm
 from modelrunner.cli.chat.slash import State, is_command, obey
 from modelrunner.cli.chat.terminal import without_echo
 from modelrunner.cli.chat.thoughts import Thoughts
@@ -134,13 +134,14 @@ class Chat:
         rendered = self._how is Manner.RENDERED
         if rendered:
             emit("\n")
+        heard: list[str] = []
         self._answering = True
         try:
             with (
                 without_echo(),
                 closing(take_turn(self._peer.talker(), question, self._functions())) as pieces,
             ):
-                answer = show(pieces, self._how, state.thoughts, _UNFOLD)
+                answer = show(pieces, self._how, Thinking(state.thoughts, _UNFOLD, heard))
         except KeyboardInterrupt:
             emit(f"{_DIM}stopped{_PLAIN}\n\n" if rendered else "\n")
             return
@@ -150,9 +151,10 @@ class Chat:
             return
         finally:
             self._answering = False
+            state.thought = "".join(heard)
         emit("\n" if rendered else "\n\n")
         state.conversation.add(content, answer.text, typed)
-        state.answer, state.thought, state.unanswered = answer.text, answer.thoughts, None
+        state.answer, state.unanswered = answer.text, None
         state.statistics.add(answer.measured)
         if state.statistics.context is None:
             state.statistics.context = self._peer.context(state.model)

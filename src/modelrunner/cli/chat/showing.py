@@ -31,8 +31,18 @@ class Answer(NamedTuple):
     """What was answered, and what it took."""
 
     text: str
-    thoughts: str
     measured: Measured
+
+
+class Thinking(NamedTuple):
+    """What is done with a model's thoughts: how they are seen, how those that are folded are unfolded.
+
+    `heard` gets them as they come, so that they are there whatever ends the answer.
+    """
+
+    thoughts: Thoughts
+    hint: str
+    heard: list[str]
 
 
 def manner(color: str, session: Session, *, as_json: bool = False) -> Manner:
@@ -56,20 +66,18 @@ def _warm() -> None:
     Screen.warm()
 
 
-def show(
-    pieces: Iterable[Piece | Calling], how: Manner, thoughts: Thoughts = Thoughts.SHOW, hint: str = ""
-) -> Answer:
-    """Show an answer as it comes; `hint` tells how folded thoughts are seen."""
+def show(pieces: Iterable[Piece | Calling], how: Manner, thinking: Thinking | None = None) -> Answer:
+    """Show an answer as it comes, thoughts in full if nothing else is said."""
     watch = Watch(time.monotonic)
-    reasoning: list[str] = []
-    seen = _watched(pieces, watch, reasoning)
+    thinking = thinking or Thinking(Thoughts.SHOW, "", [])
+    seen = _watched(pieces, watch, thinking.heard)
     if how is Manner.LINES:
         text = show_lines(seen)
     elif how is Manner.PLAIN:
         text = show_plain(seen)
     else:
-        text = _render(seen, watch, thoughts, hint)
-    return Answer(text, "".join(reasoning), watch.result())
+        text = _render(seen, watch, thinking)
+    return Answer(text, watch.result())
 
 
 def size() -> tuple[int, int]:
@@ -81,21 +89,19 @@ def size() -> tuple[int, int]:
     return columns or _SIZE[0], rows or _SIZE[1]
 
 
-def _render(seen: Iterable[Piece | Calling], watch: Watch, thoughts: Thoughts, hint: str) -> str:
+def _render(seen: Iterable[Piece | Calling], watch: Watch, thinking: Thinking) -> str:
     from modelrunner.cli.chat.region import Flow, Region
     from modelrunner.cli.chat.screen import Look, Screen
 
     live = is_terminal(sys.stdout)
-    look = Look(lambda: size()[0], live, thoughts, hint)
+    look = Look(lambda: size()[0], live, thinking.thoughts, thinking.hint)
     with Screen(Region(emit, size) if live else Flow(emit), look, watch) as screen:
         return screen.show(seen)
 
 
-def _watched(
-    pieces: Iterable[Piece | Calling], watch: Watch, reasoning: list[str]
-) -> Iterator[Piece | Calling]:
+def _watched(pieces: Iterable[Piece | Calling], watch: Watch, heard: list[str]) -> Iterator[Piece | Calling]:
     for piece in pieces:
         if isinstance(piece, Piece):
             watch.see(piece)
-            reasoning.append(piece.reasoning)
+            heard.append(piece.reasoning)
         yield piece
