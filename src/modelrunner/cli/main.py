@@ -38,9 +38,10 @@ def _main(arguments: list[str], *, standalone: bool) -> int:
 
     _open_missing()
     from modelrunner.cli.dispatch import dispatch
-    from modelrunner.cli.output import discard_output, render_error
+    from modelrunner.cli.output import discard_output, know_terminal, render_error, unforeseen
     from modelrunner.errors import RunnerError
 
+    know_terminal(os.environ)
     try:
         code = dispatch(arguments, os.environ, standalone=standalone)
         sys.stdout.flush()
@@ -50,6 +51,11 @@ def _main(arguments: list[str], *, standalone: bool) -> int:
     except BrokenPipeError:
         discard_output()
         return _BROKEN_PIPE
+    except Exception as exc:
+        if os.environ.get("LOG_LEVEL") == "debug":
+            raise
+        sys.stderr.write(render_error(unforeseen(exc)))
+        return 1
     return code
 
 
@@ -59,6 +65,7 @@ def _open_missing() -> None:
     Nothing comes from such an input, and writing to such an output fails as on any closed one.
     """
     import os
+    from io import TextIOWrapper
 
     if sys.stdin is None:
         sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
@@ -66,3 +73,7 @@ def _open_missing() -> None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal's encoding has no letter for is no reason to fail.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from modelrunner.errors import RunnerError
@@ -85,6 +85,29 @@ def is_terminal(stream: TextIO) -> bool:
         return stream.isatty()
     except (AttributeError, ValueError):
         return False
+
+
+_DUMB = "dumb"  # the kind of terminal that has no cursor to move
+_terminal = ""
+
+
+def know_terminal(environ: Mapping[str, str]) -> None:
+    """Take note of which kind of terminal this is."""
+    global _terminal  # noqa: PLW0603 - a process has one, and everything that draws would have to be told
+    _terminal = environ.get("TERM", "")
+
+
+def can_draw(stream: TextIO) -> bool:
+    """Whether what was written can be written over: a terminal, and one that moves its cursor."""
+    return is_terminal(stream) and _terminal != _DUMB
+
+
+def unforeseen(exc: Exception) -> RunnerError:
+    """Make what a user is told of an exception that nobody foresaw."""
+    return RunnerError(
+        f"internal error: {type(exc).__name__}: {exc}",
+        hint="this is a defect, please report it; LOG_LEVEL=debug shows where it is",
+    )
 
 
 def render_error(error: RunnerError) -> str:

@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
             raise self._flag_error(exc) from exc
         for word in extra:
             if len(word) > 1 and word[0] == "-" and " " not in word and not _NEGATIVE_NUMBER.fullmatch(word):
-                raise self.wrong(unknown_flag(word))
+                raise self.wrong(self._unknown(word))
         args.before, args.rest, args.words = len(extra), rest, [*extra, *rest]
         self._count(args.words)
         return args
@@ -133,6 +133,17 @@ class Parser(argparse.ArgumentParser):
             value = next(left, None) if word in valued and word.startswith("--") else None
             joined.append(word if value is None else f"{word}={value}")
         return joined
+
+    def _unknown(self, word: str) -> str:
+        """Say that a flag is unknown, and which one was probably meant."""
+        if not word.startswith("--"):
+            return unknown_flag(word)
+        from difflib import get_close_matches
+
+        typed = word.partition("=")[0]
+        known = [flag for names, _ in self.flags() for flag in names if flag.startswith("--")]
+        near = get_close_matches(typed, known, n=1, cutoff=0.7)
+        return f"{unknown_flag(word)}{f' (did you mean {near[0]}?)' if near else ''}"
 
     def _shown(self) -> list[argparse.Action]:
         actions = [action for action in self._actions if action.help is not argparse.SUPPRESS]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from modelrunner.cli.output import clean, is_terminal, note
+from modelrunner.cli.output import can_draw, clean, note
 from modelrunner.units import format_bytes
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Lines:
 
 def meter(mode: str, plain: TextIO) -> Meter:
     """Choose bars on a stderr that is a terminal, else lines on `plain`; `mode` is one of `_WORDS`."""
-    return Bars(mode, sys.stderr) if is_terminal(sys.stderr) else Lines(mode, plain)
+    return Bars(mode, sys.stderr) if can_draw(sys.stderr) else Lines(mode, plain)
 
 
 def follow(lines: Iterable[ProgressLine], mode: str, plain: TextIO) -> str:

@@ -44,7 +44,7 @@ class Response:
         self._complete = False
         while not self._has_head:
             if not self._receive():
-                raise NoHttp("the connection was closed without an answer")
+                raise ConnectionResetError("closed without an answer")
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,9 @@ TRANSIENT = {"transient": True}  # the mark of errors after which another try ma
 
 ACCEPT = f"application/json, {errors.MEDIA_TYPE}"
 _CONNECT_PATIENCE = 10.0  # seconds
+_SHOWN = 100  # bytes of what another program says
+_NO_ROUTE = errors.UnknownRoute.code
+_GO_NO_ROUTE = b"404 page not found"  # which is what a server written in Go says of itself
 _MAX_ERROR = 64 * 1024  # bytes of an error's body that are read
 _TRANSIENT_CODES = frozenset({"busy", "shutting_down"})
 _BY_STATUS: dict[int, type[RunnerError]] = {
@@ -129,9 +132,11 @@ class Transport:
             self._answered = True
             with response:
                 if response.status >= 400:
-                    raise _status_error(response)
+                    raise self._refusal(response, f"{method} {path}")
                 yield response
         except (OSError, NoHttp) as exc:
+            if isinstance(exc, NoHttp) and not self._answered:
+                raise self._stranger(str(exc)) from exc
             raise DaemonUnreachable(
                 f"the connection to the daemon broke: {_reason(exc)}",
                 hint="the `logs` command shows why",
@@ -188,9 +193,33 @@ class Transport:
 
     def stranger(self) -> RunnerError:
         """Make the error for JSON that is not what the route answers."""
+        return self._stranger()
+
+    def _stranger(self, why: str = "") -> RunnerError:
         return RunnerError(
-            f"`{self.address.url}` does not answer like a model runner",
+            f"`{self.address.url}` does not answer like a model runner{f': {why}' if why else ''}",
             hint="another program may be listening there; set MODEL_RUNNER_HOST",
+        )
+
+    def _refusal(self, response: Response, request: str) -> RunnerError:
+        """Make the error of an answer that is none, by who seems to have given it."""
+        raw = response.read(_MAX_ERROR)
+        try:
+            document = json.loads(raw)
+        except (ValueError, RecursionError):
+            document = None
+        if isinstance(document, dict) and document.get("error"):
+            error = document_error(document, response.status)
+            return self._outdated(error.message) if error.code == _NO_ROUTE else error
+        if raw.strip() == _GO_NO_ROUTE:
+            return self._outdated(f"the daemon at `{self.address.url}` does not know `{request}`")
+        if isinstance(document, dict) or raw.lstrip().startswith(b"<"):
+            return self._stranger(f"status {response.status} and {shown(raw, _SHOWN)}")
+        return _status_error(response, raw)
+
+    def _outdated(self, message: str) -> RunnerError:
+        return errors.UnknownRoute(
+            message, hint="it may be of another version; the `version` command tells, and a restart may help"
         )
 
 
@@ -229,15 +258,8 @@ def _dial_one(family: socket.AddressFamily, address: str | tuple[str, int]) -> s
     return dialled
 
 
-def _status_error(response: Response) -> RunnerError:
+def _status_error(response: Response, raw: bytes) -> RunnerError:
     status = response.status
-    raw = response.read(_MAX_ERROR)
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
-        document = None
-    if isinstance(document, dict) and document.get("error"):
-        return document_error(document, status)
     text = raw.decode(errors="replace").strip() or f"the daemon answered {status} {response.reason}"
     if status == 503:
         return DaemonUnreachable(
