@@ -19,6 +19,7 @@ SCRIPTS = {
     "engines_folder": "scripts.install_test_engines vllm",
     "image_engines_folder": "scripts.install_test_engines diffusers",
     "image_model": "scripts.make_image_model",
+    "container_wheels": "scripts.fetch_container_wheels",
     "speech_engines_folder": "scripts.install_test_engines whisper piper",
     "speech_models": "scripts.fetch_speech_models",
 }
@@ -82,6 +83,12 @@ def speech_engines_folder() -> Path:
 def speech_models() -> Path:
     """A folder with `whisper`, a model's files, and `voice`, an ONNX file and its JSON; read only."""
     return _obtain("speech_models")
+
+
+@pytest.fixture(scope="session")
+def container_wheels() -> Path:
+    """The wheels that the runner's image is made of; read only."""
+    return _obtain("container_wheels")
 
 
 @pytest.fixture

@@ -30,12 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"wire", "settings", "oci", "models", "search", "store", "engines", "runtime", "dialects", "telemetry"}
     | {"recorder"},
     "client": GROUND | {"wire"},
+    "containers": GROUND,
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},
 }
 # Inside functions only: a command pays for what it uses (architecture, 3.2).
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
+    "cli/runner.py": {"containers"},
+    "cli/container_credentials.py": {"oci"},
     "cli/commands/load.py": {"oci"},
     "cli/commands/search.py": {"models", "oci", "search"},
     "cli/commands/simulate.py": {"runtime"},
@@ -58,6 +61,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "engines/interpreter.py",
         "engines/llamacpp.py",
         "testing/docker_registry.py",
+        "testing/docker_engine.py",
         "testing/tls.py",
         "cli/daemon.py",
         "cli/chat/editor.py",
@@ -66,6 +70,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "testing/escape.py",
         "testing/terminal.py",
     },
+    "docker": {"containers/engine.py", "containers/runner.py"},
     "xllamacpp": {"engines/llamacpp_server.py"},
     "prompt_toolkit": {"cli/chat/prompt.py"},
     "rich": {"cli/chat/markdown.py"},

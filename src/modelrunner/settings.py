@@ -16,6 +16,7 @@ from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.units import format_bytes, format_duration, parse_bytes, parse_duration, parse_keep_alive
 
 DEFAULT_PORT = 12434
+DEFAULT_TLS_PORT = 12444
 _CLOUD_GPU_KEEP_ALIVE = 8 * 3600.0  # seconds
 _MOST_PLACES = 8
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -49,6 +50,10 @@ class Settings(NamedTuple):
     otel_endpoint: str | None
     origins: tuple[str, ...]
     allowed_hosts: tuple[str, ...]
+    tls_enabled: bool
+    tls_port: int
+    tls_cert: Path | None
+    tls_key: Path | None
     keep_alive: float | None
     preload: tuple[str, ...]
     places: int
@@ -409,6 +414,22 @@ DAEMON: tuple[Setting, ...] = (
         _LIST,
         "More names by which clients may address the daemon, without port; `*` is any.",
     ),
+    Setting(
+        "tls_enabled",
+        "MODEL_RUNNER_TLS_ENABLED",
+        _SWITCH,
+        "Serve TLS too, on a port of its own.",
+        default="false",
+    ),
+    Setting(
+        "tls_port",
+        "MODEL_RUNNER_TLS_PORT",
+        _number(0, 65535),
+        "TCP port for TLS; 0 takes a free one.",
+        default=str(DEFAULT_TLS_PORT),
+    ),
+    Setting("tls_cert", "MODEL_RUNNER_TLS_CERT", _PATH, "Certificate for TLS, with its chain, as PEM."),
+    Setting("tls_key", "MODEL_RUNNER_TLS_KEY", _PATH, "Key of the certificate, as PEM, without a password."),
     Setting(
         "keep_alive",
         "DMR_KEEP_ALIVE",

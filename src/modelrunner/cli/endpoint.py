@@ -69,8 +69,9 @@ def find(
     if folder is not None and not typed and (active := contexts.read(contexts.path_in(folder)).active()):
         return _of_context(*active, settings)
     if docker is not None and folder is not None:
-        if runner := installed.read(installed.path_in(folder), docker.url):
-            return _of_container(runner)
+        runner = installed.read(installed.path_in(folder), docker.url)
+        if runner is not None and runner.port:
+            return of_container(runner)
         if elsewhere and docker.machine is not None:
             return _elsewhere(docker, docker.machine)
     if settings.socket is not None:
@@ -110,11 +111,11 @@ def _of_context(name: str, context: contexts.Context, settings: Settings) -> End
     return Endpoint(address, may_start=False, hint=hint)
 
 
-def _of_container(runner: installed.Installed) -> Endpoint:
-    tls = Tls(runner.ca_cert, verify=runner.ca_cert is not None) if runner.tls else None
+def of_container(runner: installed.Installed) -> Endpoint:
+    """Make the address of a runner in a container."""
     host = _ANY.get(runner.host, runner.host)
     return Endpoint(
-        Address(host, runner.port, tls=tls),
+        Address(host, runner.port),
         may_start=False,
         kind=CONTAINER_KIND,
         gateway=runner.gateway,

@@ -10,13 +10,15 @@ from modelrunner.cli import json_file
 
 
 class Installed(NamedTuple):
-    """A runner in a container. `gateway` is the address by which other containers reach it, if any."""
+    """A runner in a container; one that was stopped has port 0.
+
+    `gateway` is the address by which other containers reach it, if there is one.
+    """
 
     host: str
     port: int
     gateway: str | None = None
-    tls: bool = False
-    ca_cert: str | None = None
+    options: str = ""  # what it was made of, as it is kept in its label
 
 
 def path_in(folder: Path) -> Path:
@@ -34,15 +36,14 @@ def read(path: Path, engine: str) -> Installed | None:
     if entry is None:
         return None
     fields = entry if isinstance(entry, dict) else {}
-    host, port, gateway, authority = (fields.get(key) for key in ("host", "port", "gateway", "caCert"))
+    host, port, gateway, options = (fields.get(key) for key in ("host", "port", "gateway", "options"))
     if not isinstance(host, str) or not isinstance(port, int):
         raise json_file.broken(path, f"the runner of `{engine}` has no address")
     return Installed(
         host,
         port,
         gateway if isinstance(gateway, str) else None,
-        bool(fields.get("tls")),
-        authority if isinstance(authority, str) else None,
+        options if isinstance(options, str) else "",
     )
 
 
@@ -57,6 +58,5 @@ def write(path: Path, engine: str, runner: Installed | None) -> None:
                 "host": runner.host,
                 "port": runner.port,
                 "gateway": runner.gateway,
-                "tls": runner.tls,
-                "caCert": runner.ca_cert,
+                "options": runner.options,
             }

@@ -23,6 +23,7 @@ import uvicorn
 
 from modelrunner import __version__, engines
 from modelrunner.errors import Conflict, InvalidRequest
+from modelrunner.server import tls
 from modelrunner.server.app import App
 from modelrunner.server.middleware import Guard
 from modelrunner.server.protocol import Protocol
@@ -47,20 +48,22 @@ def run(settings: Settings, environ: Mapping[str, str]) -> int:
         Conflict: the port or the socket is taken.
         RunnerError: something else that it needs is not to be had.
     """
-    with _bound(settings) as listener:
+    with _bound(settings) as listener, tls.listening(settings) as secure:
         logs = Logs(settings.log_dir, limit=settings.log_size, console=sys.stderr)
         configure_logging(logs, settings.log_level)
         try:
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(_serve(settings, environ, logs, listener))
+                runner.run(_serve(settings, environ, logs, listener, secure))
         finally:
             logs.close()
     return 0
 
 
 @contextlib.asynccontextmanager
-async def serving(services: Services, settings: Settings, listener: socket.socket) -> AsyncIterator["Server"]:
-    """Answer on a bound socket for as long as the block lasts; inside it, requests are answered."""
+async def serving(
+    services: Services, settings: Settings, listener: socket.socket, secure: tls.Listener | None = None
+) -> AsyncIterator["Server"]:
+    """Answer on a bound socket, and one for TLS, as long as the block lasts; in it, requests are answered."""
     bound = None if listener.family == socket.AF_UNIX else listener.getsockname()[0]
     guard = Guard(bound=bound, hosts=settings.allowed_hosts, origins=settings.origins)
     app = App(
@@ -70,7 +73,7 @@ async def serving(services: Services, settings: Settings, listener: socket.socke
         deadline=settings.request_timeout,
         remote_media=settings.remote_media,
     )
-    server = Server(app, services, drain=settings.drain)
+    server = Server(app, services, drain=settings.drain, secure=secure)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     task.add_done_callback(lambda _: server.ready.set())
     try:
@@ -86,7 +89,9 @@ async def serving(services: Services, settings: Settings, listener: socket.socke
 class Server(uvicorn.Server):
     """The HTTP server, told from outside when to stop."""
 
-    def __init__(self, app: App, services: Services, *, drain: float) -> None:
+    def __init__(
+        self, app: App, services: Services, *, drain: float, secure: tls.Listener | None = None
+    ) -> None:
         """`drain` is in seconds."""
         super().__init__(
             uvicorn.Config(
@@ -107,12 +112,22 @@ class Server(uvicorn.Server):
         self.ready = asyncio.Event()
         self._services = services
         self._drain = drain
+        self._secure = secure
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting."""
         await super().startup(sockets)
+        if self._secure is not None:
+            loop = asyncio.get_running_loop()
+            secure = await loop.create_server(
+                self._connection, sock=self._secure.socket, ssl=self._secure.context
+            )
+            self.servers.append(secure)
         await self.on_tick(0)
         self.ready.set()
+
+    def _connection(self) -> Protocol:
+        return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         """Close connections that do not come to the end of their headers, once a second."""
@@ -141,7 +156,13 @@ class Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings, environ: Mapping[str, str], logs: Logs, listener: socket.socket) -> None:
+async def _serve(
+    settings: Settings,
+    environ: Mapping[str, str],
+    logs: Logs,
+    listener: socket.socket,
+    secure: tls.Listener | None,
+) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     server: Server | None = None
@@ -155,7 +176,9 @@ async def _serve(settings: Settings, environ: Mapping[str, str], logs: Logs, lis
         with contextlib.suppress(NotImplementedError):  # on Windows, where Ctrl-C interrupts the runner
             loop.add_signal_handler(number, stop)
     async with open_services(settings, environ, logs) as services:
-        async with serving(services, settings, listener) as server:
+        async with serving(services, settings, listener, secure) as server:
+            if secure is not None:
+                _log.info("listening url=%s", secure.url)
             _announce(listener, settings.ready_file)
             services.preload(settings.preload)
             threading.Thread(target=_get_ready, args=(services,), name="probe", daemon=True).start()

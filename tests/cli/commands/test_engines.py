@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -549,10 +550,32 @@ def test_an_engine_is_removed_and_installed_again(daemon: "Daemon", dmr: "Run") 
     ]
 
 
-@pytest.mark.parametrize("command", ["install-runner", "uninstall-runner", "reinstall-runner"])
-def test_the_engine_has_to_be_named(dmr: "Run", command: str) -> None:
-    """Containers of the runner itself are not made yet, so there is nothing to do without one."""
+@pytest.mark.parametrize(
+    "command",
+    [
+        "install-runner",
+        "reinstall-runner",
+        "start-runner",
+        "restart-runner",
+        "stop-runner",
+        "uninstall-runner",
+    ],
+)
+def test_without_docker_there_is_no_container(
+    dmr: "Run", monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str
+) -> None:
+    """One sentence says so, and what does without."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/nobody.sock")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
     outcome = dmr(command)
 
-    assert outcome.code == 2
-    assert "--backend" in outcome.err
+    assert outcome.code == 1
+    assert f"no Docker Engine answers at `unix://{tmp_path}/nobody.sock`" in outcome.err
+    assert "`dmr serve` needs none" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_what_belongs_to_the_container_is_not_said_of_an_engine(dmr: "Run") -> None:
+    """`--images` and `--models` go with the container."""
+    assert "--images and --models" in dmr("uninstall-runner", "--backend", "vllm", "--images").err

@@ -1,12 +1,13 @@
-"""`install-runner`: an engine is installed, in an environment that the daemon keeps for it."""
+"""`install-runner`: the runner in a container, or with `--backend` alone an engine for the runner here."""
 
 import sys
 import time
 from collections.abc import Iterable
 from contextlib import closing
 
+from modelrunner.cli import runner
 from modelrunner.cli.output import clean, is_terminal, note, say
-from modelrunner.cli.parse import Namespace, Parser, UsageError
+from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.wire import InstallRequest, ProgressLine
 
@@ -14,27 +15,38 @@ _SPEAK = 5.0  # seconds between two lines of progress where they are not drawn i
 
 
 def configure(parser: Parser) -> None:
-    """Take the engine."""
+    """Take the container's flags, or the engine."""
+    flags(parser)
+    parser.examples = (
+        "  install-runner                      the runner, in a container\n"
+        "  install-runner --gpu cuda           the same, with the GPU\n"
+        "  install-runner --backend vllm       an engine, for the runner that is here"
+    )
+
+
+def flags(parser: Parser) -> None:
+    """Take what `reinstall-runner` takes too."""
     parser.words("", most=0)
-    parser.add_argument("--backend", metavar="string", help="The engine, such as vllm")
-    parser.examples = "  install-runner --backend vllm"
+    parser.add_argument("--backend", metavar="string", help="Alone: the engine to install, such as vllm")
+    parser.add_argument(
+        "--llama-server-version", metavar="string", help="Accepted; the version is the runner's own"
+    )
+    runner.container_flags(parser)
+    runner.tls_flags(parser)
 
 
 def run(args: Namespace, session: Session) -> int:
-    """Install, showing what happens; an engine that is here is not installed again."""
-    install(backend(args), session)
+    """Install, showing what happens; what is here is not installed again."""
+    if is_engine(args):
+        install(args.backend, session)
+    else:
+        runner.install(args, session, pull=True)
     return 0
 
 
-def backend(args: Namespace) -> str:
-    """The engine that was named.
-
-    Raises:
-        UsageError: none was; a runner in a container of its own is not made from here.
-    """
-    if not args.backend:
-        raise UsageError("--backend is required", hint="name an engine: `--backend vllm`")
-    return str(args.backend)
+def is_engine(args: Namespace) -> bool:
+    """Whether an engine is meant: one is named, and nothing is said of a container."""
+    return bool(args.backend) and not runner.typed(args)
 
 
 def install(name: str, session: Session) -> None:
