@@ -11,6 +11,7 @@ import ollama._types as ollama_types
 import pytest
 from anthropic.types import MessageCountTokensParams, MessageCreateParams
 from openai.types import CompletionCreateParams, EmbeddingCreateParams
+from openai.types.audio import SpeechCreateParams, TranscriptionCreateParams, TranslationCreateParams
 from openai.types.chat import CompletionCreateParams as ChatParams
 from openai.types.responses import ResponseCreateParams
 
@@ -21,6 +22,9 @@ from modelrunner.dialects.ollama import ChatRequest, GenerateRequest
 from modelrunner.dialects.openai_texts import DetokenizeRequest, ScoreRequest, TokenizeRequest
 from modelrunner.dialects.responses import Asked
 from modelrunner.engines.diffusers_server import Refused, read_order
+from modelrunner.engines.standalone.speech.orders import read_order as read_form_order
+from modelrunner.engines.standalone.speech.piper import read_order as read_speech_order
+from modelrunner.engines.standalone.speech.serving import Refused as Unheard
 from modelrunner.models.kinds import Mode
 from modelrunner.server.creating import CreateRequest
 from modelrunner.server.routes import anthropic as anthropic_routes
@@ -32,7 +36,9 @@ if TYPE_CHECKING:
     from tests.server.conftest import Answer, Daemon
 
 IMAGES = "/v1/images/generations"
-FORMS = ("/v1/audio/", "/v1/images/edits", "/v1/images/variations")
+SPEECH = "/v1/audio/speech"
+FORMS = {"/v1/audio/transcriptions": "transcribe", "/v1/audio/translations": "translate"}
+UNSERVED = ("/v1/images/edits", "/v1/images/variations")
 DESCRIBED = {each.path: each for each in ENDPOINTS}
 PASSED_ON = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank"})
 MODES = {
@@ -61,8 +67,8 @@ async def test_each_field_does_what_the_table_says(able: "Daemon") -> None:
     """Sent one by one, each with what it needs beside it."""
     wrong = []
     for path, fields in DESCRIBED.items():
-        if path == IMAGES:
-            continue
+        if path in {IMAGES, SPEECH, *FORMS}:
+            continue  # see below
         plain = None
         if path != "/api/create":
             assert 200 == (await able.ask("POST", path, json=fields.base)).status
@@ -75,21 +81,30 @@ async def test_each_field_does_what_the_table_says(able: "Daemon") -> None:
     assert [] == wrong
 
 
-def test_each_field_of_an_image_does_what_the_table_says() -> None:
-    """It is the engine for images that reads them, without the package around it."""
-    fields = DESCRIBED[IMAGES]
-    plain = _ordered(fields.base)
+@pytest.mark.parametrize("path", [IMAGES, SPEECH, *FORMS])
+def test_each_field_of_images_and_sound_does_what_the_table_says(path: str) -> None:
+    """It is the engines' own servers that read them, without the package around them."""
+    fields = DESCRIBED[path]
+    plain = _ordered(path, fields.base)
+    same = {"model", "file", "response_format"} if path == IMAGES else {"model", "file"}
     for row in fields.rows:
+        beside = _ordered(path, {**fields.base, **row.beside}) if row.beside else plain
         if row.treatment is Treatment.REFUSED:
-            with pytest.raises(Refused):
-                _ordered({**fields.base, **row.body})
+            with pytest.raises((Refused, Unheard)):
+                _ordered(path, {**fields.base, **row.body})
             continue
-        changes = row.treatment is Treatment.SUPPORTED and row.name not in {"model", "response_format"}
-        assert changes == (plain != _ordered({**fields.base, **row.body})), row.name
+        changes = row.treatment is Treatment.SUPPORTED and row.name not in same
+        assert changes == (beside != _ordered(path, {**fields.base, **row.body})), row.name
 
 
-def _ordered(body: Mapping[str, Any]) -> object:
-    return read_order(msgspec.json.encode(body), ["ai/painter"])
+def _ordered(path: str, body: Mapping[str, Any]) -> object:
+    if path == IMAGES:
+        return read_order(msgspec.json.encode(body), ["ai/painter"])
+    if path == SPEECH:
+        return read_speech_order(msgspec.json.encode(body), {"joe": 0, "ann": 1})
+    lists = [(f"{name}[]", each) for name, value in body.items() if isinstance(value, list) for each in value]
+    texts = [(name, str(value)) for name, value in body.items() if not isinstance(value, list)]
+    return read_form_order(FORMS[path], [*texts, *lists])
 
 
 @pytest.mark.parametrize(
@@ -98,6 +113,9 @@ def _ordered(body: Mapping[str, Any]) -> object:
         ("/v1/chat/completions", ChatParams),
         ("/v1/completions", CompletionCreateParams),
         ("/v1/embeddings", EmbeddingCreateParams),
+        ("/v1/audio/transcriptions", TranscriptionCreateParams),
+        ("/v1/audio/translations", TranslationCreateParams),
+        ("/v1/audio/speech", SpeechCreateParams),
         ("/v1/responses", ResponseCreateParams),
         ("/v1/messages", MessageCreateParams),
         ("/v1/messages/count_tokens", MessageCountTokensParams),
@@ -138,11 +156,11 @@ def test_options_are_told_of_one_by_one() -> None:
 
 
 def test_every_path_that_leads_to_a_model_is_told_of() -> None:
-    """Behind its prefixes; forms with files have a place of their own in the reference."""
+    """Behind its prefixes, unless no engine does what it is for."""
     paths = {path.removeprefix("/anthropic") for _, path in _paths_to_models()}
     short = {f"/v1{path}" if f"/v1{path}" in DESCRIBED else path for path in paths}
 
-    assert set() == {path for path in short - set(DESCRIBED) if not path.startswith(FORMS)}
+    assert set() == {path for path in short - set(DESCRIBED) if path not in UNSERVED}
 
 
 def _names_of(official: Any) -> set[str]:

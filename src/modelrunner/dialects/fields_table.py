@@ -1,10 +1,17 @@
 """All endpoints whose fields are told of, and the page about them."""
 
-from modelrunner.dialects import fields_anthropic, fields_ollama, fields_openai, fields_responses
+from modelrunner.dialects import (
+    fields_anthropic,
+    fields_ollama,
+    fields_openai,
+    fields_responses,
+    fields_speech,
+)
 from modelrunner.dialects.fields import Fields, markdown
 
 ENDPOINTS: tuple[Fields, ...] = (
     *fields_openai.ENDPOINTS,
+    *fields_speech.ENDPOINTS,
     *fields_responses.ENDPOINTS,
     *fields_anthropic.ENDPOINTS,
     *fields_ollama.ENDPOINTS,

@@ -28,8 +28,8 @@ _KIND = Kind(
 )
 # Measured with piper-tts 1.8.0 and onnxruntime 1.32.0.
 _MIB = 1 << 20
-_PROGRAM = 110 * _MIB  # the interpreter, the libraries, the threads
-_SENTENCE = 90 * _MIB  # what is computed for a long one, and what is spoken of it
+_PROGRAM = 90 * _MIB  # the interpreter, the libraries, the threads
+_SENTENCE = 260 * _MIB  # what is computed for a long one, and what is spoken of it
 
 
 class Piper:

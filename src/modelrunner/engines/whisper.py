@@ -30,7 +30,7 @@ _KIND = Kind(
 # Measured with faster-whisper 1.2.1 and CTranslate2 4.8.5, on a processor, in 8 bits.
 _MIB = 1 << 20
 _PROGRAM = 120 * _MIB  # the interpreter, the libraries, the threads
-_WINDOW = 110 * _MIB  # two minutes of sound, and what is computed from them before the model hears
+_WINDOW = 240 * _MIB  # two minutes of sound, and what is computed from them before the model hears
 _SOUND, _TEXT, _BEAMS = 1500, 448, 5  # positions that are heard and written at a time, and how many texts
 _FLOAT = 4  # bytes
 

@@ -65,7 +65,7 @@ class Endpoint:
     """Where a path leads: a mode, the engine's own path, and the engine if the path names one.
 
     `understand` makes a call of a request, or answers it; without it, the body goes to the engine as it is,
-    and the answer to the client. `prepare` changes such a body where that is needed.
+    and the answer to the client. `prepare` changes such a body where that is needed. It is JSON, or a `form`.
     `dialect` is that of errors.
     """
 
@@ -75,3 +75,4 @@ class Endpoint:
     dialect: Dialect = _OPENAI
     understand: Understand | None = None
     prepare: Callable[[bytes], bytes] | None = None
+    form: bool = False

@@ -13,6 +13,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from modelrunner.dialects.base import Question, Timing, Translator
+from modelrunner.dialects.forms import read_form
 from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
@@ -122,7 +123,9 @@ class Relay:
         note: Note | None,
     ) -> None:
         """Ask as it was asked, and pass the answer on."""
-        probe = _probed(body)
+        content_type = headers.get(b"content-type")
+        form = read_form(body, content_type) if endpoint.form else None
+        probe = _probed(body) if form is None else _Probe(form.text("model"))
         if endpoint.prepare is not None:
             body = endpoint.prepare(body)
         query = scope["query_string"]
@@ -140,8 +143,8 @@ class Relay:
                 return
             name = lease.running.model_name
             if name is not None and name != probe.model:
-                body = renamed(body, name)
-            passed = as_json(scope["headers"], headers.get(b"content-type"))
+                body = renamed(body, name) if form is None else form.with_text("model", name)
+            passed = scope["headers"] if form else as_json(scope["headers"], content_type)
             async with lease.running.request("POST", path, passed, body) as upstream:
                 if upstream.status >= 400:
                     raise refusal(upstream.status, await beginning(upstream.chunks(), _MOST_REFUSAL))

@@ -13,6 +13,7 @@ from modelrunner.dialects.responses import Asked
 from modelrunner.server.creating import CreateRequest
 
 MEDIA, TEXT, TAR, BYTES = "application/json", "text/plain", "application/x-tar", "application/octet-stream"
+FORM = "multipart/form-data"
 PAGE = "text/html"
 Errors = tuple[type[errors.RunnerError], ...]
 
@@ -241,6 +242,9 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("POST", "/detokenize"): MODEL._replace(summary="Tokens to text.", body=DetokenizeRequest),
     ("POST", "/score"): MODEL._replace(summary="How well texts fit.", body=ScoreRequest),
     ("POST", "/rerank"): MODEL._replace(summary="The order of documents."),
+    ("POST", "/v1/audio/transcriptions"): MODEL._replace(summary="Speech to text.", body_media=FORM),
+    ("POST", "/v1/audio/translations"): MODEL._replace(summary="Speech to English text.", body_media=FORM),
+    ("POST", "/v1/audio/speech"): MODEL._replace(summary="Text to speech.", media=BYTES, answer=bytes),
     ("POST", "/v1/messages"): MODEL._replace(summary="Anthropic's messages.", body=MessagesRequest),
     ("POST", "/v1/messages/count_tokens"): MODEL._replace(summary="Anthropic's counting.", body=CountRequest),
     ("POST", "/responses"): MODEL._replace(

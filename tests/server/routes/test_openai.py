@@ -40,9 +40,7 @@ async def test_documents_are_ranked(tiny: "Daemon", prefix: str, path: str) -> N
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/v1/audio/transcriptions", "no backend turns speech into text"),
-        ("/v1/audio/translations", "no backend translates speech"),
-        ("/v1/audio/speech", "no backend turns text into speech"),
+        ("/v1/audio/speech", "no backend can serve this model for speech"),
         ("/v1/images/edits", "no backend edits images"),
         ("/v1/images/generations", "no backend can serve this model for image-generation"),
     ],
@@ -57,15 +55,21 @@ async def test_what_no_engine_serves_says_so(tiny: "Daemon", prefix: str, path: 
     assert (404, "model_not_found") == (unknown.status, unknown.json["error"]["code"])
 
 
-async def test_a_form_names_its_model(tiny: "Daemon") -> None:
-    """As clients send audio; a form without one is refused."""
-    form = aiohttp.FormData({"model": "ai/tiny"})
-    form.add_field("file", b"RIFF", filename="a.wav")
-    answer = await tiny.ask("POST", "/v1/audio/transcriptions", data=form)
-    nameless = await tiny.ask("POST", "/v1/audio/transcriptions", data=b"x")
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
+async def test_a_form_names_its_model(tiny: "Daemon", prefix: str, path: str) -> None:
+    """As clients send audio; one without a model is refused, and so is a body that is no form."""
+    answers = []
+    for fields in ({"model": "ai/tiny"}, {"model": "ai/absent"}, {"language": "en"}):
+        form = aiohttp.FormData(fields)
+        form.add_field("file", b"RIFF", filename="a.wav")
+        answers.append(await tiny.ask("POST", f"{prefix}{path}", data=form))
+    answers.append(await tiny.ask("POST", f"{prefix}{path}", json={"model": "ai/tiny"}))
 
-    assert (422, 400) == (answer.status, nameless.status)
-    assert "`ai/tiny`" in answer.json["error"]["message"]
+    assert [422, 404, 400, 400] == [answer.status for answer in answers]
+    assert "for transcription" in answers[0].json["error"]["message"]
+    assert "model is required" in answers[2].json["error"]["message"]
+    assert "has to be a form" in answers[3].json["error"]["message"]
 
 
 async def test_an_image_that_is_none_does_not_reach_the_engine(tiny: "Daemon") -> None:

@@ -13,11 +13,15 @@ _MODES = {
     "/v1/rerank": Mode.RERANKING,
     "/rerank": Mode.RERANKING,
     "/v1/images/generations": Mode.IMAGE,
+    "/v1/audio/speech": Mode.SPEECH,
+    "/v1/audio/transcriptions": Mode.TRANSCRIPTION,
+    "/v1/audio/translations": Mode.TRANSCRIPTION,
 }
+_FORMS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 _WITH_ENGINE = re.compile(r"/engines/([^/]+)(/.*)")
 
 # What the engines answer themselves.
-OPENAI = {path: Endpoint(mode, path) for path, mode in _MODES.items()}
+OPENAI = {path: Endpoint(mode, path, form=path in _FORMS) for path, mode in _MODES.items()}
 
 
 class Endpoints:

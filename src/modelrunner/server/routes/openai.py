@@ -30,9 +30,6 @@ _CHAT, _SCORE = "/v1/chat/completions", "/v1/score"
 # A form has its fields one after the other; the name of a model is short and has no line end.
 _MODEL_FIELD = re.compile(rb'name="?model"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,1000})\r\n')
 _UNSERVED = {
-    "/v1/audio/transcriptions": "turns speech into text",
-    "/v1/audio/translations": "translates speech",
-    "/v1/audio/speech": "turns text into speech",
     "/v1/images/edits": "edits images",
     "/v1/images/variations": "varies images",
 }

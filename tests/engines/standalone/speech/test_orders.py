@@ -17,6 +17,9 @@ def test_all_fields_are_read() -> None:
     """Empty ones are as if they were not there."""
     fields = [
         ("language", "EN"),
+        ("languages[]", "de"),
+        ("languages[]", "en"),
+        ("keywords[]", "Ada"),
         ("prompt", "Names: Ada"),
         ("temperature", "0.5"),
         ("response_format", "verbose_json"),
@@ -28,7 +31,13 @@ def test_all_fields_are_read() -> None:
     order = read_order("translate", fields)
 
     assert order == Order(
-        "translate", "verbose_json", "en", "Names: Ada", 0.5, frozenset({"word", "segment"})
+        "translate",
+        "verbose_json",
+        ("en", "de"),
+        ("Ada",),
+        "Names: Ada",
+        0.5,
+        frozenset({"word", "segment"}),
     )
     assert order.words
 
@@ -49,9 +58,10 @@ def test_all_fields_are_read() -> None:
             "timestamp_granularities",
             "`word` or `segment`",
         ),
-        ({"include[]": "logprobs"}, "include[]", "not supported"),
+        ({"include[]": "logprobs"}, "include", "not supported"),
         ({"chunking_strategy": "auto"}, "chunking_strategy", "not supported"),
         ({"prompt": "x" * 9000}, "prompt", "at most"),
+        ({"keywords[]": "x" * 101}, "keywords", "at most"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_field(fields: dict[str, str], at_fault: str, words: str) -> None:

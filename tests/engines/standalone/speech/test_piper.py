@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from modelrunner.engines.standalone.speech.piper import Order, read_order, server
+from modelrunner.engines.standalone.speech.piper import Order, bounded, read_order, server
 from modelrunner.engines.standalone.speech.serving import Refused
 
 PATH = "/v1/audio/speech"
@@ -127,6 +129,23 @@ def test_a_body_that_is_no_object_is_refused(client: TestClient, body: bytes) ->
 def test_a_body_has_an_end(client: TestClient) -> None:
     """A text that large is no text to speak."""
     assert client.post(PATH, content=b" " * (2 << 20)).status_code == 413
+
+
+@given(st.text(alphabet="ab ,", max_size=200), st.integers(2, 40))
+def test_a_long_sentence_is_cut(sentence: str, most: int) -> None:
+    """Nothing of it is lost, and no piece is longer; it is cut where there is a pause."""
+    pieces = list(bounded(list(sentence), most))
+
+    assert "".join(letter for piece in pieces for letter in piece) == sentence
+    assert all(len(piece) <= most for piece in pieces)
+
+
+def test_a_sentence_is_cut_at_its_pauses() -> None:
+    """A comma goes before a space, unless the piece would be short."""
+    sentence = "one two three, four five six seven, eight nine ten eleven twelve"
+    pieces = ["".join(piece) for piece in bounded(list(sentence), 24)]
+
+    assert pieces == ["one two three,", " four five six seven,", " eight nine ten eleven ", "twelve"]
 
 
 def test_a_failure_is_never_a_shorter_answer(client: TestClient, speaker: Scripted) -> None:

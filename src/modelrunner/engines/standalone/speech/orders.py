@@ -10,24 +10,29 @@ from .serving import Refused
 from .transcripts import MEDIA
 
 _LONGEST_PROMPT = 8192  # characters; the model itself reads the last 224 tokens
+_LONGEST_KEYWORD = 100
+_LISTS = {"languages": 20, "keywords": 100}  # fields that may be there so many times
 _GRANULARITIES = ("word", "segment")
 # What other models of OpenAI's can do, and these cannot.
 _UNSERVED = {
-    "include[]": "this model tells no probabilities of tokens",
     "include": "this model tells no probabilities of tokens",
-    "known_speaker_names[]": "this model does not tell speakers apart",
-    "known_speaker_references[]": "this model does not tell speakers apart",
+    "known_speaker_names": "this model does not tell speakers apart",
+    "known_speaker_references": "this model does not tell speakers apart",
     "chunking_strategy": "this model hears all of the sound; leave `chunking_strategy` out",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How to hear. `temperature` is None when the model may become bolder as long as it hears nothing."""
+    """How to hear. `temperature` is None when the model may become bolder as long as it hears nothing.
+
+    Of `languages` it is one, or with none any; `keywords` are words that may be said.
+    """
 
     task: str
     form: str = "json"
-    language: str | None = None
+    languages: tuple[str, ...] = ()
+    keywords: tuple[str, ...] = ()
     prompt: str | None = None
     temperature: float | None = None
     granularities: frozenset[str] = frozenset({"segment"})
@@ -46,14 +51,18 @@ def read_order(task: str, fields: Iterable[tuple[str, str]]) -> Order:
         Refused: one of them is wrong.
     """
     given: dict[str, str] = {}
-    granularities: list[str] = []
+    lists: dict[str, list[str]] = {name: [] for name in ("timestamp_granularities", *_LISTS)}
     for name, value in fields:
-        if name in _UNSERVED and value != "":
-            raise Refused(f"`{name}` is not supported: {_UNSERVED[name]}", name)
-        if name.removesuffix("[]") == "timestamp_granularities":
-            granularities.append(value)
+        plain = name.removesuffix("[]")
+        if plain in _UNSERVED and value:
+            raise Refused(f"`{plain}` is not supported: {_UNSERVED[plain]}", plain)
+        if plain in lists:
+            lists[plain] += [value] if value else []
         else:
             given[name] = value
+    for name, most in _LISTS.items():
+        if len(lists[name]) > most:
+            raise Refused(f"{name}: `{len(lists[name])}` of them; at most {most}", name)
     form = given.get("response_format") or "json"
     if form not in MEDIA:
         raise Refused(f"response_format: `{form[:60]}`; it is one of {', '.join(MEDIA)}", "response_format")
@@ -63,10 +72,11 @@ def read_order(task: str, fields: Iterable[tuple[str, str]]) -> Order:
     return Order(
         task=task,
         form=form,
-        language=_language(given.get("language", "")),
-        prompt=_prompt(given.get("prompt", "")),
+        languages=_languages([given.get("language", ""), *lists["languages"]]),
+        keywords=tuple(_within("keywords", each, _LONGEST_KEYWORD) for each in lists["keywords"]),
+        prompt=_within("prompt", given.get("prompt", ""), _LONGEST_PROMPT) or None,
         temperature=_temperature(given.get("temperature", "")),
-        granularities=_chosen(granularities, form),
+        granularities=_chosen(lists["timestamp_granularities"], form),
         stream=stream,
     )
 
@@ -77,16 +87,18 @@ def _switch(name: str, text: str) -> bool:
     return text.lower() in {"true", "1"}
 
 
-def _language(text: str) -> str | None:
-    if text and not (text.isascii() and text.isalpha() and len(text) <= 3):
-        raise Refused(f"language: `{text[:60]}`; it is a code of ISO 639, such as `en`", "language")
-    return text.lower() or None
+def _languages(texts: list[str]) -> tuple[str, ...]:
+    found = [text.lower() for text in texts if text]
+    for text in found:
+        if not (text.isascii() and text.isalpha() and len(text) <= 3):
+            raise Refused(f"language: `{text[:60]}`; it is a code of ISO 639, such as `en`", "language")
+    return tuple(dict.fromkeys(found))
 
 
-def _prompt(text: str) -> str | None:
-    if len(text) > _LONGEST_PROMPT:
-        raise Refused(f"prompt: `{len(text)}` characters; at most {_LONGEST_PROMPT} are read", "prompt")
-    return text or None
+def _within(name: str, text: str, most: int) -> str:
+    if len(text) > most:
+        raise Refused(f"{name}: `{len(text)}` characters; at most {most} are read", name)
+    return text
 
 
 def _temperature(text: str) -> float | None:

@@ -15,6 +15,8 @@ from .serving import Refused, Turn, application, drawn, serve, words
 
 _LONGEST = 4096  # characters; OpenAI's
 _BODY = 1 << 20  # bytes of a request, which is text
+_LONGEST_PIECE = 160  # phonemes that are spoken in one go, which takes 200 MB; a long sentence is cut
+_PAUSES = ",;:\u2013\u2014"
 _SLOWEST, _FASTEST = 0.25, 4.0
 _FORMS = ("mp3", "opus", "flac", "wav", "pcm")
 # Clients have to name a voice, and name one of OpenAI's: that is the model's own, or its first.
@@ -171,6 +173,19 @@ def _event(document: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
+def bounded(phonemes: Sequence[str], most: int) -> Iterator[Sequence[str]]:
+    """Cut a sentence that is too long: after a comma or the like, else between words, else anywhere."""
+    while len(phonemes) > most:
+        places = [
+            max((n for n in range(most // 2, most) if phonemes[n] in marks), default=most - 1)
+            for marks in (_PAUSES, " ")
+        ]
+        cut = 1 + next((place for place in places if place < most - 1), most - 1)
+        yield phonemes[:cut]
+        phonemes = phonemes[cut:]
+    yield phonemes
+
+
 class Piper:
     """A voice of Piper, on the processor."""
 
@@ -181,6 +196,11 @@ class Piper:
         from . import encoding
 
         self._voice = PiperVoice.load(path)
+        phonemize = self._voice.phonemize
+        self._most = _LONGEST_PIECE
+        self._voice.phonemize = lambda text: [
+            piece for sentence in phonemize(text) for piece in bounded(sentence, self._most)
+        ]
         self._configured = SynthesisConfig
         self._encoding = encoding
         self.rate = int(self._voice.config.sample_rate)
@@ -191,6 +211,7 @@ class Piper:
 
     def speak(self, text: str, speaker: int | None, speed: float) -> Iterator[Any]:
         """Speak one sentence after the other."""
+        self._most = int(_LONGEST_PIECE * min(1.0, speed))
         usual = float(self._voice.config.length_scale)
         configured = self._configured(speaker_id=speaker, length_scale=usual / speed)
         for spoken in self._voice.synthesize(text, configured):

@@ -128,9 +128,10 @@ class Whisper:
             Refused: the model does not know the language, or only English.
         """
         known = self._model.supported_languages
-        if order.language is not None and order.language not in known:
+        unknown = next((each for each in order.languages if each not in known), None)
+        if unknown is not None:
             some = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
-            raise Refused(f"language: the model knows {some}, and not `{order.language}`", "language")
+            raise Refused(f"language: the model knows {some}, and not `{unknown}`", "language")
         if order.task == "translate" and not self._model.model.is_multilingual:
             raise Refused("this model knows English only, and does not translate", "model")
         return _Hearing(self._model, source, order)
@@ -140,7 +141,7 @@ class _Hearing:
     """One window after the other; a segment that a window cuts off is heard again in the next."""
 
     def __init__(self, model: Any, source: BinaryIO, order: Order) -> None:
-        self.language = order.language or ""
+        self.language = order.languages[0] if len(order.languages) == 1 else ""
         self.seconds = 0.0
         self._model = model
         self._source = source
@@ -169,11 +170,15 @@ class _Hearing:
 
     def _window(self, sound: Any) -> Iterator[Segment]:
         order = self._order
+        if not self.language and order.languages:
+            _, _, likely = self._model.detect_language(sound)
+            self.language = max(order.languages, key=dict(likely).__getitem__)
         temperature = {} if order.temperature is None else {"temperature": order.temperature}
         segments, info = self._model.transcribe(
             sound,
             task=order.task,
             language=self.language or None,
+            hotwords=", ".join(order.keywords) or None,
             initial_prompt=self._said[-_TAIL:] if self.seconds else order.prompt,
             word_timestamps=order.words,
             beam_size=_BEAMS,
