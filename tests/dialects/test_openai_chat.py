@@ -56,6 +56,21 @@ def test_what_is_no_picture_or_elsewhere_is_refused(url: object, words: str) -> 
         prepared(chat(url), remote_media=False)
 
 
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ({"type": "image", "image": "http://localhost/"}, "is an address"),
+        ({"type": "image", "image": {"url": "file:///etc/passwd"}}, "invalid image"),
+        ({"type": "image_embeds", "image_embeds": "gASV"}, "`image_embeds` is not accepted"),
+    ],
+)
+def test_what_single_engines_take_for_media_is_looked_at_too(part: dict[str, object], words: str) -> None:
+    """MLX has a word of its own for an image; vLLM unpickled what is computed of one."""
+    body = json.dumps({"messages": [{"role": "user", "content": [part]}]}).encode()
+    with pytest.raises(InvalidRequest, match=words):
+        prepared(body, remote_media=False)
+
+
 def test_an_escape_does_not_hide_an_address() -> None:
     """A letter of `image_url` may be written as JSON allows."""
     body = chat({"url": "http://localhost/"}).replace(b"image_url", rb"\u0069mage_ur\u006c")

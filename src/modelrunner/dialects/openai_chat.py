@@ -12,10 +12,11 @@ from modelrunner.dialects.completion import UNREADABLE
 from modelrunner.dialects.pictures import data_url
 from modelrunner.errors import InvalidRequest
 
-_WORDS = (b"image_url", b"video_url", b"audio_url", b"tool_choice")
+_WORDS = (b"image_url", b"video_url", b"audio_url", b"tool_choice", b'"image"', b"_embeds")
 # A letter of those words may be written as an escape; nobody does so but to get past this.
 _ESCAPED = re.compile(rb"\\u00[567]")
-_MEDIA = ("image_url", "video_url", "audio_url")
+_MEDIA = ("image_url", "video_url", "audio_url", "image")  # the last one is MLX's
+_EMBEDDINGS = ("image_embeds", "video_embeds", "audio_embeds")
 _SHOWN = 60  # characters
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -66,9 +67,16 @@ def _check_media(messages: Any, *, remote: bool) -> None:
         parts = message.get("content") if isinstance(message, dict) else None
         for part in parts if isinstance(parts, list) else ():
             if isinstance(part, dict):
-                for kind in _MEDIA:
-                    if kind in part:
-                        _check(kind, part[kind], remote=remote)
+                _check_part(part, remote=remote)
+
+
+def _check_part(part: dict[str, Any], *, remote: bool) -> None:
+    for kind in _MEDIA:
+        if kind in part:
+            _check(kind, part[kind], remote=remote)
+    for kind in _EMBEDDINGS:
+        if kind in part:
+            raise InvalidRequest(f"`{kind}` is not accepted", hint="send the picture or the sound itself")
 
 
 def _check(kind: str, given: Any, *, remote: bool) -> None:
@@ -84,7 +92,7 @@ def _check(kind: str, given: Any, *, remote: bool) -> None:
         )
     if not url.startswith("data:"):
         raise InvalidRequest(f"invalid {kind}: `{url[:_SHOWN]}`", hint="send it as `data:…;base64,…`")
-    if kind == "image_url":
+    if kind in ("image_url", "image"):
         data_url(url)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from modelrunner.engines.ask import Ask
 from modelrunner.engines.environment import Environment
+from modelrunner.engines.unfit import UnfitFields
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
@@ -148,7 +149,7 @@ class Launch:
     `remembered` is how many bytes of its last output `diagnose` is to get.
 
     `model_name` is what requests have to call the model; None when the engine takes any name. `sleep` is how
-    it sleeps, if it can.
+    it sleeps, if it can. `unfit` are fields of requests that it must not get.
     """
 
     argv: tuple[str, ...]
@@ -163,6 +164,7 @@ class Launch:
     remembered: int = 4096
     model_name: str | None = None
     sleep: Sleep | None = None
+    unfit: UnfitFields = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -31,6 +31,7 @@ from modelrunner.engines.base import (
 from modelrunner.engines.diagnosis import diagnose
 from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.llamacpp_states import LlamaCppStates
+from modelrunner.engines.unfit import UnfitFields, at_least
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -56,6 +57,12 @@ _PARALLEL_FLAGS = frozenset({"-np", "--parallel"})
 _RANKS = "4"  # llama.cpp's LLAMA_POOLING_TYPE_RANK, as `ModelConfig.metadata` writes numbers
 _NOWHERE = Address(socket=Path("nowhere.sock"))
 _SLOTS = 4  # llama-server's own number; they share one cache, so that one conversation may fill it
+# Numbers that llama-server takes as they are, and goes by. Source: CVE-2026-21869, of which the first is one.
+_UNFIT: UnfitFields = {
+    "n_discard": at_least(0),
+    **dict.fromkeys(("n_indent", "n_probs", "min_keep", "n_cache_reuse"), at_least(0)),
+    **dict.fromkeys(("n_keep", "repeat_last_n", "dry_penalty_last_n"), at_least(-1)),
+}
 _VERSION = re.compile(r"version: *(\S+)(?: *\(([^)]+)\))?")
 
 
@@ -150,8 +157,10 @@ class LlamaCpp:
         )
         kept = str(memory.prompt_cache(bundle.config.metadata, (*program.argv, *arguments)))
         if program.argv == _EMBEDDED:  # a flag that comes later goes before
-            return Launch(argv=(*program.argv, "--cache-ram", kept, *arguments), env=_ENVIRONMENT)
-        return Launch(argv=(*program.argv, *arguments), env={**_ENVIRONMENT, _PROMPT_CACHE: kept})
+            argv = (*program.argv, "--cache-ram", kept, *arguments)
+            return Launch(argv=argv, env=_ENVIRONMENT, unfit=_UNFIT)
+        env = {**_ENVIRONMENT, _PROMPT_CACHE: kept}
+        return Launch(argv=(*program.argv, *arguments), env=env, unfit=_UNFIT)
 
     def estimate(
         self, bundle: Bundle, mode: Mode, options: Options, devices: Sequence[Device]

