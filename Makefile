@@ -42,9 +42,10 @@ check: setup
 bench: setup
 	@$(BIN)/python -m benchmarks.run
 
-# The parts of docs/reference that are generated from the code.
+# The parts of docs/reference, and the dashboard, that are generated from the code.
 docs: setup
 	$(BIN)/python scripts/reference.py
+	$(BIN)/python scripts/grafana.py
 
 # Needs CPython 3.11 to 3.13 on Linux. SECONDS says for how long.
 fuzz-headers: SECONDS ?= 60

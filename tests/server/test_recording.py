@@ -112,7 +112,7 @@ async def test_history_survives_unload_and_restart(make_daemon: "Make", tmp_path
     await daemon.ask("POST", CHAT, json=daemon.chat())
     await daemon.ask("POST", "/engines/unload", json={"all": True})
     assert 1 == len(await listed(daemon))
-    await daemon.services.recording.close()
+    await daemon.services.observing.recording.close()
 
     again = await make_daemon(**RECORDED, **where)
 
@@ -157,7 +157,7 @@ async def test_a_recorder_that_is_off_starts_no_process(daemon: "Daemon") -> Non
 
     assert [] == await listed(daemon)
     assert "off" == (await daemon.ask("GET", "/requests/recorder")).json["state"]
-    assert daemon.services.recording._running is None
+    assert daemon.services.observing.recording._running is None
 
 
 async def test_a_response_in_the_background_is_recorded_when_it_is_made(make_daemon: "Make") -> None:
@@ -195,8 +195,8 @@ async def test_ten_megabytes_and_control_characters_come_back_as_they_were(make_
 async def test_a_recorder_that_is_killed_is_started_again(make_daemon: "Make") -> None:
     daemon = await recorded(make_daemon)
     await daemon.ask("POST", CHAT, json=daemon.chat())
-    await daemon.services.recording.settle()
-    running = daemon.services.recording._running
+    await daemon.services.observing.recording.settle()
+    running = daemon.services.observing.recording._running
     assert running is not None
     os.kill(running.process.pid, signal.SIGKILL)
     assert running.reading is not None
@@ -214,8 +214,8 @@ async def test_a_damaged_file_is_set_aside(
     daemon = await recorded(make_daemon, DMR_REQUESTS_PATH=str(file))
     await daemon.ask("POST", CHAT, json=daemon.chat())
     assert 1 == len(await listed(daemon))
-    await daemon.services.recording.close()
-    await daemon.services.archive.close()
+    await daemon.services.observing.recording.close()
+    await daemon.services.observing.archive.close()
     file.write_bytes(b"nonsense" * 10_000)
 
     again = await make_daemon(**RECORDED, DMR_REQUESTS_PATH=str(file))

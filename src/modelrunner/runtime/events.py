@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import count
+from typing import Protocol
 
 from modelrunner.runtime.plan import Key, Reason, Why
 
@@ -68,12 +69,20 @@ class Subscription:
             yield await self._queue.get()
 
 
+class Attendant(Protocol):
+    """Somebody who is told of each event at once, and is quick about it."""
+
+    def offer(self, event: Event) -> None:
+        """Take an event."""
+        ...
+
+
 class Events:
     """The ring of the last `capacity` events, oldest first, and its listeners."""
 
     def __init__(self, capacity: int = 1000) -> None:
         self._ring: deque[Event] = deque(maxlen=capacity)
-        self._listeners: set[Subscription] = set()
+        self._listeners: set[Attendant] = set()
         self._numbers = count(1)
 
     def emit(self, event: Event) -> None:
@@ -86,6 +95,10 @@ class Events:
     def recent(self) -> tuple[Event, ...]:
         """Give what is remembered, oldest first."""
         return tuple(self._ring)
+
+    def attend(self, attendant: Attendant) -> None:
+        """Tell somebody of every event from now on."""
+        self._listeners.add(attendant)
 
     @contextmanager
     def subscribe(self, size: int = 100) -> Iterator[Subscription]:

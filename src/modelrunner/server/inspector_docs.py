@@ -19,6 +19,10 @@ INSPECTOR: dict[tuple[str, str], Doc] = {
         query=("model", "include_existing"),
         raises=_READ,
     ),
+    ("GET", "/activity"): Doc(
+        "Time series for charts.", answer=wire.ActivityView, query=("since", "step"), raises=_READ
+    ),
+    ("GET", "/metrics"): Doc("Metrics, for Prometheus.", media=TEXT, raises=(errors.UnknownRoute,)),
     ("GET", "/requests"): Doc(
         "Recorded requests.", answer=wire.RequestsPage, query=(*_FILTERS, "limit", "follow"), raises=_READ
     ),

@@ -42,6 +42,7 @@ class Ended(NamedTuple):
     """What can be told of a request without reading it. Times are in seconds."""
 
     key: Key | None
+    path: str
     status: int
     outcome: str
     queued: float
@@ -184,6 +185,7 @@ class Note:
         key = self._key
         ended = Ended(
             key,
+            self._scope["path"],
             self._status,
             outcome,
             queued,

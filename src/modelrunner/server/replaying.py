@@ -33,7 +33,7 @@ class Replaying:
         """Ask again; the answer is the new record, or with `?answer=true` the model's own."""
         text = await read(request, _BODY)
         changes = parse(text, ReplayRequest) if text.strip() else ReplayRequest()
-        recorded = await services.archive.find(request.path_params["name"])
+        recorded = await services.observing.archive.find(request.path_params["name"])
         body = changed(recorded, changes)
         endpoint = self._endpoints.find(recorded["path"])
         if endpoint is None:
@@ -45,7 +45,7 @@ class Replaying:
             return _Through(self._relay, endpoint, scope, receive)
         await self._relay.serve(endpoint, scope, receive, _nowhere)
         try:
-            return json_reply(await services.archive.find(name))
+            return json_reply(await services.observing.archive.find(name))
         except RequestNotFound as exc:
             raise StoreError(
                 "the request was sent again, but not recorded", hint="see `GET /requests/recorder`"

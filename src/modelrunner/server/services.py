@@ -35,7 +35,6 @@ from modelrunner.search.hugging_face import HuggingFace
 from modelrunner.search.pages import Pages
 from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
-from modelrunner.server.archive import Archive
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
@@ -48,10 +47,9 @@ from modelrunner.server.installing import Installing
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.moving import Moving
-from modelrunner.server.noting import Noting
+from modelrunner.server.observing import Observing
 from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
-from modelrunner.server.recording import Recording, order_of
 from modelrunner.server.responding import Responding
 from modelrunner.server.response_store import ResponseStore
 from modelrunner.server.reviving import Reviving
@@ -95,9 +93,7 @@ class Services:
     abilities: Abilities
     contexts: Contexts
     responding: Responding
-    recording: Recording
-    noting: Noting
-    archive: Archive
+    observing: Observing
     logs: Logs
     sandbox: Sandbox
     requests: Group = field(default_factory=Group)
@@ -219,15 +215,6 @@ async def open_services(
             states=states,
         )
         loader = Loader(preparing, Cells(run, sandbox, guardian), environ, logs.engine_line)
-        transfers = Transfers(
-            store,
-            catalogue,
-            registry,
-            hub,
-            pulls=settings.pulls,
-            pull_limit=settings.pull_limit,
-            default_registry=settings.default_registry,
-        )
         weighing = Weighing(preparing, settings.memory)
         pool = Pool(
             loader.start,
@@ -237,6 +224,26 @@ async def open_services(
             memory=weighing.capacity,
             look=weighing.look,
             queue=settings.queue,
+        )
+        observing = Observing.create(
+            settings,
+            environ,
+            engines=engines,
+            catalogue=catalogue,
+            configurations=configurations,
+            loader=loader,
+            pool=pool,
+        )
+        stack.push_async_callback(observing.close)
+        transfers = Transfers(
+            store,
+            catalogue,
+            registry,
+            hub,
+            pulls=settings.pulls,
+            pull_limit=settings.pull_limit,
+            default_registry=settings.default_registry,
+            counted=observing.counted,
         )
         preloading = Preloading(pool, catalogue)
         configuring = Configuring(
@@ -250,10 +257,6 @@ async def open_services(
             settings.responses_path, limit=settings.responses, lifetime=settings.responses_lifetime
         )
         stack.push_async_callback(responses.close)
-        recording = Recording(order_of(settings), environ)
-        archive = Archive(recording)
-        stack.push_async_callback(archive.close)
-        stack.push_async_callback(recording.close)
         services = Services(
             settings=settings,
             store=store,
@@ -293,9 +296,7 @@ async def open_services(
                 loader=loader,
             ),
             responding=Responding(pool, catalogue, responses),
-            recording=recording,
-            noting=Noting(recording, engines, catalogue, configurations, loader, count=None),
-            archive=archive,
+            observing=observing,
             logs=logs,
             sandbox=sandbox,
         )
@@ -303,5 +304,6 @@ async def open_services(
         reviving = Reviving(pool, configurations.pinned)
         stack.push_async_callback(reviving.close)
         reviving.begin()
+        observing.begin()
         services.tidy()
         yield services

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.config import ModelConfig, check_config_type, parse_config
@@ -32,6 +32,15 @@ from modelrunner.wire import ProgressLine
 _log = logging.getLogger(__name__)
 
 
+Lines = AsyncGenerator[ProgressLine, None]
+Counted = Callable[[str, Lines], Lines]
+
+
+def uncounted(_kind: str, lines: Lines) -> Lines:
+    """Only pass the lines on."""
+    return lines
+
+
 class Transfers:
     """Moves models in and out of the store."""
 
@@ -45,10 +54,11 @@ class Transfers:
         pulls: int,
         pull_limit: int | None,
         default_registry: str,
+        counted: Counted = uncounted,
     ) -> None:
         """At most `pulls` run at once, together no faster than `pull_limit`, in bytes per second.
 
-        `default_registry` is that of names that give none.
+        `default_registry` is that of names that give none; `counted` passes the lines of a transfer on.
         """
         self._store = store
         self._catalogue = catalogue
@@ -57,6 +67,7 @@ class Transfers:
         self._turns = asyncio.Semaphore(pulls)
         self._pace = Pace(pull_limit)
         self._default_registry = default_registry
+        self._counted = counted
 
     def name(self, text: str) -> Reference:
         """Read what somebody typed as a name in a registry.
@@ -66,12 +77,15 @@ class Transfers:
         """
         return parse_name(text, default_registry=self._default_registry)
 
-    async def pull(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
+    def pull(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
         """Bring a model here, or find that it is here already, also while its registry cannot be asked.
 
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
+        return self._counted("pull", self._pull(text, token))
+
+    async def _pull(self, text: str, token: str | None) -> AsyncGenerator[ProgressLine, None]:
         if is_web_file(text):
             async for line in self._download(text):
                 yield line
@@ -129,12 +143,15 @@ class Transfers:
         sizes = [layer.size for layer in model.manifest.layers]
         return file.is_dated and created == file.changed and sizes == [file.key.size]
 
-    async def push(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
+    def push(self, text: str, token: str | None = None) -> AsyncGenerator[ProgressLine, None]:
         """Send a model to the registry of its name.
 
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
+        return self._counted("push", self._push(text, token))
+
+    async def _push(self, text: str, token: str | None) -> AsyncGenerator[ProgressLine, None]:
         self._store.refresh()
         model = self._store.snapshot.find(text)
         if model is None:

@@ -236,8 +236,8 @@ async def test_a_client_that_goes_in_the_middle_leaves_nothing_behind(recorded: 
             await reply.content.readline()
     for _ in range(200):  # each is another turn of the loop, in which the streams notice
         await recorded.ask("GET", "/version")
-        if not recorded.services.recording._listeners:
+        if not recorded.services.observing.recording._listeners:
             break
 
-    assert not recorded.services.recording._listeners
+    assert not recorded.services.observing.recording._listeners
     assert [3, 2, 1] == await ids(recorded, "")

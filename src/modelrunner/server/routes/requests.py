@@ -1,5 +1,6 @@
 """`/requests`: what was recorded, to find, compare, export and forget; and `/engines/requests`."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
@@ -14,13 +15,15 @@ from modelrunner.recorder.statistics import GROUPS, statistics
 from modelrunner.recorder.values import Filter
 from modelrunner.server.insight import told_end
 from modelrunner.server.live import follow, follow_as_reference
-from modelrunner.server.queries import filter_of, number_of
+from modelrunner.server.queries import filter_of, moment_of, number_of
 from modelrunner.server.recorded_form import groups
 from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag
 from modelrunner.server.services import Services
+from modelrunner.units import parse_duration
 from modelrunner.wire import RecordedRequest, RecorderView
 
 _SSE = "text/event-stream"
+_USUAL_SPAN = "1h"
 _USUAL, _MOST = 50, 1000
 _LAST = 10  # requests of each model, as in the reference
 
@@ -30,21 +33,23 @@ async def list_requests(services: Services, request: Request) -> Response | Line
     wanted = filter_of(request.query_params, services.catalogue)
     if query_flag(request, "follow") or accepts(request.headers, _SSE):
         after = number_of(request.headers.get("last-event-id"), "Last-Event-ID")
-        return _streamed(services, follow(services.recording, services.archive, wanted, after))
+        return _streamed(
+            services, follow(services.observing.recording, services.observing.archive, wanted, after)
+        )
     limit = number_of(request.query_params.get("limit"), "limit")
     limit = _USUAL if limit is None else min(max(limit, 1), _MOST)
-    return json_reply(await services.archive.ask(lambda it: page(it, wanted, limit)))
+    return json_reply(await services.observing.archive.ask(lambda it: page(it, wanted, limit)))
 
 
 async def look(services: Services, request: Request) -> Response:
     """`GET /requests/{id}`."""
-    return json_reply(await services.archive.find(request.path_params["name"]))
+    return json_reply(await services.observing.archive.find(request.path_params["name"]))
 
 
 async def forget(services: Services, request: Request) -> Response:
     """`DELETE /requests/{id}`."""
-    found = await services.archive.find(request.path_params["name"])
-    return json_reply({"deleted": await services.recording.forget(Filter(ids=(found["id"],)))})
+    found = await services.observing.archive.find(request.path_params["name"])
+    return json_reply({"deleted": await services.observing.recording.forget(Filter(ids=(found["id"],)))})
 
 
 async def forget_many(services: Services, request: Request) -> Response:
@@ -52,15 +57,15 @@ async def forget_many(services: Services, request: Request) -> Response:
     if request.query_params.get("q"):
         raise InvalidRequest("`q` finds requests, and does not delete them", hint="use the other filters")
     wanted = filter_of(request.query_params, services.catalogue)
-    if not services.recording.stores:
+    if not services.observing.recording.stores:
         return json_reply({"deleted": 0})
-    return json_reply({"deleted": await services.recording.forget(wanted)})
+    return json_reply({"deleted": await services.observing.recording.forget(wanted)})
 
 
 async def export(services: Services, request: Request) -> Response:
     """`GET /requests/{id}/export`, as `?format=curl`, `har` or `jsonl`."""
     form = _format(request, "curl")
-    found = await services.archive.find(request.path_params["name"])
+    found = await services.observing.archive.find(request.path_params["name"])
     if form == "curl":
         body = as_curl(found, _base(request))
     else:
@@ -76,7 +81,7 @@ async def export_many(services: Services, request: Request) -> Response | LinesR
     wanted = filter_of(request.query_params, services.catalogue)
     write = _writer(form, _base(request))
     return LinesReply(
-        services.archive.stream(lambda it: write(oldest_first(it, wanted))),
+        services.observing.archive.stream(lambda it: write(oldest_first(it, wanted))),
         group=services.streams,
         media_type=FORMATS[form][0],
         last_words=lambda _: b"",
@@ -89,8 +94,8 @@ async def diff(services: Services, request: Request) -> Response:
     a, b = query.get("a"), query.get("b")
     if not a or not b:
         raise InvalidRequest("two requests are compared", hint="name them as `?a=` and `&b=`")
-    first, second = await services.archive.find(a), await services.archive.find(b)
-    return json_reply(await services.archive.ask(lambda _: difference(first, second)))
+    first, second = await services.observing.archive.find(a), await services.observing.archive.find(b)
+    return json_reply(await services.observing.archive.ask(lambda _: difference(first, second)))
 
 
 async def count(services: Services, request: Request) -> Response:
@@ -100,13 +105,13 @@ async def count(services: Services, request: Request) -> Response:
         raise InvalidRequest(f"cannot group by `{by[:100]}`", hint=f"by {', '.join(GROUPS)}")
     wanted = filter_of(request.query_params, services.catalogue)
     names = names_of(services)
-    return json_reply(await services.archive.ask(lambda it: statistics(it, wanted, by, names)))
+    return json_reply(await services.observing.archive.ask(lambda it: statistics(it, wanted, by, names)))
 
 
 async def recorder(services: Services, _request: Request) -> Response:
     """`GET /requests/recorder`."""
-    recording = services.recording
-    number, size, oldest = await services.archive.ask(overview)
+    recording = services.observing.recording
+    number, size, oldest = await services.observing.archive.ask(overview)
     order = recording.order
     reply: RecorderView = {
         "state": "off" if not recording.stores else "failing" if recording.last.reason else "ok",
@@ -123,6 +128,15 @@ async def recorder(services: Services, _request: Request) -> Response:
     return json_reply(reply)
 
 
+async def activity(services: Services, request: Request) -> Response:
+    """`GET /activity?since=&step=`."""
+    now = time.time()
+    query = request.query_params
+    span = now - moment_of(query.get("since") or _USUAL_SPAN, now)
+    step = query.get("step")
+    return json_reply(await services.observing.activity.view(span, parse_duration(step) if step else None))
+
+
 async def as_reference(services: Services, request: Request) -> Response | LinesReply:
     """`GET /engines/requests`: the last of each model, as JSON or as events."""
     query = request.query_params
@@ -131,9 +145,12 @@ async def as_reference(services: Services, request: Request) -> Response | Lines
     if accepts(request.headers, _SSE):
         existing = query.get("include_existing") == "true"
         return _streamed(
-            services, follow_as_reference(services.recording, services.archive, wanted, existing=existing)
+            services,
+            follow_as_reference(
+                services.observing.recording, services.observing.archive, wanted, existing=existing
+            ),
         )
-    return json_reply(groups(await services.archive.ask(lambda it: latest(it, wanted, _LAST))))
+    return json_reply(groups(await services.observing.archive.ask(lambda it: latest(it, wanted, _LAST))))
 
 
 def names_of(services: Services) -> dict[str, str]:

@@ -7,9 +7,10 @@ from starlette.responses import Response
 
 from modelrunner import __version__
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag, text_reply
+from modelrunner.server.replies import LinesReply, accepts, json_reply, not_found, query_flag, text_reply
 from modelrunner.server.services import Services
 from modelrunner.settings import DAEMON, shown
+from modelrunner.telemetry.metrics import MEDIA_TYPE
 from modelrunner.wire import SettingView, Version
 
 
@@ -46,6 +47,13 @@ async def show_settings(services: Services, _request: Request) -> Response:
         for row in DAEMON
     ]
     return json_reply(reply)
+
+
+async def metrics(services: Services, _request: Request) -> Response:
+    """`GET /metrics`: the daemon's families, then the engines'."""
+    if services.observing.metrics is None:
+        return not_found()
+    return Response(await services.observing.metrics.render(), media_type=MEDIA_TYPE)
 
 
 async def logs(services: Services, request: Request) -> Response | LinesReply:
