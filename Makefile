@@ -42,10 +42,14 @@ check: setup
 bench: setup
 	@$(BIN)/python -m benchmarks.run
 
-# The parts of docs/reference, and the dashboard, that are generated from the code.
+# What is generated from the code, the manual pages in build/man, and the site in build/site; needs no network.
 docs: setup
 	$(BIN)/python scripts/reference.py
 	$(BIN)/python scripts/grafana.py
+	$(BIN)/python scripts/tools.py
+	$(BIN)/python scripts/manual.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open build/site/index.html, or: man -M build/man dmr"
 
 # Needs CPython 3.11 to 3.13 on Linux. SECONDS says for how long.
 fuzz-headers: SECONDS ?= 60

@@ -119,6 +119,11 @@ class Parser(argparse.ArgumentParser):
         """The flags that help shows: their names, and the line about them."""
         return [(action.option_strings, action.help or "") for action in self._shown()]
 
+    def placeholder(self, flag: str) -> str:
+        """What stands for a flag's value in the help; nothing for a switch."""
+        shown = next((action.metavar for action in self._actions if flag in action.option_strings), None)
+        return shown if isinstance(shown, str) else ""
+
     def choices(self, flag: str) -> Sequence[str]:
         """The few words that a flag takes; none when it takes any."""
         reader = next((action.type for action in self._actions if flag in action.option_strings), None)
