@@ -36,6 +36,7 @@ class Way:
     name: str
     path: str
     body: dict[str, object] = field(default_factory=dict)
+    stamp: re.Pattern[bytes] = _STAMP
 
     @property
     def request(self) -> bytes:
@@ -49,14 +50,16 @@ UNTRANSLATED = Way("untranslated", "/v1/chat/completions", {"stream_options": {"
 TRANSLATED = (
     Way("Ollama", "/api/chat"),
     Way("Anthropic", "/v1/messages", {"max_tokens": 1_000_000}),
+    # Its last events have the whole text again.
+    Way("Responses", "/v1/responses", {"input": "hi"}, re.compile(rb'"delta":"(\d{12,}) ')),
 )
 
 
 class _Stream(asyncio.Protocol):
     """One stream: how late each of its chunks came, in seconds."""
 
-    def __init__(self, request: bytes) -> None:
-        self._request = request
+    def __init__(self, way: Way) -> None:
+        self._way = way
         self._rest = b""
         self.delays: list[float] = []
         self.speaks = asyncio.Event()
@@ -65,13 +68,13 @@ class _Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.write(self._request)
+        transport.write(self._way.request)
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
         text = self._rest + data
         end = 0
-        for match in _STAMP.finditer(text):
+        for match in self._way.stamp.finditer(text):
             self.delays.append((now - int(match[1])) / 1e9)
             end = match.end()
         if self.delays:
@@ -87,7 +90,7 @@ async def _open(port: int, way: Way, count: int) -> list[_Stream]:
     loop = asyncio.get_running_loop()
     streams = []
     for _ in range(count):
-        _, stream = await loop.create_connection(lambda: _Stream(way.request), "127.0.0.1", port)
+        _, stream = await loop.create_connection(lambda: _Stream(way), "127.0.0.1", port)
         streams.append(stream)
     return streams
 

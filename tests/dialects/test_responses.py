@@ -201,7 +201,6 @@ def test_fields_have_a_counterpart(fields: dict[str, Any], expected: dict[str, A
         ({"top_logprobs": 21}, "from 0 to 20"),
         ({"metadata": {str(number): "" for number in range(17)}}, "more than 16"),
         ({"background": True, "store": False}, "background needs `store`"),
-        ({"background": True, "stream": True}, "background together with stream"),
         ({"temperature": "hot"}, "temperature"),
     ],
 )

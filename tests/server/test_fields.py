@@ -264,7 +264,7 @@ async def _stops(daemon: "Daemon", fields: Fields, row: Field) -> bool:
 
 
 async def _chains(daemon: "Daemon", fields: Fields, row: Field) -> bool:
-    first = (await daemon.ask("POST", fields.path, json=fields.base)).json["id"]
+    first = (await daemon.ask("POST", "/v1/responses", json=fields.base)).json["id"]
     await daemon.ask("POST", fields.path, json={**fields.base, row.name: first})
     return 3 == len((await _asked(daemon, fields.path))["messages"])
 

@@ -1,7 +1,9 @@
 """The official OpenAI client's `responses`, unchanged, against the daemon with the scripted engine."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -212,6 +214,87 @@ async def test_a_background_response_is_cancelled(make_daemon: "Make") -> None:
         assert cancelled == await client.responses.cancel(made.id)
         assert "cancelled" == (await client.responses.retrieve(made.id)).status
         assert [0] == [resident.leases for resident in daemon.residents]
+
+
+async def test_a_background_stream_is_taken_up_where_it_broke_off(make_daemon: "Make") -> None:
+    """While it is made, and after it has ended: each event once, in order."""
+    daemon = await scripted(make_daemon, tokens=40, tokens_per_second=100)
+    body = {"model": "ai/tiny", "input": "a b", "background": True, "stream": True}
+    first: list[Any] = []
+    async with daemon.session.post(f"{daemon.url}/v1/responses", json=body) as reply:
+        while len(first) < 6:
+            line = await reply.content.readline()
+            first += [json.loads(line[6:])] if line.startswith(b"data: ") else []
+    name = first[0]["response"]["id"]
+    async with connect(daemon) as client:
+        behind = await client.responses.retrieve(name, stream=True, starting_after=5)
+        rest = [event.to_dict() async for event in behind]
+        again = [event.to_dict() async for event in await client.responses.retrieve(name, stream=True)]
+        stored = await client.responses.retrieve(name)
+
+    assert ["response.created", "response.queued", "response.in_progress"] == [
+        each["type"] for each in first[:3]
+    ]
+    assert list(range(len(again))) == [event["sequence_number"] for event in [*first, *rest]]
+    assert again == [*first, *rest]
+    assert "response.completed" == rest[-1]["type"]
+    assert ("completed", stored.to_dict()) == (stored.status, rest[-1]["response"])
+
+
+async def test_events_outlive_the_daemon(make_daemon: "Make", tmp_path: Path) -> None:
+    """They are kept with the response."""
+    kept = {"DMR_RESPONSES_PATH": str(tmp_path / "responses.db")}
+    first, second = [await make_daemon(**kept) for _ in range(2)]
+    await first.add("docker.io/ai/tiny:latest")
+    async with connect(first) as client:
+        stream = await client.responses.create(model="ai/tiny", input="a b", background=True, stream=True)
+        told: list[Any] = [event.to_dict() async for event in stream]
+    async with connect(second) as client:
+        again = await client.responses.retrieve(told[0]["response"]["id"], stream=True, starting_after=3)
+
+        assert told[4:] == [event.to_dict() async for event in again]
+
+
+async def test_a_background_stream_that_is_cancelled_or_fails_says_so(make_daemon: "Make") -> None:
+    """In its last event."""
+    slow = await scripted(make_daemon, tokens=100_000, tokens_per_second=50)
+    failing = await scripted(make_daemon, crash_after_tokens=2)
+    body = {"model": "ai/tiny", "input": "a b c", "background": True, "stream": True}
+    async with slow.session.post(f"{slow.url}/v1/responses", json=body) as reply:
+        await reply.content.readline()
+        name = json.loads((await reply.content.readline())[6:])["response"]["id"]
+        await slow.ask("POST", f"/v1/responses/{name}/cancel")
+        cancelled = (await reply.read()).decode()
+    failed = (await failing.ask("POST", "/v1/responses", json=body)).text
+
+    assert '"code":"cancelled"' in cancelled.splitlines()[-2]
+    assert "crashed on purpose" in failed
+    assert "event: response.failed" == failed.splitlines()[-3]
+
+
+async def test_only_what_was_made_as_a_stream_in_the_background_has_events(
+    client: openai.AsyncOpenAI,
+) -> None:
+    """400 with the way out; 404 for what is not there."""
+    made = await client.responses.create(model="ai/tiny", input="a")
+    for name, error in ((made.id, openai.BadRequestError), ("resp_0", openai.NotFoundError)):
+        with pytest.raises(error):
+            await client.responses.retrieve(name, stream=True)
+    with pytest.raises(openai.BadRequestError, match="starting_after"):
+        await client.get(f"/responses/{made.id}?stream=true&starting_after=x", cast_to=str)
+
+
+@pytest.mark.parametrize("prefix", ["", "/v1", "/engines/llama.cpp/v1"])
+async def test_the_tokens_of_a_prompt_are_counted(able: "Daemon", prefix: str) -> None:
+    """As its engine reads it, with the chain that it follows."""
+    async with connect(able, prefix) as client:
+        first = await client.responses.create(model="ai/tiny", input="one two")
+        alone = await client.responses.input_tokens.count(model="ai/tiny", input="one two")
+        chained = await client.responses.input_tokens.count(
+            model="ai/tiny", input="one two", previous_response_id=first.id
+        )
+
+    assert ("response.input_tokens", 2, 6) == (alone.object, alone.input_tokens, chained.input_tokens)
 
 
 async def test_only_a_background_response_can_be_cancelled(client: openai.AsyncOpenAI) -> None:

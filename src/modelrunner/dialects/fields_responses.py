@@ -109,11 +109,6 @@ _ASKED = (
         "for templates that know it; `none` turns thinking off",
     ),
     taken("reasoning.summary", {"summary": "auto"}, "thoughts come whole"),
-    done(
-        "truncation",
-        "auto",
-        "leaves out the oldest turns when the context is too small; the answer says how many",
-    ),
     refused("conversation", "conv_1", "use `previous_response_id`"),
 )
 
@@ -123,6 +118,11 @@ CREATE = Fields(
     {"model": "ai/tiny", "input": "hi"},
     (
         *_ASKED,
+        done(
+            "truncation",
+            "auto",
+            "leaves out the oldest turns when the context is too small; the answer says how many",
+        ),
         turned("reasoning_effort", "high", {"reasoning_effort": "high"}, "older form of `reasoning.effort`"),
         turned("max_output_tokens", 16, {"max_tokens": 16}),
         turned("temperature", 0.5, {"temperature": 0.5}),
@@ -139,7 +139,11 @@ CREATE = Fields(
         done("stream", True, "the public events, in order"),
         taken("stream_options", {"include_obfuscation": False}, "nothing is obfuscated"),
         done("store", False, "nothing of this response is kept"),
-        done("background", True, "answered at once, made on; needs `store`"),
+        done(
+            "background",
+            True,
+            "answered at once, made on; needs `store`. With `stream`, events come, and can be had again",
+        ),
         taken("metadata", {"a": "b"}, "given back; at most 16 entries"),
         taken("max_tool_calls", 3, "given back; it is about tools that OpenAI runs"),
         taken("service_tier", "auto", "`auto` and `default`"),
@@ -163,4 +167,12 @@ CREATE = Fields(
     "Also `/responses`. Fields that are not in this table are ignored.",
 )
 
-ENDPOINTS = (CREATE,)
+COUNT = Fields(
+    "Counting the tokens of a response",
+    "/v1/responses/input_tokens",
+    {"model": "ai/tiny", "input": "hi"},
+    (*_ASKED, taken("truncation", "auto", "all of it is counted"), taken("personality", "friendly")),
+    "Also `/responses/input_tokens`. The engine counts the chat as it would read it.",
+)
+
+ENDPOINTS = (CREATE, COUNT)

@@ -136,11 +136,6 @@ def _check(asked: Asked) -> None:
         (len(asked.metadata or ()) > _MOST_METADATA, f"metadata: more than {_MOST_METADATA} entries", None),
         (bool(asked.background) and not asked.is_stored, "background needs `store`", "leave `store` out"),
         (
-            bool(asked.background and asked.stream),
-            "background together with stream is not supported here",
-            "retrieve the response by its id",
-        ),
-        (
             asked.input is None and asked.instructions is None and asked.previous_response_id is None,
             "input is required",
             "a text, or an array of items",

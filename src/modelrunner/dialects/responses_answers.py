@@ -71,6 +71,7 @@ class Answering:
         self._response = beginning
         self._next = 0
         self._begun = False
+        self._announced = False
         self._size = 0
         self._done: dict[int, JSON] = {}  # complete items by their index
         self._saying: _Open | None = None
@@ -89,6 +90,13 @@ class Answering:
         for each in self._opened():
             items[each.index] = each.whole("in_progress")
         return self._written(items)
+
+    def announce(self) -> bytes:
+        """Tell of a response that waits for its turn."""
+        self._announced = True
+        return self._event("response.created", response=self._response) + self._event(
+            "response.queued", response=self._response
+        )
 
     def begin(self, timing: Timing) -> None:  # noqa: ARG002 - of no interest to this API
         """See `Translator`."""
@@ -131,6 +139,10 @@ class Answering:
         out += self._event("error", code=exc.code, message=exc.message, param=None)
         return out + self._finish("failed")
 
+    def cancel(self) -> bytes:
+        """Tell that nothing more comes, because somebody wanted it so."""
+        return self._event("error", code="cancelled", message="the response was cancelled", param=None)
+
     def broken_off(self, status: str) -> JSON:
         """Write the response as it is when nothing more comes; what was answered before stays."""
         items = {**self._done, **{each.index: each.whole("incomplete") for each in self._opened()}}
@@ -139,9 +151,8 @@ class Answering:
     def _start(self) -> bytes:
         self._begun = True
         self._response["status"] = "in_progress"
-        return self._event("response.created", response=self._response) + self._event(
-            "response.in_progress", response=self._response
-        )
+        created = b"" if self._announced else self._event("response.created", response=self._response)
+        return created + self._event("response.in_progress", response=self._response)
 
     def _say(self, kind: str, text: str, choice: Choice | None) -> bytes:
         out = b""

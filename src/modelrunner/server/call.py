@@ -1,6 +1,6 @@
 """What a route hands to the relay: where a path leads, and what of a request is for which engine."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -37,6 +37,15 @@ class Reply:
     notes: tuple[Header, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer in pieces that come by themselves; a client that leaves stops nothing but the reading."""
+
+    pieces: AsyncGenerator[bytes, None]
+    media_type: bytes
+    notes: tuple[Header, ...] = ()
+
+
 Work = Callable[[Instance, Timing], Awaitable[Reply]]
 
 
@@ -57,7 +66,7 @@ class Call:
     attend: Callable[[Answer], AbstractContextManager[Writer]] = nullcontext
 
 
-Understand = Callable[[Request], Awaitable[Call | Reply]]
+Understand = Callable[[Request], Awaitable[Call | Reply | Streamed]]
 
 
 @dataclass(frozen=True, slots=True)

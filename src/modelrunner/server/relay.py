@@ -5,6 +5,7 @@ body only what routing needs is read. Raw ASGI without a framework around it: he
 time to the first token are won, and nothing here touches a disk when the model is loaded.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
-from modelrunner.server.call import Endpoint, Reply, Request
+from modelrunner.server.call import Endpoint, Reply, Request, Streamed
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard
@@ -168,6 +169,13 @@ class Relay:
                 note.is_wanted = False
             answer.notes = call.notes
             await answer.end(call.body, call.media_type)
+            return
+        if isinstance(call, Streamed):
+            answer.notes = call.notes
+            async with contextlib.aclosing(call.pieces) as pieces:
+                async for piece in pieces:
+                    await answer.write(piece, call.media_type)
+            await answer.end(b"", call.media_type)
             return
         key = await self._catalogue.key((call.model, call.mode, call.engine))
         if note is not None:

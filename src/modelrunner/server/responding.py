@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -27,6 +27,7 @@ from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.event_log import EventLog
 from modelrunner.server.note import Note
 from modelrunner.server.relay import ask
 from modelrunner.server.response_store import Kept, ResponseStore
@@ -56,6 +57,7 @@ class Making:
         """`items` are what it was asked."""
         self.answering = answering
         self.items = items
+        self.log: EventLog | None = None  # of what is made in the background, as a stream
         self.notes: tuple[tuple[bytes, bytes], ...] = ()
         self._store = store
         self._answer: Answer | None = None
@@ -73,13 +75,17 @@ class Making:
 
     async def write(self, piece: bytes, media_type: bytes) -> None:
         """See `Writer`."""
+        if self.log is not None:
+            self.log.write(piece)
         if self._answer is not None:
             await self._answer.write(piece, media_type)
 
     async def end(self, piece: bytes, media_type: bytes) -> None:
         """See `Writer`; who has the whole answer can be sure that it is kept."""
         if self._store is not None:
-            await self._store.save(Kept(self.items, self.answering.response))
+            await self._store.save(self._kept(self.answering.response, piece))
+        if self.log is not None:
+            self.log.write(piece)
         if self._answer is not None:
             await self._answer.end(piece, media_type)
 
@@ -93,17 +99,25 @@ class Making:
     def fail(self, exc: RunnerError) -> bytes:
         """End with an error, and return what a stream has to say about it."""
         events = self.answering.fail(exc)
-        self._keep(self.answering.response)
+        self._keep(self.answering.response, events)
         return events
 
     def break_off(self, status: str) -> None:
         """Keep what there is; it has this status unless it is complete."""
         answering = self.answering
-        self._keep(answering.response if answering.ended else answering.broken_off(status))
+        if answering.ended:
+            self._keep(answering.response, b"")
+        else:
+            self._keep(answering.broken_off(status), answering.cancel())
 
-    def _keep(self, response: JSON) -> None:
+    def _keep(self, response: JSON, events: bytes) -> None:
         if self._store is not None:
-            self._store.save_soon(Kept(self.items, response))
+            self._store.save_soon(self._kept(response, events))
+        if self.log is not None:
+            self.log.write(events)
+
+    def _kept(self, response: JSON, last: bytes) -> Kept:
+        return Kept(self.items, response, b"" if self.log is None else self.log.data + last)
 
 
 @dataclass(slots=True)
@@ -151,6 +165,8 @@ class Responding:
         if len(self._jobs) >= _MOST_IN_BACKGROUND:
             raise Busy(f"{_MOST_IN_BACKGROUND} responses are being made in the background")
         response = making.answering.response
+        if making.log is not None:
+            making.log.write(making.answering.announce())
         job = self._jobs[response["id"]] = _Job(making, note)
         try:
             await self.store.save(Kept(making.items, response))
@@ -177,6 +193,27 @@ class Responding:
         if kept is None:
             raise _not_found(name)
         return kept
+
+    async def events(self, name: str, after: int) -> AsyncGenerator[bytes, None]:
+        """Give the events of a response in the background behind number `after`, those to come too.
+
+        Raises:
+            ResponseNotFound: there is none.
+            InvalidRequest: it was not made as a stream.
+        """
+        job = self._jobs.get(name)
+        if job is not None and job.making.log is not None:
+            return job.making.log.read(after)
+        await self.find(name)
+        log = EventLog()
+        log.write(await self.store.events(name))
+        log.close()
+        if not log.data:
+            raise InvalidRequest(
+                f"the response has no events: `{name[:100]}`",
+                hint="make it with `background` and `stream`, or retrieve it without `stream`",
+            )
+        return log.read(after)
 
     async def cancel(self, name: str) -> JSON:
         """End a response in the background; one that has ended stays as it is.
@@ -244,6 +281,8 @@ class Responding:
         del self._jobs[job.making.answering.response["id"]]
         if task.cancelled():  # before it began
             _break_off(job)
+        if job.making.log is not None:
+            job.making.log.close()
         if job.note is not None:
             response, timing = job.making.answering.response, job.timing
             job.note.end_later(

@@ -33,6 +33,9 @@ CREATE TABLE IF NOT EXISTS responses (
     id TEXT PRIMARY KEY, previous TEXT, run TEXT NOT NULL, used REAL NOT NULL, size INTEGER NOT NULL,
     input BLOB NOT NULL, response BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS events (id TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TRIGGER IF NOT EXISTS events_gone AFTER DELETE ON responses
+    BEGIN DELETE FROM events WHERE id = old.id; END;
 CREATE INDEX IF NOT EXISTS responses_used ON responses (used, size);
 """
 _UNFINISHED = frozenset({"queued", "in_progress"})
@@ -41,10 +44,11 @@ _INTERRUPTED = {"code": "server_error", "message": "the daemon ended before the 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A response, and the items of its input."""
+    """A response, the items of its input, and its events if they are to be had again."""
 
     input: list[JSON]
     response: JSON
+    events: bytes = b""
 
 
 class ResponseStore:
@@ -83,6 +87,10 @@ class ResponseStore:
     async def find(self, name: str) -> Kept | None:
         """Look a response up."""
         return await self._do(functools.partial(self._find, name))
+
+    async def events(self, name: str) -> bytes:
+        """Give the events of a response; none when they were not kept."""
+        return await self._do(functools.partial(self._events, name))
 
     async def delete(self, name: str) -> bool:
         """Forget a response; says whether there was one."""
@@ -153,7 +161,7 @@ class ResponseStore:
 
     def _save(self, kept: Kept, connection: sqlite3.Connection) -> None:
         asked, answered = msgspec.json.encode(kept.input), msgspec.json.encode(kept.response)
-        size = len(asked) + len(answered)
+        size = len(asked) + len(answered) + len(kept.events)
         if size > self._limit:
             raise StoreError(
                 f"the response is too large to be kept: {size} bytes",
@@ -171,6 +179,8 @@ class ResponseStore:
         )
         with _transaction(connection):
             connection.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            if kept.events:
+                connection.execute("INSERT OR REPLACE INTO events VALUES (?, ?)", (row[0], kept.events))
             self._trim(connection)
 
     def _trim(self, connection: sqlite3.Connection) -> None:
@@ -195,6 +205,10 @@ class ResponseStore:
         if response["status"] in _UNFINISHED and row[2] != self._run:
             response |= {"status": "failed", "error": _INTERRUPTED}
         return Kept(msgspec.json.decode(row[0]), response)
+
+    def _events(self, name: str, connection: sqlite3.Connection) -> bytes:
+        row = connection.execute("SELECT data FROM events WHERE id = ?", (name,)).fetchone()
+        return b"" if row is None else bytes(row[0])
 
     def _delete(self, name: str, connection: sqlite3.Connection) -> bool:
         limit = (name, self._clock() - self._lifetime)

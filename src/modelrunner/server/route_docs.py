@@ -252,7 +252,12 @@ DOCS: dict[tuple[str, str], Doc] = {
         body=Asked,
         raises=(*ENGINE, errors.PreviousNotFound, *KEEP),
     ),
-    ("GET", "/responses/{name}"): Doc("A response that is kept.", query=("stream",), raises=_KEPT),
+    ("POST", "/responses/input_tokens"): MODEL._replace(
+        summary="Count the tokens of a prompt.", body=Asked, raises=(*ENGINE, errors.PreviousNotFound)
+    ),
+    ("GET", "/responses/{name}"): Doc(
+        "A response that is kept.", query=("stream", "starting_after"), raises=_KEPT
+    ),
     ("DELETE", "/responses/{name}"): Doc("Forget a response.", raises=_KEPT),
     ("POST", "/responses/{name}/cancel"): Doc("End a response in the background.", raises=_KEPT),
     ("GET", "/responses/{name}/input_items"): Doc(

@@ -10,15 +10,19 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
 from modelrunner.dialects.anthropic import has_pictures
-from modelrunner.dialects.base import Question
+from modelrunner.dialects.base import EVENT_STREAM, Question, Timing
+from modelrunner.dialects.openai import OpenAI
 from modelrunner.dialects.responses import Asked, beginning_of, body_of, left_out, read, shortened
 from modelrunner.dialects.responses_answers import JSON, Answering
 from modelrunner.dialects.responses_items import items_of, named
 from modelrunner.errors import ContextExceeded, InvalidRequest
 from modelrunner.models.kinds import Mode
+from modelrunner.runtime.instance import Instance
 from modelrunner.server.abilities import Ability
-from modelrunner.server.call import Call, Endpoint, Reply, Request
-from modelrunner.server.replies import json_reply, query_flag
+from modelrunner.server.asking import count_tokens
+from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
+from modelrunner.server.event_log import EventLog
+from modelrunner.server.replies import LinesReply, json_reply, query_flag
 from modelrunner.server.responding import Making, Responding
 from modelrunner.server.services import Services
 from modelrunner.server.terms import deadline_of, terms_of
@@ -32,15 +36,27 @@ _KEEP = "the operator has set DMR_RESPONSES to 0"
 
 def endpoints(services: Services, deadline: float | None = None) -> Mapping[str, Endpoint]:
     """The paths that may name an engine; `deadline` is in seconds, of each request."""
-    endpoint = Endpoint(Mode.COMPLETION, _CHAT, understand=_Routes(services, deadline).create)
-    return {"/v1/responses": endpoint, "/responses": endpoint}
+    routes = _Routes(services, deadline)
+    create = Endpoint(Mode.COMPLETION, _CHAT, understand=routes.create)
+    count = Endpoint(Mode.COMPLETION, _CHAT, understand=routes.count)
+    return {
+        **dict.fromkeys(("/v1/responses", "/responses"), create),
+        **dict.fromkeys(("/v1/responses/input_tokens", "/responses/input_tokens"), count),
+    }
 
 
-async def retrieve(services: Services, request: HttpRequest) -> Response:
-    """`GET /v1/responses/{name}`."""
+async def retrieve(services: Services, request: HttpRequest) -> Response | LinesReply:
+    """`GET /v1/responses/{name}`; its events with `?stream=true`, and `&starting_after=` a number."""
+    name = request.path_params["name"]
     if query_flag(request, "stream"):
-        raise InvalidRequest("a response is not streamed again", hint="retrieve it without `stream`")
-    return json_reply((await services.responding.find(request.path_params["name"])).response)
+        after = _number_after(request.query_params.get("starting_after"))
+        return LinesReply(
+            await services.responding.events(name, after),
+            group=services.streams,
+            media_type=EVENT_STREAM.decode(),
+            last_words=OpenAI().late_error,
+        )
+    return json_reply((await services.responding.find(name)).response)
 
 
 async def input_items(services: Services, request: HttpRequest) -> Response:
@@ -78,7 +94,7 @@ class _Routes:
         self._abilities = services.abilities
         self._deadline = deadline
 
-    async def create(self, request: Request) -> Call | Reply:
+    async def create(self, request: Request) -> Call | Reply | Streamed:
         """Make a response; one in the background is answered for at once."""
         asked = read(request.body)
         body = body_of(asked, await self._before(asked))
@@ -111,9 +127,25 @@ class _Routes:
         key = await self._catalogue.key((model, Mode.COMPLETION, request.engine))
         terms = terms_of(request.headers, asked.keep_alive)
         deadline = deadline_of(request.headers, self._deadline)
+        if asked.stream:
+            making.log = EventLog()
         note = None if request.note is None else request.note.later(key, model)
         response = await self._responding.begin(making, key, question, terms, deadline=deadline, note=note)
+        if making.log is not None:
+            return Streamed(making.log.read(-1), EVENT_STREAM, notes)
         return Reply(msgspec.json.encode(response), notes=notes)
+
+    async def count(self, request: Request) -> Call:
+        """`POST /v1/responses/input_tokens`."""
+        asked = read(request.body)
+        body = body_of(asked, await self._before(asked))
+        await self._check(asked, body, request.engine)
+
+        async def work(instance: Instance, _timing: Timing) -> Reply:
+            count = await count_tokens(instance, body)
+            return Reply(msgspec.json.encode({"object": "response.input_tokens", "input_tokens": count}))
+
+        return Call(asked.model or "", Mode.COMPLETION, work, engine=request.engine)
 
     async def _check(self, asked: Asked, body: JSON, engine: str | None) -> None:
         """Refuse what the model is known not to do."""
@@ -158,6 +190,14 @@ def _question(asked: Asked, body: JSON, making: Making, *, streams: bool) -> Que
         translator=making.answering,
         shorter=shorter if asked.truncation == "auto" else None,
     )
+
+
+def _number_after(text: str | None) -> int:
+    if text is None:
+        return -1
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise InvalidRequest(f"starting_after: `{text[:50]}` is no number of an event")
+    return int(text)
 
 
 def _page(items: list[JSON], query: Mapping[str, str]) -> JSON:
