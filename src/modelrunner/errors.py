@@ -6,7 +6,8 @@
     │   ├── InvalidManifest     a manifest or an index that is none, or contradicts itself
     │   ├── InvalidArchive      an archive that is none, is cut short, or means harm
     │   ├── UnknownFlag         a runtime flag that may not be passed
-    │   ├── UnknownRoute        a path, or a method of it, that leads nowhere
+    │   ├── UnknownRoute        a path that leads nowhere
+    │   │   └── WrongMethod         a path that is there, for other methods
     │   ├── ContextExceeded     a prompt that does not fit into the context
     │   └── PreviousNotFound    a response that one is to follow is not kept here
     ├── Unauthorized            credentials are missing or refused
@@ -118,12 +119,20 @@ class UnknownFlag(InvalidRequest):
 
 
 class UnknownRoute(InvalidRequest):
-    """Nothing is at this path, or not for this method."""
+    """Nothing is at this path."""
 
     status = 404
     code = "unknown_route"
     anthropic_type = "not_found_error"
     exit_code = 3
+
+
+class WrongMethod(UnknownRoute):
+    """The path is there, but for other methods; `detail` has those as `allow`, which is answered too."""
+
+    status = 405
+    code = "wrong_method"
+    anthropic_type = "invalid_request_error"
 
 
 class ContextExceeded(InvalidRequest):
@@ -356,9 +365,9 @@ class EngineRefused(RunnerError):
 
     code = "engine_refused"
 
-    def __init__(self, message: str, status: int = 502) -> None:
+    def __init__(self, message: str, status: int = 502, *, hint: str | None = None) -> None:
         """Keep what the engine said; who is at fault, its status tells."""
-        super().__init__(message)
+        super().__init__(message, hint=hint)
         self.status = status
         if status < 500:
             self.openai_type = "invalid_request_error"

@@ -15,12 +15,12 @@ PRELOAD_HEADER = "X-Preload-Only"
 
 
 class ErrorDetail(TypedDict):
-    """One error, in OpenAI's form and with our hint."""
+    """One error, in OpenAI's form and with our hint; `param` is the field of a request that is at fault."""
 
     message: str
     type: str
     code: str
-    param: None
+    param: str | None
     hint: NotRequired[str]
 
 

@@ -14,13 +14,13 @@ from modelrunner.dialects.ollama import (
     Ollama,
     chat_messages,
     grammar,
-    read,
     recall,
     remember,
     response_format,
     thinking,
     tools,
 )
+from modelrunner.dialects.reading import read
 from modelrunner.errors import InvalidRequest, ModelNotFound
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 8, 8)).decode()

@@ -8,10 +8,10 @@ from modelrunner.dialects.openai_texts import (
     DetokenizeRequest,
     ScoreRequest,
     ranked,
-    read,
     text_reply,
     tokens_reply,
 )
+from modelrunner.dialects.reading import read
 from modelrunner.errors import EngineFailed, InvalidRequest
 
 

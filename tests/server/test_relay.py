@@ -75,6 +75,35 @@ async def test_a_stream_ends_as_the_engine_ends_it(tiny: "Daemon") -> None:
     assert "one two" == "".join(word.get("content") or "" for word in words)
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/engines/v1/completions"])
+async def test_an_engines_error_in_a_stream_is_openais(make_daemon: "Make", path: str) -> None:
+    """With type, code and hint; what came before it is there, and nothing comes after."""
+    word = 'data: {"choices":[{"delta":{"content":"one"},"text":"one"}]}\n\n'
+    error = 'data: {"error":{"code":500,"message":"the slot was lost","type":"server_error"}}\n\n'
+    daemon = await make_daemon(engine={"raw": word + error + "data: [DONE]\n\n"})
+    await daemon.add("docker.io/ai/tiny:latest")
+    answer = await daemon.ask("POST", path, json=daemon.chat(stream=True, prompt="hi"))
+    first, last = [event for event in answer.text.split("\n\n") if event]
+
+    assert word.strip() == first
+    assert {
+        "message": "the slot was lost",
+        "type": "server_error",
+        "code": "engine_refused",
+        "param": None,
+    } == json.loads(last.removeprefix("data: "))["error"]
+
+
+async def test_an_engines_error_that_a_stream_begins_with_has_a_status(make_daemon: "Make") -> None:
+    """As if it were no stream."""
+    error = 'data: {"error":{"code":400,"message":"the grammar is wrong"}}\n\n'
+    daemon = await make_daemon(engine={"raw": error})
+    await daemon.add("docker.io/ai/tiny:latest")
+    answer = await daemon.ask("POST", CHAT, json=daemon.chat(stream=True))
+
+    assert (400, "the grammar is wrong") == (answer.status, answer.json["error"]["message"])
+
+
 async def test_a_client_that_leaves_stops_the_generation(tiny: "Daemon") -> None:
     """Also when the answer is not streamed; the lease is given back at once."""
     body = tiny.chat(fake={"tokens": 100_000, "tokens_per_second": 100})

@@ -4,17 +4,16 @@ Source: Anthropic's API reference, "Messages" and "Errors", version 2023-06-01.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
-from modelrunner.dialects.completion import UNREADABLE
+from modelrunner.dialects import reading
 from modelrunner.dialects.pictures import data_url
 from modelrunner.dialects.sse import event
 from modelrunner.errors import InvalidRequest, RunnerError
 
 JSON = dict[str, Any]
-T = TypeVar("T")
 _OWN_TOOLS = "web_search, bash, text_editor and the like are tools of Anthropic's own"
 
 
@@ -146,7 +145,7 @@ def read(body: bytes) -> MessagesRequest:
     Raises:
         InvalidRequest: it is no JSON, lacks a field, or has one of another type.
     """
-    asked = _decoded(body, MessagesRequest)
+    asked = reading.read(body, MessagesRequest)
     if asked.max_tokens < 1:
         raise InvalidRequest(f"max_tokens: must be at least 1, not `{asked.max_tokens}`")
     return asked
@@ -154,15 +153,7 @@ def read(body: bytes) -> MessagesRequest:
 
 def read_count(body: bytes) -> CountRequest:
     """Read a request for a count; raises as `read` does."""
-    return _decoded(body, CountRequest)
-
-
-def _decoded(body: bytes, kind: type[T]) -> T:
-    try:
-        asked = msgspec.json.decode(body, type=kind)
-    except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
-    return asked
+    return reading.read(body, CountRequest)
 
 
 def body_of(asked: CountRequest) -> JSON:

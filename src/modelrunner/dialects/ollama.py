@@ -4,7 +4,7 @@ Source: Ollama, docs/api.md and api/types.go, v0.12.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -22,7 +22,6 @@ MOST_REMEMBERED = 1 << 20  # bytes of a conversation that comes back as `context
 KeepAlive = str | float | None
 Think = bool | str | None
 JSON = dict[str, Any]
-T = TypeVar("T")
 
 
 class Ollama:
@@ -144,18 +143,6 @@ class EmbedRequest(_Named):
     dimensions: int | None = None
     keep_alive: KeepAlive = None
     options: JSON | None = None
-
-
-def read(body: bytes, kind: type[T]) -> T:
-    """Read a request.
-
-    Raises:
-        InvalidRequest: it is no JSON, or a field is of another type.
-    """
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
 
 
 def chat_messages(messages: Sequence[Message]) -> list[JSON]:

@@ -27,8 +27,14 @@ class OpenAI:
 
 def error_body(exc: RunnerError) -> ErrorBody:
     """Describe an error as OpenAI does, with the way out in `hint`."""
+    param = exc.detail.get("param")
     body: ErrorBody = {
-        "error": {"message": exc.message, "type": exc.openai_type, "code": exc.code, "param": None}
+        "error": {
+            "message": exc.message,
+            "type": exc.openai_type,
+            "code": exc.code,
+            "param": param if isinstance(param, str) else None,
+        }
     }
     if exc.hint:
         body["error"]["hint"] = exc.hint

@@ -10,6 +10,7 @@ import msgspec
 
 from modelrunner.dialects.completion import UNREADABLE
 from modelrunner.dialects.pictures import data_url
+from modelrunner.dialects.reading import unreadable
 from modelrunner.errors import InvalidRequest
 
 _WORDS = (b"image_url", b"video_url", b"audio_url", b"tool_choice", b'"image"', b"_embeds")
@@ -44,7 +45,7 @@ def prepared(body: bytes, *, remote_media: bool) -> bytes:
     try:
         asked = _watched.decode(body)
     except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
+        raise unreadable(exc) from exc
     _check_media(asked.messages, remote=remote_media)
     name = _chosen(asked.tool_choice)
     if name is None:

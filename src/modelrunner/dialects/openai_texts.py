@@ -1,16 +1,13 @@
 """Requests about texts that OpenAI has no route for: tokens, and how well texts fit; vLLM's form of them."""
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 
-from modelrunner.dialects.completion import UNREADABLE
 from modelrunner.errors import EngineFailed, InvalidRequest
 
 JSON = dict[str, Any]
 _MOST_PAIRS = 1024
-
-T = TypeVar("T")
 
 
 class TokenizeRequest(msgspec.Struct):
@@ -60,18 +57,6 @@ class ScoreRequest(msgspec.Struct):
                 f"text_1 has `{len(self.text_1)}` texts, text_2 `{len(others)}`", hint="give one, or as many"
             )
         return [(first, [other]) for first, other in zip(self.text_1, others, strict=True)]
-
-
-def read(body: bytes, kind: type[T]) -> T:
-    """Read a request.
-
-    Raises:
-        InvalidRequest: it is none of that kind.
-    """
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request: {exc}", hint="see /docs for the fields") from exc
 
 
 def tokens_reply(answer: JSON) -> bytes:

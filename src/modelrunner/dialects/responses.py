@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelrunner.dialects.completion import UNREADABLE
+from modelrunner.dialects import reading
 from modelrunner.dialects.responses_items import messages_of
 from modelrunner.errors import InvalidRequest
 
@@ -104,10 +104,7 @@ def read(body: bytes) -> Asked:
     Raises:
         InvalidRequest: it is no JSON, or asks for something that is not to be had; the message names it.
     """
-    try:
-        asked = msgspec.json.decode(body, type=Asked)
-    except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
+    asked = reading.read(body, Asked)
     if not (asked.model or "").strip():
         raise InvalidRequest("model is required", hint='name one, as in `"model": "ai/smollm2"`')
     _check(asked)

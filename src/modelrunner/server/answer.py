@@ -10,6 +10,7 @@ from typing import Protocol
 from starlette.types import Send
 
 from modelrunner.dialects.base import Dialect
+from modelrunner.dialects.passing import Passing
 from modelrunner.errors import RequestTooLarge, RunnerError
 from modelrunner.runtime.headers import Header
 from modelrunner.server.lifeline import Lifeline
@@ -91,7 +92,8 @@ class Answer:
                     self._events = header[1].startswith(b"text/event-stream")
         send, lifeline = self._send, self._lifeline
         start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
-        async for chunk in upstream.chunks():
+        chunks = upstream.chunks()
+        async for chunk in _watched(chunks) if self._events else chunks:
             # Only now, so that an engine that dies before its first word still gets a status of its own.
             if not self._begun:
                 self._begun = True
@@ -166,3 +168,19 @@ class Answer:
             took = (queued * 1e3, loading * 1e3, (time.monotonic() - since) * 1e3)
             headers.append((b"server-timing", b"queue;dur=%.1f, load;dur=%.1f, engine;dur=%.1f" % took))
         return headers
+
+
+async def _watched(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Give a stream of events as it is, up to an error in it, which is raised."""
+    passing = Passing()
+    async for piece in pieces:
+        chunk = passing.feed(piece)
+        if chunk:
+            yield chunk
+        if passing.failure is not None:
+            raise passing.failure
+    last = passing.end()
+    if passing.failure is not None:
+        raise passing.failure
+    if last:
+        yield last

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelrunner.dialects.anthropic import Anthropic
 from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.ollama import Ollama
-from modelrunner.errors import RunnerError, UnknownRoute, unforeseen
+from modelrunner.errors import RunnerError, UnknownRoute, WrongMethod, unforeseen
 from modelrunner.server.middleware import Edge, Guard
 from modelrunner.server.relay import Relay
 from modelrunner.server.replaying import Replaying
@@ -149,6 +149,8 @@ ROUTES = (
 _OPENAI = re.compile(
     r"(/engines)?(/[^/]+)?/v1/.*|(/engines(/[^/]+)?)?/(rerank|score|tokenize|detokenize|responses(/.*)?)"
 )
+# Here whatever is not there is `not found`, as Docker Model Runner's clients expect.
+_NATIVE = ("/models", "/engines")
 _BEHIND_DOCKER = re.compile(r"/exp/vDD[0-9.]+(?=/|$)")
 _DIALECTS: tuple[tuple[str, Dialect], ...] = (("/api/", Ollama()), ("/anthropic/", Anthropic()))
 
@@ -222,9 +224,22 @@ class App:
                 reply = await route.handler(self._services, Request(scope, receive))
                 break
         else:
-            if _OPENAI.fullmatch(path):
-                raise UnknownRoute(f"nothing at `{method} {path[:200]}`", hint="see /docs for what there is")
+            if not path.startswith(_NATIVE) or _OPENAI.fullmatch(path):
+                raise self._nowhere(method, path)
         await reply(scope, receive, send)
+
+    def _nowhere(self, method: str, path: str) -> UnknownRoute:
+        """Say that nothing is there, or only for other methods."""
+        allowed = {route.method for route in self._routes if route.pattern.fullmatch(path)}
+        if self._endpoints.find(path) is not None:
+            allowed.add("POST")
+        if "GET" in allowed:
+            allowed.add("HEAD")
+        if allowed:
+            allow = ", ".join(sorted(allowed))
+            words = f"`{method}` is not allowed at `{path[:200]}`"
+            return WrongMethod(words, hint=f"allowed: {allow}", detail={"allow": allow})
+        return UnknownRoute(f"nothing at `{method} {path[:200]}`", hint="see /docs for what there is")
 
 
 async def _fail(exc: Exception, scope: Scope, send: Send) -> None:

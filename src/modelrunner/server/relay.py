@@ -15,10 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from modelrunner.dialects.base import Question, Timing, Translator
 from modelrunner.dialects.forms import read_form
+from modelrunner.dialects.reading import unreadable
 from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import ContextExceeded, InvalidRequest, RunnerError, unforeseen
+from modelrunner.errors import ContextExceeded, RunnerError, unforeseen
 from modelrunner.runtime.headers import Header, as_json
 from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
@@ -265,4 +266,4 @@ def _probed(body: bytes) -> _Probe:
     try:
         return _probe.decode(body)
     except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request: {exc}", hint="the body has to be a JSON object") from exc
+        raise unreadable(exc) from exc

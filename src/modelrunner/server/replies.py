@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from modelrunner.dialects import reading
 from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.openai import error_body
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
-from modelrunner.server.bodies import UNREADABLE, read_body
+from modelrunner.server.bodies import read_body
 from modelrunner.server.lifeline import Ending, Group, Lifeline
 from modelrunner.settings import parse_boolean
 from modelrunner.wire import ERROR_MEDIA_TYPE
@@ -51,16 +52,20 @@ def error_reply(exc: RunnerError, *, as_json: bool) -> Response:
         reply = json_reply(error_body(exc), exc.status)
     else:
         reply = text_reply(f"{exc.message}\n\nhint: {exc.hint}" if exc.hint else exc.message, exc.status)
-    if exc.retry_after is not None:
-        reply.headers["retry-after"] = str(exc.retry_after)
-    return reply
+    return _with_headers(reply, exc)
 
 
 def dialect_reply(exc: RunnerError, dialect: Dialect) -> Response:
     """Answer with an error in a dialect's form."""
     reply = Response(dialect.error(exc) + b"\n", exc.status, media_type=JSON)
+    return _with_headers(reply, exc)
+
+
+def _with_headers(reply: Response, exc: RunnerError) -> Response:
     if exc.retry_after is not None:
         reply.headers["retry-after"] = str(exc.retry_after)
+    if "allow" in exc.detail:
+        reply.headers["allow"] = str(exc.detail["allow"])
     return reply
 
 
@@ -91,10 +96,7 @@ def parse(body: bytes, kind: type[T]) -> T:
     Raises:
         InvalidRequest: it is not JSON, or not of that shape.
     """
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except UNREADABLE as exc:
-        raise InvalidRequest(f"invalid request body: {exc}", hint="it has to be a JSON object") from exc
+    return reading.read(body, kind, words="invalid request body")
 
 
 def query_flag(request: Request, name: str, *, bare: bool = True) -> bool:

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -46,12 +47,51 @@ async def test_probes_answer_without_a_redirect(daemon: "Daemon", path: str) -> 
         ("PUT", "/models"),
         ("GET", "/models/create/x/../y"),
         ("POST", "/engines/ps"),
-        ("GET", CHAT),
     ],
 )
-async def test_other_paths_and_methods_are_not_found(daemon: "Daemon", method: str, path: str) -> None:
+async def test_other_paths_and_native_methods_are_not_found(daemon: "Daemon", method: str, path: str) -> None:
     """404, never 405."""
     assert 404 == (await daemon.ask(method, path)).status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed", "read"),
+    [
+        ("GET", CHAT, "POST", lambda body: body["error"]["code"]),
+        ("PUT", "/v1/models", "GET, HEAD", lambda body: body["error"]["code"]),
+        ("PUT", "/v1/responses", "POST", lambda body: body["error"]["code"]),
+        ("PUT", "/responses/resp_1", "DELETE, GET, HEAD", lambda body: body["error"]["code"]),
+        ("GET", "/api/chat", "POST", lambda body: body["code"]),
+        ("POST", "/api/tags", "GET, HEAD", lambda body: body["code"]),
+        ("DELETE", "/api/blobs/x", "GET, HEAD, POST", lambda body: body["code"]),
+        ("GET", "/anthropic/v1/messages", "POST", lambda body: body["type"] == "error" and "wrong_method"),
+    ],
+)
+async def test_a_wrong_method_is_told_in_the_dialect(
+    daemon: "Daemon", method: str, path: str, allowed: str, read: Callable[[Any], object]
+) -> None:
+    """405, with those that there are."""
+    answer = await daemon.ask(method, path)
+
+    assert (405, allowed, "wrong_method") == (answer.status, answer.headers["allow"], read(answer.json))
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("/api/nothing", lambda body: body["error"]),
+        ("/anthropic/v1/nothing", lambda body: body["error"]["message"]),
+        ("/v1/nothing", lambda body: body["error"]["message"]),
+    ],
+)
+async def test_an_unknown_path_is_told_in_the_dialect(
+    daemon: "Daemon", path: str, read: Callable[[Any], str]
+) -> None:
+    """404."""
+    answer = await daemon.ask("GET", path)
+
+    assert 404 == answer.status
+    assert f"nothing at `GET {path}`" in read(answer.json)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from modelrunner.dialects.ollama import (
     chat_messages,
     content,
     grammar,
-    read,
     recall,
     response_format,
     thinking,
@@ -25,6 +24,7 @@ from modelrunner.dialects.ollama import (
 from modelrunner.dialects.ollama import Request as Asked
 from modelrunner.dialects.ollama_answers import Chat, Embed, Generate, OldEmbed, Talk, loaded
 from modelrunner.dialects.ollama_defaults import Defaults, defaults_of
+from modelrunner.dialects.reading import read
 from modelrunner.errors import InvalidRequest
 from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest

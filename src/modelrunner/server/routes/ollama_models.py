@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner import __version__
-from modelrunner.dialects.ollama import API_VERSION, Ollama, read
+from modelrunner.dialects.ollama import API_VERSION, Ollama
 from modelrunner.dialects.ollama_defaults import defaults_of
+from modelrunner.dialects.reading import read
 from modelrunner.errors import InvalidRequest
 from modelrunner.models import kinds
 from modelrunner.models.config import ModelConfig

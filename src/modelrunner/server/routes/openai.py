@@ -13,11 +13,11 @@ from modelrunner.dialects.openai_texts import (
     ScoreRequest,
     TokenizeRequest,
     ranked,
-    read,
     scores_reply,
     text_reply,
     tokens_reply,
 )
+from modelrunner.dialects.reading import read
 from modelrunner.errors import EngineRefused, InvalidRequest, UnsupportedModel
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
