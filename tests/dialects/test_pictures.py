@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from modelrunner.dialects.pictures import MOST_PIXELS, data_url, inspected
+from modelrunner.dialects.pictures import MOST_PIXELS, MOST_SIDE, data_url, inspected
 from modelrunner.errors import InvalidRequest
 
 
@@ -60,19 +60,37 @@ def test_a_picture_says_what_it_is(make: type, media_type: str) -> None:
 
 
 @pytest.mark.parametrize("make", [png, jpeg, gif, bmp, webp_extended])
-@pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000)])
+@pytest.mark.parametrize("size", [(20_000, 10), (10, 20_000), (16_384, 16_384), (8_192, 8_193)])
 def test_a_picture_that_is_too_large_is_refused(make: type, size: tuple[int, int]) -> None:
-    """Wide or high; its bytes may be few."""
+    """Wide, or high, or both somewhat; its bytes may be few."""
     with pytest.raises(InvalidRequest, match="image too large"):
         data_url(base64.b64encode(make(*size)).decode())
 
 
 def test_the_largest_picture_is_one() -> None:
     """The bound itself is allowed."""
-    assert inspected(png(MOST_PIXELS, MOST_PIXELS)).size == (MOST_PIXELS, MOST_PIXELS)
+    for size in ((MOST_SIDE, MOST_PIXELS // MOST_SIDE), (8_192, 8_192)):
+        assert inspected(png(*size)).size == size
 
 
-@pytest.mark.parametrize("data", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"%PDF-1.7"])
+def test_a_picture_may_be_filled_up() -> None:
+    """Between the segments of a JPEG there may be any number of bytes, which hide no size."""
+    assert (20, 10) == inspected(jpeg(20, 10).replace(b"\xff\xc0\0", b"\xff" * 9 + b"\xc0\0")).size
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"text",
+        b"\x89PNG\r\n\x1a\n",
+        b"GIF89a",
+        b"BM",
+        b"%PDF-1.7",
+        b"\xff\xd8\xff\xd9" + b"\0" * 20,
+        b"RIFF\0\0\0\0WEBPVP8?" + b"\0" * 20,
+    ],
+)
 def test_what_is_no_picture_is_refused(data: bytes) -> None:
     """Also the beginning of one."""
     with pytest.raises(InvalidRequest, match="no PNG"):

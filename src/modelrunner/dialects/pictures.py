@@ -11,17 +11,18 @@ from dataclasses import dataclass
 
 from modelrunner.errors import InvalidRequest
 
-MOST_PIXELS = 16_384  # wide or high; what engines scale down is a tenth of it
+MOST_SIDE = 16_384  # pixels wide or high; what engines scale down is a tenth of it
+MOST_PIXELS = 64 << 20  # in all; decoded, they take 200 MB, and 8,192 times 8,192 is not too much
 _SHOWN = 40  # characters
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What the first bytes say; `size` is width and height in pixels, None for kinds without."""
+    """What the first bytes say; `size` is width and height in pixels."""
 
     media_type: str
-    size: tuple[int, int] | None
+    size: tuple[int, int]
 
 
 def data_url(text: str) -> str:
@@ -55,23 +56,27 @@ def inspected(data: bytes) -> Picture:
     picture = _recognised(data)
     if picture is None:
         raise _invalid("it is no PNG, JPEG, GIF, WebP or BMP")
-    if picture.size is not None and max(picture.size) > MOST_PIXELS:
-        width, height = picture.size
+    width, height = picture.size
+    if max(width, height) > MOST_SIDE or width * height > MOST_PIXELS:
         raise InvalidRequest(
-            f"image too large: `{width}` x `{height}` pixels", hint=f"at most {MOST_PIXELS} either way"
+            f"image too large: `{width}` x `{height}` pixels",
+            hint=f"at most {MOST_SIDE:,} either way, and {MOST_PIXELS:,} in all",
         )
     return picture
 
 
 def _recognised(data: bytes) -> Picture | None:
+    """Say what it is; what does not say its size is none."""
     if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
         return Picture("image/png", struct.unpack(">II", data[16:24]))
     if data.startswith(b"\xff\xd8\xff"):
-        return Picture("image/jpeg", _jpeg_size(data))
+        size = _jpeg_size(data)
+        return None if size is None else Picture("image/jpeg", size)
     if data.startswith((b"GIF87a", b"GIF89a")) and len(data) >= 10:
         return Picture("image/gif", struct.unpack("<HH", data[6:10]))
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return Picture("image/webp", _webp_size(data))
+        size = _webp_size(data)
+        return None if size is None else Picture("image/webp", size)
     if data.startswith(b"BM") and len(data) >= 26:
         width, height = struct.unpack("<ii", data[18:26])
         return Picture("image/bmp", (abs(width), abs(height)))
@@ -83,6 +88,9 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
         marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4])
+        if marker == 0xFF:  # bytes to fill up with
+            position += 1
+            continue
         if marker in _START_OF_FRAME:
             height, width = struct.unpack(">HH", data[position + 5 : position + 9])
             return width, height

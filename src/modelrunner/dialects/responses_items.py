@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from modelrunner.dialects.pictures import data_url
 from modelrunner.errors import InvalidRequest
 
 JSON = dict[str, Any]
@@ -187,4 +188,4 @@ def _inline(url: Any) -> str:
             "input: an image has to be inline",
             hint="send it as `data:image/png;base64,…`; nothing is fetched",
         )
-    return url
+    return data_url(url)

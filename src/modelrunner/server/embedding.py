@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelrunner.errors import ContextExceeded
-from modelrunner.runtime.headers import Header
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.asking import ask_bytes, ask_json
 
@@ -14,10 +13,10 @@ _Inputs = list[str | list[int]]
 
 async def embed(
     instance: Instance, model: str, texts: Sequence[str], *, truncate: bool
-) -> tuple[bytes, tuple[Header, ...]]:
+) -> tuple[bytes, list[int]]:
     """Ask for vectors; with `truncate` texts lose what is too much for the engine.
 
-    Returns OpenAI's answer, and a header that says which texts were cut, counted from 0.
+    Returns OpenAI's answer, and which texts were cut, counted from 0.
 
     Raises:
         ContextExceeded: a text is too long, and must not be cut, or the engine cannot say where.
@@ -25,7 +24,7 @@ async def embed(
     """
     body: dict[str, Any] = {"model": model, "input": list(texts), "encoding_format": "float"}
     try:
-        return await ask_bytes(instance, _PATH, body), ()
+        return await ask_bytes(instance, _PATH, body), []
     except ContextExceeded as exc:
         most = exc.detail.get("context_size")
         if not truncate or not isinstance(most, int):
@@ -33,8 +32,7 @@ async def embed(
         inputs, cut = await _shortened(instance, texts, most)
         if not cut:
             raise
-    answer = await ask_bytes(instance, _PATH, {**body, "input": inputs})
-    return answer, ((b"x-truncated", ", ".join(f"input {place}" for place in cut).encode()),)
+    return await ask_bytes(instance, _PATH, {**body, "input": inputs}), cut
 
 
 async def _shortened(instance: Instance, texts: Sequence[str], most: int) -> tuple[_Inputs, list[int]]:

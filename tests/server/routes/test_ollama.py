@@ -159,6 +159,7 @@ async def test_a_text_that_is_too_long_for_a_vector_is_cut(make_daemon: "Make") 
     whole = await daemon.ask("POST", "/api/embed", json={**body, "truncate": False})
 
     assert (200, 2, "input 1") == (cut.status, len(cut.json["embeddings"]), cut.headers["x-truncated"])
+    assert [1] == cut.json["truncated"]
     assert (400, "context_length_exceeded") == (whole.status, whole.json["code"])
 
 

@@ -140,7 +140,9 @@ class _Routes:
             translator.begin(timing)
             truncate = asked.truncate is not False
             answer, cut = await embed(instance, asked.wanted, texts, truncate=truncate)
-            return Reply(translator.whole(answer), notes=cut)
+            translator.truncated = cut
+            told = ", ".join(f"input {place}" for place in cut).encode()
+            return Reply(translator.whole(answer), notes=((b"x-truncated", told),) if cut else ())
 
         return Call(asked.wanted, key.mode, work, keep_alive=asked.keep_alive, notes=notes)
 
