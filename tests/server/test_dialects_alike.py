@@ -1,4 +1,4 @@
-"""What holds for every dialect alike: names, limits, deadlines, pictures, contexts; each told in its own form."""
+"""What holds for every dialect alike: names, limits, deadlines, pictures, contexts, each told in its form."""
 
 import base64
 import struct
