@@ -29,6 +29,7 @@ class Archive:
         self._path = None if order is None or order.path is None else Path(order.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="requests")
         self._connection: sqlite3.Connection | None = None
+        self._empty: sqlite3.Connection | None = None  # where nothing was recorded
         self._stale = False
         recording.on_new_file = self._forget
 
@@ -78,9 +79,10 @@ class Archive:
     async def close(self) -> None:
         """Close the file."""
         await asyncio.to_thread(self._thread.shutdown)
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        for connection in (self._connection, self._empty):
+            if connection is not None:
+                connection.close()
+        self._connection = self._empty = None
 
     def _forget(self) -> None:
         self._stale = True
@@ -95,11 +97,8 @@ class Archive:
         self._stale = False
         if self._connection is None:
             if self._path is None or not self._path.exists():
-                empty = open_empty()
-                try:
-                    return work(empty)
-                finally:
-                    empty.close()
+                self._empty = self._empty or open_empty()  # pieces of a stream are still to be read from it
+                return work(self._empty)
             self._connection = open_to_read(self._path)
         return work(self._connection)
 

@@ -145,6 +145,13 @@ async def test_exports_hold_what_fits(recorded: "Daemon") -> None:
         assert 400 == (await recorded.ask("GET", wrong)).status
 
 
+async def test_an_export_of_nothing_is_empty(daemon: "Daemon") -> None:
+    """Before anything was recorded."""
+    answer = await daemon.ask("GET", "/requests/export")
+
+    assert (200, "") == (answer.status, answer.text)
+
+
 async def test_sums(recorded: "Daemon") -> None:
     by_model = (await recorded.ask("GET", "/requests/statistics")).json
     by_status = (await recorded.ask("GET", "/requests/statistics?by=status")).json
