@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from modelrunner.models.bundle import Bundle
 
 WIDTH = 32  # of the models made here
+LONG = 4096  # tokens of an input that it takes
 TEXT_WIDTH = 576  # of SmolLM2-135M
 
 _Array = NDArray[np.float32]
@@ -74,7 +75,7 @@ def _encoder(path: Path, pooling: gguf.PoolingType) -> Path:
     writer, add, random = _writer(path, "bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"\u2581{word}" for word in ("cat", "dog"))]
     words += list("abcdefghijklmnopqrstuvwxyz")
-    writer.add_context_length(128)
+    writer.add_context_length(LONG)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(2 * WIDTH)
     writer.add_block_count(1)
@@ -89,7 +90,7 @@ def _encoder(path: Path, pooling: gguf.PoolingType) -> Path:
     for number, role in enumerate(("pad", "unk", "bos", "sep", "mask")):
         getattr(writer, f"add_{role}_token_id")(number)
     add("token_embd.weight", random(len(words), WIDTH))
-    add("position_embd.weight", random(128, WIDTH))
+    add("position_embd.weight", random(LONG, WIDTH))
     add("token_types.weight", random(2, WIDTH))
     _norm(add, "token_embd_norm")
     _norm(add, "blk.0.attn_output_norm")

@@ -39,6 +39,7 @@ from modelrunner.testing.contract import EngineContract
 ROOT = Path("/bundle")
 MODEL = ROOT / "model/model.gguf"
 ADDRESS = Address(socket=Path("/run/x.sock"))
+BATCH = "--batch-size 2048 --ubatch-size 2048"
 DEFAULT = f"--ctx-size {DEFAULT_CONTEXT}"
 GUESSES = "--spec-draft-n-max 8 --spec-draft-p-min 0.76"
 FIXED = f"--model {MODEL} --host /run/x.sock"
@@ -93,8 +94,8 @@ def test_the_base_follows_the_platform(system: str, machine: str, cpus: int, bas
     ("bundle", "mode", "options", "line"),
     [
         (_bundle(), Mode.COMPLETION, Options(), f"{FIXED} {DEFAULT} --jinja"),
-        (_bundle(), Mode.EMBEDDING, Options(), f"{FIXED} --embeddings {DEFAULT} --jinja"),
-        (_bundle(), Mode.RERANKING, Options(), f"{FIXED} --embeddings --reranking {DEFAULT} --jinja"),
+        (_bundle(), Mode.EMBEDDING, Options(), f"{FIXED} --embeddings {BATCH} {DEFAULT} --jinja"),
+        (_bundle(), Mode.RERANKING, Options(), f"{FIXED} --embeddings --reranking {BATCH} {DEFAULT} --jinja"),
         (_bundle(), Mode.COMPLETION, Options(context_size=1234), f"{FIXED} --ctx-size 1234 --jinja"),
         (_bundle(), Mode.COMPLETION, Options(context_size=-1), f"{FIXED} --ctx-size 0 --jinja"),
         (_bundle(), Mode.COMPLETION, Options(context_size=0), f"{FIXED} {DEFAULT} --jinja"),
@@ -121,7 +122,7 @@ def test_the_base_follows_the_platform(system: str, machine: str, cpus: int, bas
             _bundle(template=ROOT / "t.jinja"),
             Mode.EMBEDDING,
             Options(),
-            f"{FIXED} --embeddings {DEFAULT} --jinja",
+            f"{FIXED} --embeddings {BATCH} {DEFAULT} --jinja",
         ),
         (
             _bundle(),
@@ -172,7 +173,7 @@ def test_the_base_follows_the_platform(system: str, machine: str, cpus: int, bas
             _bundle(),
             Mode.EMBEDDING,
             Options(draft=Draft((ROOT / "d.gguf",))),
-            f"{FIXED} --embeddings {DEFAULT} --jinja",
+            f"{FIXED} --embeddings {BATCH} {DEFAULT} --jinja",
         ),
         (
             replace(_bundle(), adapters=(ROOT / "a.gguf", ROOT / 'b,"c".gguf')),
@@ -293,6 +294,33 @@ def test_a_chat_model_is_told_how_to_make_one_embedding_of_many() -> None:
     assert "--pooling" not in _argv(_bundle(outspoken), Mode.EMBEDDING)
     assert "--pooling" not in _argv(_bundle(silent), Mode.RERANKING)
     assert "--pooling" not in _argv(_bundle(silent), Mode.COMPLETION)
+
+
+@pytest.mark.parametrize(
+    ("context", "options", "expected"),
+    [
+        (512, Options(), "2048"),
+        (4096, Options(), "4096"),
+        (32_768, Options(), "8192"),
+        (32_768, Options(context_size=32_768), "8192"),
+        (4096, Options(context_size=-1), "4096"),
+        (4096, Options(context_size=1024), "2048"),
+    ],
+)
+@pytest.mark.parametrize("mode", [Mode.EMBEDDING, Mode.RERANKING])
+def test_an_encoder_takes_an_input_as_long_as_its_context(
+    mode: Mode, context: int, options: Options, expected: str
+) -> None:
+    """In one go, because it cannot take it in several; within bounds."""
+    metadata = {"general.architecture": "bert", "bert.context_length": str(context), "bert.pooling_type": "1"}
+    argv = _argv(_bundle(ModelConfig(format=Format.GGUF, metadata=metadata)), mode, options)
+
+    assert f"--batch-size {expected} --ubatch-size {expected} " in argv
+
+
+def test_a_batch_that_a_user_chose_stays() -> None:
+    """Nothing is added to it."""
+    assert "--batch-size" not in _argv(_bundle(), Mode.EMBEDDING, Options(flags=("-ub", "64")))
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,14 @@ async def test_an_embedding_model_needs_no_flag(embedder: Path, socket: Path) ->
     assert first != pytest.approx(other, abs=1e-3)
 
 
+async def test_a_long_text_is_embedded_whole(embedder: Path, socket: Path) -> None:
+    """An encoder has to take it in one go, which is as long as its context."""
+    async with serving(packaged(embedder), socket, Mode.EMBEDDING, Options()) as engine:
+        answer = await engine.ask("/v1/embeddings", input="cat " * 3000)
+
+    assert 3002 == answer["usage"]["prompt_tokens"]
+
+
 async def test_documents_are_ranked(reranker: Path, socket: Path) -> None:
     """Each gets a score, and the best comes first."""
     async with serving(packaged(reranker), socket, Mode.RERANKING, Options()) as engine:

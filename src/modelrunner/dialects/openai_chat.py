@@ -13,9 +13,10 @@ from modelrunner.dialects.pictures import data_url
 from modelrunner.dialects.reading import unreadable
 from modelrunner.errors import InvalidRequest
 
-_WORDS = (b"image_url", b"video_url", b"audio_url", b"tool_choice", b'"image"', b"_embeds")
+_WORDS = (b"image_url", b"video_url", b"audio_url", b"tool_choice", b"_embeds")
 # A letter of those words may be written as an escape; nobody does so but to get past this.
 _ESCAPED = re.compile(rb"\\u00[567]")
+_IMAGE = b'"image"'
 _MEDIA = ("image_url", "video_url", "audio_url", "image")  # the last one is MLX's
 _EMBEDDINGS = ("image_embeds", "video_embeds", "audio_embeds")
 _SHOWN = 60  # characters
@@ -59,6 +60,8 @@ def prepared(body: bytes, *, remote_media: bool) -> bytes:
 def _may_concern(body: bytes) -> bool:
     """Whether one of the words may be there; single bytes are searched for many times as fast, so first."""
     if b"_" in body and any(word in body for word in _WORDS):
+        return True
+    if _IMAGE in body:
         return True
     return b"\\" in body and b"\\u00" in body and _ESCAPED.search(body) is not None
 

@@ -53,6 +53,8 @@ _CONTROLLED_NAMES = """
 """
 _CONTROLLED = frozenset(_CONTROLLED_NAMES.split())
 _CONTEXT_FLAGS = frozenset({"-c", "--ctx-size", "-fitc", "--fit-ctx"})
+_BATCH_FLAGS = frozenset({"-b", "--batch-size", "-ub", "--ubatch-size"})
+_BATCH, _MOST_BATCH = 2048, 8192  # tokens of one input to embed or rank
 _PARALLEL_FLAGS = frozenset({"-np", "--parallel"})
 _RANKS = "4"  # llama.cpp's LLAMA_POOLING_TYPE_RANK, as `ModelConfig.metadata` writes numbers
 _NOWHERE = Address(socket=Path("nowhere.sock"))
@@ -124,7 +126,7 @@ class LlamaCpp:
             return "the model ranks documents, it makes neither text nor embeddings"
         if mode is not Mode.COMPLETION:
             return None
-        if architecture in ENCODERS or _looks_both_ways(config):
+        if _encodes(config):
             return f"models of the architecture `{architecture}` make embeddings, they do not generate text"
         return None
 
@@ -148,6 +150,7 @@ class LlamaCpp:
             *_listen(address),
             *(("--alias", options.name) if options.name else ()),
             *_mode_arguments(bundle, mode, options),
+            *self._batch_arguments(bundle.config, mode, options),
             *self._context(bundle.config, options),
             *_spelled_out(options.flags),
             *(("--mmproj", str(bundle.projector)) if bundle.projector else ("--jinja",)),
@@ -204,6 +207,19 @@ class LlamaCpp:
     def diagnose(self, tail: str) -> str | None:
         """Name the cause of a failed start from llama.cpp's words, in a sentence; None for words unknown."""
         return diagnose(tail)
+
+    def _batch_arguments(self, config: ModelConfig, mode: Mode, options: Options) -> Iterator[str]:
+        """How long an input may be that has to be taken in one go: up to the context, within bounds.
+
+        Of a model that generates, results for all its words are computed for each token of a batch.
+        Source: llama.cpp, `server_slot::can_split`; tools/server/server.cpp, for the batches of embeddings.
+        """
+        given = {_name(token) for token in (*self._extra, *options.flags)}
+        if mode is Mode.COMPLETION or given & _BATCH_FLAGS:
+            return
+        context = self.context(config, options) if _encodes(config) else None
+        size = max(_BATCH, min(context.tokens, _MOST_BATCH)) if context is not None else _BATCH
+        yield from ("--batch-size", str(size), "--ubatch-size", str(size))
 
     def _context(self, config: ModelConfig, options: Options) -> tuple[str, ...]:
         size = context_size(config, options)
@@ -359,6 +375,11 @@ def _last_value(tokens: Sequence[str], names: frozenset[str]) -> str | None:
 
 def _architecture(config: ModelConfig) -> str:
     return config.metadata.get("general.architecture") or config.architecture
+
+
+def _encodes(config: ModelConfig) -> bool:
+    """Whether it only makes embeddings, or ranks, and generates nothing."""
+    return _architecture(config) in ENCODERS or _looks_both_ways(config)
 
 
 def _looks_both_ways(config: ModelConfig) -> bool:
