@@ -17,6 +17,7 @@ export function seconds(value: number): string {
   if (value < 1) return `${(value * 1000).toFixed(value < 0.01 ? 1 : 0)} ms`
   if (value < 60) return `${value.toFixed(value < 10 ? 2 : 1)} s`
   if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`
+  if (value >= 2 * 86400) return plural(Math.round(value / 86400), 'day')
   return `${Math.floor(value / 3600)} h ${Math.round((value % 3600) / 60)} min`
 }
 

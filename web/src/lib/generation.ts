@@ -78,7 +78,7 @@ export async function generate(
   let pieces = 0
   try {
     for await (const { data } of events(reply.body!)) {
-      if (data === '[DONE]') break
+      if (data === '[DONE]') continue // and read to the end, or the connection would look broken off
       if (!grow(answer, JSON.parse(data))) continue
       if (began === undefined && (answer.content || answer.reasoning)) {
         began = now()
