@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from modelrunner.testing.browser import browsing
 from modelrunner.testing.daemon import Runner, fake_llama_server, running
 
 STEADY = ("--temp", "0", "--predict", "64")
@@ -78,3 +80,10 @@ def _with_template(
     real.must("package", "--gguf", weights, "--chat-template", path, name)
     real.must("configure", name, "--", *STEADY)
     return name
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, once for all tests; each opens windows of its own."""
+    with browsing() as opened:
+        yield opened

@@ -1,0 +1,331 @@
+"""The web app in a real browser, with the scripted engine: what people do in it, and what could go wrong."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from modelrunner.testing.artifacts import make_artifact
+from modelrunner.testing.browser import Window, window
+from modelrunner.testing.daemon import Runner, fake_llama_server, running
+from modelrunner.testing.gguf import tiny_gguf
+from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.serving import serving_in_thread
+
+# Slow enough to be stopped, fast enough to be waited for; pulls are slow enough to be left.
+ENGINE = json.dumps({"tokens_per_second": 150})
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    """A daemon with two models; the tests here share it, and delete only what is theirs."""
+    folder = tmp_path_factory.mktemp("web")
+    program = fake_llama_server(folder / "engine")
+    variables = {"LLAMA_SERVER_PATH": str(program), "FAKE_ENGINE": ENGINE, "DMR_PULL_LIMIT": "3MB"}
+    with running(folder / "home", **variables) as runner:
+        for name in ("ai/tiny", "ai/other"):
+            runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf", **{"general.name": name}), name)
+        yield runner
+
+
+@pytest.fixture
+def app(browser: Browser, daemon: Runner) -> Iterator[Window]:
+    """A window without any history; nothing may be forbidden, thrown, or asked of anybody else."""
+    with window(browser, daemon.url) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+def _say(page: Page, text: str) -> None:
+    page.get_by_label("Message", exact=True).fill(text)
+    page.keyboard.press("Enter")
+
+
+def _answered(page: Page, text: str) -> None:
+    """Wait until the last answer is there, and whole."""
+    expect(page.locator("article.assistant").last).to_contain_text(text)
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_a_chat_is_kept_branched_searched_and_renamed(app: Window) -> None:
+    """What was said is there after the page is loaded again, and nothing that was said before it is lost."""
+    page = app.show("chat?model=ai/tiny")
+    _say(page, "the first question")
+    _answered(page, "the first question")
+    page.reload()
+    expect(page.locator("article.assistant")).to_contain_text("the first question")
+
+    page.get_by_role("button", name="Edit and send again").click()
+    page.get_by_label("Edit your message").fill("another question")
+    page.keyboard.press("Enter")
+    _answered(page, "another question")
+    page.get_by_role("button", name="Regenerate").click()
+    expect(page.get_by_text("2/2")).to_have_count(2)
+    _answered(page, "another question")
+    page.locator("article.user").get_by_role("button", name="Earlier version").click()
+    expect(page.locator("article.assistant")).to_contain_text("the first question")
+
+    page.get_by_role("button", name="Branch off into a new chat").last.click()
+    expect(page.get_by_role("heading", name="the first question (branch)")).to_be_visible()
+    page.get_by_label("Search chats").fill("another")
+    expect(page.get_by_role("list", name="Chats").get_by_role("listitem")).to_have_count(1)
+    page.get_by_label("Search chats").fill("")
+    page.get_by_role("button", name="Rename the first question (branch)").click()
+    page.get_by_label("Title").fill("Renamed")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Renamed")).to_be_visible()
+
+
+def test_an_answer_can_be_stopped_and_a_chat_exported(app: Window, tmp_path: Path) -> None:
+    """What had come is kept, and goes into the file."""
+    page = app.show("chat?model=ai/tiny")
+    _say(page, "word " * 2000)
+    expect(page.locator("article.assistant")).to_contain_text("word word word")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("stopped")).to_be_visible()
+    page.get_by_role("button", name="Export").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="JSON, everything").click()
+    download.value.save_as(tmp_path / "chat.json")
+    turns = json.loads((tmp_path / "chat.json").read_text())["messages"]
+
+    assert [turn["role"] for turn in sorted(turns, key=lambda turn: turn["created"])] == ["user", "assistant"]
+    assert any(turn.get("finish") == "stopped" and "word word" in turn["content"] for turn in turns)
+
+
+def test_two_models_answer_side_by_side(app: Window) -> None:
+    """Both get the same prompt, and each its own history."""
+    page = app.show("chat?model=ai/tiny")
+    _say(page, "before")
+    _answered(page, "before")
+    page.get_by_role("button", name="Two models side by side").click()
+    _say(page, "for both of you")
+    for name in ("ai/tiny", "ai/other"):
+        thread = page.get_by_role("log", name=name)
+        expect(thread.locator("article.assistant").last).to_contain_text("for both of you")
+        expect(thread.locator("article.user").first).to_contain_text("before")
+
+
+EVIL = (
+    "<script>window.pwned=1</script> <img src=x onerror=window.pwned=2> <svg onload=window.pwned=3> "
+    "[click](javascript:window.pwned=4) ![x](http://elsewhere.example/x.png) <iframe srcdoc='<script>1'> "
+    "<style>*{display:none}</style> \u001b[31mred\u001b[0m \u202egnirts \ud83d half"
+)
+
+
+def test_a_prompt_that_is_a_script_is_only_text(app: Window) -> None:
+    """Neither in the chat, nor in the requests, nor in the log: nothing runs, loads or hides anything."""
+    page = app.show("chat?model=ai/tiny")
+    page.evaluate("text => { window.evil = text }", EVIL)
+    page.get_by_label("Message", exact=True).evaluate(
+        "(area, text) => { area.value = text; area.dispatchEvent(new Event('input')) }", EVIL
+    )
+    page.keyboard.press("Enter")
+    _answered(page, "<script>window.pwned=1</script>")
+    page.get_by_role("link", name="See the request").click()
+    expect(page.get_by_role("region", name=re.compile("Request"))).to_contain_text("onerror=window.pwned=2")
+    page.get_by_role("tab", name="Response").click()
+    expect(page.locator("pre").first).to_contain_text("window.pwned=1")
+
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("aside img, aside iframe, aside svg[onload]").count() == 0
+    assert page.locator('a[href^="javascript"]').count() == 0
+
+
+def test_pictures_and_texts_go_along(app: Window, tmp_path: Path) -> None:
+    """A picture is shown and sent as data; of a text file the text is in the message; others are refused."""
+    (tmp_path / "notes.txt").write_text("secret-of-the-file")
+    (tmp_path / "blob.bin").write_bytes(b"\0\1\2")
+    page = app.show("chat?model=ai/tiny")
+    page.set_input_files("input[type=file]", [tmp_path / "notes.txt", tmp_path / "blob.bin"])
+    expect(page.get_by_text("blob.bin is neither a picture nor a text")).to_be_visible()
+    _say(page, "what does it say")
+    _answered(page, "secret-of-the-file")
+
+    expect(page.locator("article.user")).to_contain_text("notes.txt")
+
+
+def test_a_pull_goes_on_without_the_page_and_is_resumed(app: Window, daemon: Runner) -> None:
+    """Leaving, cancelling and beginning again cost nothing of what has come."""
+    artifact = make_artifact(b"weights" * 1_500_000)
+    registry = FakeRegistry()
+    registry.add("team/model", "v1", artifact.content, artifact.contents)
+    with serving_in_thread(registry) as url:
+        name = f"{url.removeprefix('http://')}/team/model:v1"
+        page = app.show("models")
+        page.get_by_role("button", name="Pull", exact=True).first.click()
+        page.get_by_label("Name").fill(name)
+        page.keyboard.press("Enter")
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        page = app.show("logs")
+        page = app.show("models")
+        transfer = page.locator(f'[data-transfer="{name}"]')
+        expect(transfer).to_contain_text("Under way")
+        transfer.get_by_role("button", name="Cancel").click()
+        expect(transfer).to_contain_text("Cancelled")
+        transfer.get_by_role("button", name=re.compile("Resume|Try again")).click()
+        expect(transfer).to_contain_text("Done")
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
+    daemon.must("rm", name)
+
+
+def test_a_file_becomes_a_model_which_is_tagged_configured_loaded_and_deleted(
+    app: Window, daemon: Runner, tmp_path: Path
+) -> None:
+    """All of it by hand; what would not fit is said before it is saved."""
+    path = tiny_gguf(tmp_path / "mine.gguf", **{"general.name": "mine"})
+    page = app.show("models")
+    page.get_by_role("button", name="Package").click()
+    page.get_by_label("GGUF file").set_input_files(path)
+    page.locator("form#package").evaluate("form => form.requestSubmit()")
+    page.get_by_role("link", name="local/mine", exact=True).click()
+    detail = page.get_by_role("region", name="Details of local/mine")
+    expect(detail).to_contain_text("local/mine is not loaded")
+
+    detail.get_by_role("button", name="Tag").click()
+    page.get_by_role("textbox", name="Name").fill("local/mine:v2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("It is called local/mine:v2 too")).to_be_visible()
+    detail.get_by_label("Flags of the engine").fill("--no-such-flag")
+    expect(detail.locator(".verdict")).to_contain_text("--no-such-flag")
+    expect(detail.get_by_role("button", name="Save")).to_be_disabled()
+    detail.get_by_label("Flags of the engine").fill("--temp 0.5")
+    detail.get_by_label("Context size").fill("2048")
+    detail.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved; it applies")).to_be_visible()
+    detail.get_by_role("button", name="Load").click()
+    expect(page.get_by_text("local/mine is loaded")).to_be_visible()
+    detail.get_by_role("button", name="Unload").click()
+    expect(page.get_by_text("local/mine is unloaded")).to_be_visible()
+    expect(detail).to_contain_text("on command")
+    configured = json.loads(daemon.must("configure", "show", "--json", "local/mine"))
+    for name in ("local/mine", "local/mine:v2"):
+        page = app.show(f"models/{name}")
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        expect(page.get_by_text(re.compile("is deleted|deleted"))).to_be_visible()
+
+    assert "2048" in json.dumps(configured)
+    assert "local/mine" not in daemon.must("list")
+
+
+def test_two_tabs_show_the_same(app: Window) -> None:
+    """What is said in one appears in the other, while both go on writing."""
+    page, other = app.show("chat?model=ai/tiny"), app.another()
+    _say(page, "said in the first")
+    _answered(page, "said in the first")
+    other.goto(page.url)
+    expect(other.locator("article.assistant")).to_contain_text("said in the first")
+    _say(other, "and in the second")
+    _answered(page, "and in the second")
+    other.get_by_role("button", name="Delete said in the first").click()
+    other.get_by_role("dialog").get_by_role("button", name="Delete").click()
+
+    expect(page.get_by_text("Chats are kept in this browser")).to_be_visible()
+
+
+def test_a_daemon_that_restarts_under_the_page_is_found_again(browser: Browser, tmp_path: Path) -> None:
+    """The page says that it is gone and what to do, keeps what was written, and goes on by itself."""
+    program = fake_llama_server(tmp_path / "engine")
+    with (
+        running(tmp_path / "home", LLAMA_SERVER_PATH=str(program)) as runner,
+        window(browser, runner.url) as opened,
+    ):
+        runner.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/tiny")
+        page, port = opened.show("chat"), runner.port
+        _say(page, "before the end")
+        _answered(page, "before the end")
+        runner.stop()
+        expect(page.get_by_role("alert")).to_contain_text("The daemon does not answer")
+        _say(page, "into the void")
+        expect(page.locator("article.assistant").last).to_contain_text("the daemon does not answer")
+        runner.start("--port", str(port))
+        expect(page.get_by_text("The daemon does not answer. Start it")).to_have_count(0)
+        page.get_by_role("button", name="Regenerate").last.click()
+        _answered(page, "into the void")
+
+        expect(page.locator("article.user").first).to_contain_text("before the end")
+
+
+def test_the_keyboard_is_enough(app: Window) -> None:
+    """Pages by letters, rows by arrows, a dialog that gives the focus back."""
+    page = app.show("models")
+    expect(page.get_by_role("link", name="ai/tiny", exact=True)).to_be_visible()
+    for key, heading in (
+        ("r", "Requests"),
+        ("l", "Logs"),
+        ("a", "Activity"),
+        ("s", "Settings"),
+        ("m", "Models"),
+    ):
+        page.keyboard.press("g")
+        page.keyboard.press(key)
+        expect(page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keys")).not_to_be_visible()
+    page.get_by_role("link", name="ai/other", exact=True).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+
+    expect(page.get_by_role("region", name="Details of ai/tiny")).to_be_visible()
+
+
+def test_an_empty_store_says_what_to_do(browser: Browser, fake: Runner) -> None:
+    """Whoever opens the app first is led from nothing to the name of a model."""
+    with window(browser, fake.url) as opened:
+        page = opened.show()
+        page.get_by_role("link", name="Pull a model").click()
+
+        expect(page.get_by_role("dialog", name="Pull a model").get_by_label("Name")).to_have_value(
+            "ai/smollm2"
+        )
+
+
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+PAGES = ("chat", "models", "models/ai/tiny", "requests", "activity", "logs", "settings")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_serious_stands_in_the_way_of_anybody(browser: Browser, daemon: Runner, scheme: str) -> None:
+    """No page has a finding of axe that is serious or critical, colours included, in light or in dark."""
+    with window(browser, daemon.url, color_scheme=scheme, reduced_motion="reduce") as opened:
+        page = opened.show("chat?model=ai/tiny")
+        _say(page, "a **question** with `code`")
+        _answered(page, "question")
+        last = page.url.partition("/ui/")[2]
+        findings = {}
+        for path in (*PAGES, last, "requests/1"):
+            opened.show(path)
+            page.wait_for_load_state("load")
+            expect(page.locator("h1")).to_be_visible()
+            page.wait_for_function("document.querySelector('.state .dot').classList.contains('up')")
+            # Past the policy of the page, which would let no foreign script in.
+            page.evaluate(AXE.read_text())
+            found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            findings[path] = [
+                (each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"][:300])
+                for each in found["violations"]
+                if each["impact"] in {"serious", "critical"}
+            ]
+
+    assert {path: found for path, found in findings.items() if found} == {}
+
+
+def test_a_narrow_screen_has_everything(browser: Browser, daemon: Runner) -> None:
+    """No page is wider than a telephone, and its list of pages is at hand."""
+    with window(browser, daemon.url, viewport={"width": 375, "height": 720}) as opened:
+        wide = {}
+        for path in PAGES:
+            page = opened.show(path)
+            expect(page.locator("h1").first).to_be_attached()
+            expect(
+                page.get_by_role("navigation").get_by_role("link", name="Chat", exact=True)
+            ).to_be_visible()
+            wide[path] = page.evaluate("document.documentElement.scrollWidth")
+
+    assert {path: width for path, width in wide.items() if width > 375} == {}
