@@ -31,6 +31,7 @@ demo: setup
 
 test: setup
 	@scripts/test-packages
+	@$(BIN)/python web/build.py test
 	$(BIN)/pytest
 
 check: setup

@@ -102,7 +102,11 @@ def _fingerprint() -> str:
 def _files() -> Iterator[Path]:
     for name in _SOURCES:
         path = WEB / name
-        yield from sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+        yield from (
+            sorted(each for each in path.rglob("*") if each.is_file() and ".test." not in each.name)
+            if path.is_dir()
+            else [path]
+        )
 
 
 def _npm() -> list[str]:

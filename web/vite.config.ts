@@ -17,5 +17,5 @@ export default defineConfig({
   },
   server: { proxy: { '^/(?!ui/)': { target: daemon, changeOrigin: true } } },
   resolve: process.env.VITEST ? { conditions: ['browser'] } : undefined,
-  test: { environment: 'happy-dom', include: ['src/**/*.test.ts'] },
+  test: { environment: 'node', include: ['src/**/*.test.ts'] },
 })

@@ -72,7 +72,8 @@ function render(token: Token, links: TokensList['links']): string {
   const found = kept.get(token.raw)
   if (found !== undefined) return found
   const list = Object.assign([token], { links }) as TokensList
-  const html = DOMPurify.sanitize(marked.parser(list), SAFE)
+  // Where it cannot work it lets everything through, which is never what is wanted.
+  const html = DOMPurify.isSupported ? DOMPurify.sanitize(marked.parser(list), SAFE) : escape(token.raw)
   if (kept.size >= MOST_KEPT) kept.delete(kept.keys().next().value!)
   kept.set(token.raw, html)
   return html
