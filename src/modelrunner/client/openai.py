@@ -1,11 +1,18 @@
 """The two methods of any server with OpenAI's API that a chat needs."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 from modelrunner.client.answers import Message, Piece, ask
-from modelrunner.client.shape import TEXT, fits
+from modelrunner.client.shape import INTEGER, TEXT, fits
 from modelrunner.client.transport import Address, Transport
+
+
+class Listed(NamedTuple):
+    """A model of a server; `created` is in Unix seconds, 0 when it does not say."""
+
+    id: str
+    created: int
 
 
 class OpenAIServer:
@@ -27,7 +34,12 @@ class OpenAIServer:
 
     def models(self) -> list[str]:
         """Name the models that the server has."""
+        return [model.id for model in self.listing()]
+
+    def listing(self) -> list[Listed]:
+        """List the models that the server has."""
         reply = self._transport.call(dict[str, object], "GET", "/models")
-        if not fits(reply, {"data": [{"id": TEXT}]}):
+        if not fits(reply, {"data": [{"id": TEXT, "created?": (None, INTEGER)}]}):
             raise self._transport.stranger()
-        return [model["id"] for model in cast("list[dict[str, str]]", reply["data"])]
+        rows = cast("list[dict[str, object]]", reply["data"])
+        return [Listed(str(row["id"]), cast("int", row.get("created") or 0)) for row in rows]

@@ -123,4 +123,55 @@ def test_quiet_and_openai_exclude_each_other(dmr: "Run") -> None:
     outcome = dmr("ls", "-q", "--openai")
 
     assert outcome.code == 2
-    assert outcome.err.startswith("error: --quiet flag cannot be used with --openai flag\n")
+    assert outcome.err.startswith("error: --quiet flag cannot be used with --openai flag or OpenAI backend\n")
+
+
+def test_another_server_s_models_have_its_own_names(daemon: "Daemon", dmr: "Run") -> None:
+    """Sorted, with nothing put in front of the filter."""
+    listed = [{"id": "gpt:2", "created": 0}, {"id": "ai/gpt"}, {"id": "gpt:1", "created": 0}, {"id": "gpt2"}]
+    daemon.json("GET", "/v1/models", {"object": "list", "data": listed})
+    url = f"{daemon.url}/v1"
+
+    assert dmr("list", "--openaiurl", url).out == (
+        "MODEL NAME  CREATED  \nai/gpt               \ngpt2                 \ngpt:1                \n"
+        "gpt:2                \n"
+    )
+    assert json.loads(dmr("list", "--openaiurl", url, "--json", "gpt").out) == [
+        {"id": "gpt:1", "created": 0},
+        {"id": "gpt:2", "created": 0},
+    ]
+
+
+def test_another_server_has_no_ids(dmr: "Run") -> None:
+    """There is nothing for `--quiet` to print."""
+    outcome = dmr("list", "-q", "--openaiurl", "http://localhost:1/v1")
+
+    assert outcome.err.startswith("error: --quiet flag cannot be used with --openaiurl flag\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "document"),
+    [
+        ("ps", "/engines/ps", [{"model_name": "m", "backend_name": "b", "mode": "completion"}]),
+        ("df", "/engines/df", {"models_disk_usage": 5, "default_backend_disk_usage": 0}),
+    ],
+)
+def test_other_listings_are_json_too(
+    daemon: "Daemon", dmr: "Run", command: str, path: str, document: object
+) -> None:
+    """As the daemon gives them."""
+    daemon.json("GET", path, document)
+
+    assert document == json.loads(dmr(command, "--json").out)
+
+
+def test_versions_are_json_too(daemon: "Daemon", dmr: "Run") -> None:
+    """A daemon that does not answer has none."""
+    daemon.json("GET", "/version", {"version": "v9.9.9"})
+    there = json.loads(dmr("version", "--json").out)
+    daemon.replies.clear()
+    gone = json.loads(dmr("version", "--json").out)
+
+    assert there["Server"] == {"Version": "v9.9.9", "Engine": "Docker Engine (Manual Install)"}
+    assert gone["Server"]["Version"] is None
+    assert there["Client"] == gone["Client"]

@@ -25,6 +25,7 @@ HEADER = (
     "CONTEXT",
     "SIZE",
 )
+_FOREIGN = ("MODEL NAME", "CREATED")
 _NO_NAME = "<none>"
 
 
@@ -34,12 +35,17 @@ def configure(parser: Parser) -> None:
     parser.switch("--json", help="List models in a JSON format")
     parser.switch("--openai", help="List models in an OpenAI format")
     parser.switch("-q", "--quiet", help="Only show model IDs")
+    parser.add_argument(
+        "--openaiurl", metavar="URL", help="List the models of another server with OpenAI's API"
+    )
 
 
 def run(args: Namespace, session: Session) -> int:
     """Print a table, ids, or JSON; nothing but JSON when JSON is asked for."""
     if args.quiet and args.openai:
-        raise args.parser.wrong("--quiet flag cannot be used with --openai flag")
+        raise args.parser.wrong("--quiet flag cannot be used with --openai flag or OpenAI backend")
+    if args.quiet and args.openaiurl:
+        raise args.parser.wrong("--quiet flag cannot be used with --openaiurl flag")
     gc.disable()  # thousands of rows are no garbage, and looking for some takes longer than sorting them
     try:
         _print(args, session)
@@ -51,6 +57,9 @@ def run(args: Namespace, session: Session) -> int:
 def _print(args: Namespace, session: Session) -> None:
     wanted: str | None = args.words[0] if args.words else None
     registry = session.settings.default_registry
+    if args.openaiurl:
+        _print_foreign(args, wanted, session)
+        return
     if args.openai:
         listing = session.client().openai_models()
         if wanted is not None:
@@ -65,6 +74,28 @@ def _print(args: Namespace, session: Session) -> None:
             say(short_id(model["id"]))
     else:
         emit(table(HEADER, rows(models, time.time(), registry)))
+
+
+def _print_foreign(args: Namespace, wanted: str | None, session: Session) -> None:
+    """List another server's models, by its own names."""
+    from modelrunner.cli.endpoint import parse
+    from modelrunner.client.openai import OpenAIServer
+
+    address = parse(args.openaiurl, session.settings, "--openaiurl")
+    listed = OpenAIServer(address, user_agent=session.user_agent).listing()
+    found = sorted(
+        (model for model in listed if wanted is None or _is_of(model.id, wanted)), key=lambda m: m.id
+    )
+    if args.json:
+        emit(standard_json([model._asdict() for model in found]))
+        return
+    now = time.time()
+    emit(table(_FOREIGN, ((model.id, _age(model.created, now)) for model in found)))
+
+
+def _is_of(name: str, wanted: str) -> bool:
+    """Whether a name is the one asked for, or one with a tag of it."""
+    return name == wanted or (":" not in wanted and name.startswith(f"{wanted}:"))
 
 
 def rows(models: list[ModelView], now: float, registry: str = "") -> list[tuple[str, ...]]:
@@ -86,10 +117,14 @@ def _row(name: str, model: ModelView, now: float) -> tuple[str, ...]:
         config.get("quantization", ""),
         config.get("architecture", ""),
         short_id(model["id"]),
-        f"{format_age(now - created if created < now else 0.0)} ago" if created else "",
+        _age(created, now),
         _context(config),
         config.get("size", ""),
     )
+
+
+def _age(created: int, now: float) -> str:
+    return f"{format_age(now - created if created < now else 0.0)} ago" if created else ""
 
 
 def _context(config: ConfigView) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.names import display_name, short_id
-from modelrunner.cli.output import emit, table
+from modelrunner.cli.output import emit, standard_json, table
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest
@@ -25,11 +25,15 @@ _DEFAULT_KEEP_ALIVE = 300.0  # seconds
 def configure(parser: Parser) -> None:
     """Take nothing."""
     parser.words("", most=0)
+    parser.switch("--json", help="Format output in JSON")
 
 
-def run(_: Namespace, session: Session) -> int:
+def run(args: Namespace, session: Session) -> int:
     """Print a table."""
     models = session.client().running()
+    if args.json:
+        emit(standard_json(models))
+        return 0
     emit(listing(models, datetime.now(UTC), session.settings.default_registry))
     return 0
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from modelrunner import __version__
-from modelrunner.cli.output import clean, say
+from modelrunner.cli.output import clean, emit, say, standard_json
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import RunnerError
@@ -18,14 +18,20 @@ _SYSTEMS = {"win32": "windows"}
 def configure(parser: Parser) -> None:
     """Take nothing."""
     parser.words("", most=0)
+    parser.switch("--json", help="Format output in JSON")
 
 
-def run(_: Namespace, session: Session) -> int:
+def run(args: Namespace, session: Session) -> int:
     """Print both versions; a daemon that is not there is no failure."""
     try:
         server = f"v{clean(session.client(start=False, patience=_PATIENCE).version()).removeprefix('v')}"
     except RunnerError:
-        server = "(not reachable)"
+        server = "" if args.json else "(not reachable)"
+    if args.json:
+        client = {"Version": f"v{__version__}", "OS/Arch": system(session.environ)}
+        there = {"Version": server or None, "Engine": session.endpoint.kind}
+        emit(standard_json({"Client": client, "Server": there}))
+        return 0
     say(f"Client:\n Version:    v{__version__}\n OS/Arch:    {system(session.environ)}\n")
     say(f"Server:\n Version:    {server}\n Engine:     {session.endpoint.kind}")
     return 0
