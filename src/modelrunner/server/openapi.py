@@ -85,7 +85,10 @@ def doc_of(method: str, path: str) -> Doc:
     for known in (path, plain, plain.removeprefix("/anthropic")):
         if (method, known) in _DOCS:
             return _DOCS[method, known]
-    return MODEL if method == "POST" and plain.startswith("/v1/") else OTHER
+    if method != "POST" or not plain.startswith("/v1/"):
+        return OTHER
+    fields = _FIELDS.get(plain)
+    return MODEL if fields is None else MODEL._replace(summary=f"{fields.title}, in OpenAI's form.")
 
 
 def _operation(path: str, doc: Doc, schema: Any) -> JSON:
