@@ -1,14 +1,21 @@
-"""Real diffusers in a daemon, with a pipeline of random numbers: what it paints is noise."""
+"""Real diffusers in a daemon, with a pipeline of random numbers: what it paints is noise.
+
+That shows sizes, seeds, masks and forms of files, and nothing of what a prompt does.
+"""
 
 import base64
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import psutil
 import pytest
+import requests
+from openai.types import ImagesResponse
 
 from modelrunner.testing.daemon import Runner, running
 
@@ -66,6 +73,123 @@ def test_the_same_seed_makes_the_same_image(client: openai.OpenAI) -> None:
 
     assert several == [first, second]
     assert len({first, second, other}) == 3
+
+
+def _half_clear(width: int, height: int) -> bytes:
+    """A red picture whose left half is transparent, as PNG."""
+    row = b"\0" + b"\xff\0\0\0" * (width // 2) + b"\xff\0\0\xff" * (width - width // 2)
+    head = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(row * height)), (b"IEND", b""))
+    return PNG + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+def _pixels(png: bytes) -> list[bytes]:
+    """The rows of a PNG of 8 bits and three colours, as diffusers' library writes them."""
+    width, height = _size(png)
+    data, position = b"", len(PNG)
+    while position < len(png):
+        (length,) = struct.unpack(">I", png[position : position + 4])
+        if png[position + 4 : position + 8] == b"IDAT":
+            data += png[position + 8 : position + 8 + length]
+        position += 12 + length
+    raw, step = zlib.decompress(data), 3 * width + 1
+    rows: list[bytes] = []
+    for index in range(height):
+        kind, line = raw[index * step], bytearray(raw[index * step + 1 : (index + 1) * step])
+        above = rows[-1] if rows else bytes(3 * width)
+        for n in range(3 * width):
+            left, up, corner = (line[n - 3], above[n], above[n - 3]) if n > 2 else (0, above[n], 0)
+            nearest = min((left, up, corner), key=lambda value: abs(left + up - corner - value))
+            line[n] = (line[n] + (0, left, up, (left + up) // 2, nearest)[kind]) % 256
+        rows.append(bytes(line))
+    return rows
+
+
+def _edit(client: openai.OpenAI, image: bytes, **more: Any) -> list[bytes]:
+    """The images of an answer, as bytes; arguments of the client by their names, others are our own."""
+    own: dict[str, object] = {name: more.pop(name) for name in ("seed", "strength") if name in more}
+    answer: ImagesResponse = client.images.edit(
+        model=MODEL,
+        prompt="a hat",
+        image=("red.png", image, "image/png"),
+        extra_body={"num_inference_steps": 2, **own},
+        **more,
+    )
+    return [base64.b64decode(image.b64_json or "") for image in answer.data or ()]
+
+
+def test_a_picture_changes_where_the_mask_is_clear(client: openai.OpenAI) -> None:
+    """And nowhere else, to the pixel; it keeps its size."""
+    image = _half_clear(64, 48)
+    (changed,) = _edit(client, image, mask=("mask.png", image, "image/png"), seed=1)
+    red = b"\xff\0\0" * 32
+
+    assert _size(changed) == (64, 48)
+    assert {row[96:] for row in _pixels(changed)} == {red}
+    assert all(row[:96] != red for row in _pixels(changed))
+
+
+def test_a_picture_that_is_clear_in_parts_is_its_own_mask(client: openai.OpenAI) -> None:
+    """As with OpenAI; the same seed changes it in the same way."""
+    image = _half_clear(64, 48)
+    masked = _edit(client, image, mask=("mask.png", image, "image/png"), seed=1)
+
+    assert _edit(client, image, seed=1) == masked
+
+
+def test_a_whole_picture_changes_as_much_as_it_is_told(client: openai.OpenAI) -> None:
+    """In another size, as many as are wanted, each with a seed of its own."""
+    image = _paint(client, seed=3)[0]
+    several = _edit(client, image, n=2, seed=1, size="64x64", strength=0.5)
+    more = _edit(client, image, seed=1, size="64x64", strength=1.0)
+
+    assert [_size(each) for each in several] == [(64, 64)] * 2
+    assert len({*several, *more}) == 3
+
+
+def test_json_does_as_well_as_a_form(client: openai.OpenAI, runner: Runner) -> None:
+    """With the picture as a data URL."""
+    image = _half_clear(64, 48)
+    body = {
+        "model": MODEL,
+        "prompt": "a hat",
+        "images": [{"image_url": f"data:image/png;base64,{base64.b64encode(image).decode()}"}],
+        "num_inference_steps": 2,
+        "seed": 1,
+    }
+    answer = requests.post(f"{runner.url}/v1/images/edits", json=body, timeout=120).json()
+
+    assert [base64.b64decode(each["b64_json"]) for each in answer["data"]] == _edit(client, image, seed=1)
+
+
+@pytest.mark.parametrize(("form", "begins"), [("jpeg", b"\xff\xd8\xff"), ("webp", b"RIFF")])
+def test_images_come_as_other_files(client: openai.OpenAI, form: str, begins: bytes) -> None:
+    """Which are smaller when they may be."""
+    small, large = (
+        _paint(client, output_format=form, output_compression=quality, seed=1)[0] for quality in (5, 95)
+    )
+
+    assert small.startswith(begins)
+    assert len(small) < len(large)
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # of the client's
+def test_what_is_wrong_with_a_picture_is_said(client: openai.OpenAI) -> None:
+    """By the daemon before a model is loaded, or by the engine that reads it."""
+    image = _half_clear(64, 48)
+    with pytest.raises(openai.BadRequestError, match="no PNG, JPEG"):
+        _edit(client, b"no picture")
+    with pytest.raises(openai.BadRequestError, match="cannot be read"):
+        _edit(client, image[:60])
+    with pytest.raises(openai.BadRequestError, match="The mask has"):
+        _edit(client, image, mask=("mask.png", _half_clear(32, 32), "image/png"))
+    with pytest.raises(openai.BadRequestError, match="stream is not supported"):
+        _paint(client, stream=True)
+    with pytest.raises(openai.UnprocessableEntityError, match="varies images"):
+        client.images.create_variation(model=MODEL, image=("red.png", image))
 
 
 def test_every_name_of_a_model_is_served(client: openai.OpenAI, runner: Runner) -> None:
@@ -146,6 +270,6 @@ def test_a_model_that_cannot_be_loaded_says_why(
 def _engine(runner: Runner) -> psutil.Process:
     """The process that paints."""
     for process in psutil.Process(runner.pid).children(recursive=True):
-        if any("diffusers_server" in argument for argument in process.cmdline()):
+        if any("images.server" in argument for argument in process.cmdline()):
             return process
     raise AssertionError("no engine")

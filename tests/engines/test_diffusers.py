@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelrunner.engines.base import Address, Engine, EngineSettings, Network, Options
-from modelrunner.engines.diffusers import SERVER, VERSION, Diffusers
+from modelrunner.engines.diffusers import VERSION, Diffusers
+from modelrunner.engines.standalone import STANDALONE
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -37,7 +38,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 
     launch = engine.launch(PLAIN, Mode.IMAGE, replace(NAMED, context_size=4096), TCP)
 
-    begin = (str(python), "-I", str(SERVER), "--model-path", str(MODEL / "model.dduf"))
+    begin = (str(python), "-I", str(STANDALONE), "images.server", "--model-path", str(MODEL / "model.dduf"))
     address = ("--host", "127.0.0.1", "--port", "31000")
     end = ("--served-model-name", "ai/m:latest", "--scratch", str(scratch))
     assert launch.argv == (*begin, *address, *end)

@@ -10,7 +10,12 @@ import msgspec
 import ollama._types as ollama_types
 import pytest
 from anthropic.types import MessageCountTokensParams, MessageCreateParams
-from openai.types import CompletionCreateParams, EmbeddingCreateParams
+from openai.types import (
+    CompletionCreateParams,
+    EmbeddingCreateParams,
+    ImageEditParams,
+    ImageGenerateParams,
+)
 from openai.types.audio import SpeechCreateParams, TranscriptionCreateParams, TranslationCreateParams
 from openai.types.chat import CompletionCreateParams as ChatParams
 from openai.types.responses import ResponseCreateParams
@@ -19,12 +24,14 @@ from modelrunner.dialects.anthropic import CountRequest, MessagesRequest
 from modelrunner.dialects.fields import Field, Fields, Treatment
 from modelrunner.dialects.fields_table import ENDPOINTS
 from modelrunner.dialects.ollama import ChatRequest, GenerateRequest
+from modelrunner.dialects.openai_images import unpacked_edit
 from modelrunner.dialects.openai_texts import DetokenizeRequest, ScoreRequest, TokenizeRequest
 from modelrunner.dialects.responses import Asked
-from modelrunner.engines.diffusers_server import Refused, read_order
+from modelrunner.engines.standalone.images.orders import Refused, read_edit, read_order
 from modelrunner.engines.standalone.speech.orders import read_order as read_form_order
 from modelrunner.engines.standalone.speech.piper import read_order as read_speech_order
 from modelrunner.engines.standalone.speech.serving import Refused as Unheard
+from modelrunner.errors import InvalidRequest
 from modelrunner.models.kinds import Mode
 from modelrunner.server.creating import CreateRequest
 from modelrunner.server.routes import anthropic as anthropic_routes
@@ -36,9 +43,10 @@ if TYPE_CHECKING:
     from tests.server.conftest import Answer, Daemon
 
 IMAGES = "/v1/images/generations"
+EDITS = "/v1/images/edits"
 SPEECH = "/v1/audio/speech"
 FORMS = {"/v1/audio/transcriptions": "transcribe", "/v1/audio/translations": "translate"}
-UNSERVED = ("/v1/images/edits", "/v1/images/variations")
+UNSERVED = ("/v1/images/variations",)
 DESCRIBED = {each.path: each for each in ENDPOINTS}
 PASSED_ON = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank"})
 MODES = {
@@ -67,7 +75,7 @@ async def test_each_field_does_what_the_table_says(able: "Daemon") -> None:
     """Sent one by one, each with what it needs beside it."""
     wrong = []
     for path, fields in DESCRIBED.items():
-        if path in {IMAGES, SPEECH, *FORMS}:
+        if path in {IMAGES, EDITS, SPEECH, *FORMS}:
             continue  # see below
         plain = None
         if path != "/api/create":
@@ -81,25 +89,28 @@ async def test_each_field_does_what_the_table_says(able: "Daemon") -> None:
     assert [] == wrong
 
 
-@pytest.mark.parametrize("path", [IMAGES, SPEECH, *FORMS])
+@pytest.mark.parametrize("path", [IMAGES, EDITS, SPEECH, *FORMS])
 def test_each_field_of_images_and_sound_does_what_the_table_says(path: str) -> None:
     """It is the engines' own servers that read them, without the package around them."""
     fields = DESCRIBED[path]
     plain = _ordered(path, fields.base)
-    same = {"model", "file", "response_format"} if path == IMAGES else {"model", "file"}
+    same = {"model", "file", *(("response_format",) if path in {IMAGES, EDITS} else ())}
     for row in fields.rows:
-        beside = _ordered(path, {**fields.base, **row.beside}) if row.beside else plain
+        supported = row.treatment is Treatment.SUPPORTED
+        beside = _ordered(path, {**fields.base, **row.beside}) if supported else plain
         if row.treatment is Treatment.REFUSED:
-            with pytest.raises((Refused, Unheard)):
+            with pytest.raises((Refused, Unheard, InvalidRequest)):
                 _ordered(path, {**fields.base, **row.body})
             continue
-        changes = row.treatment is Treatment.SUPPORTED and row.name not in same
+        changes = row.name == "mask" or (supported and row.name not in same)
         assert changes == (beside != _ordered(path, {**fields.base, **row.body})), row.name
 
 
 def _ordered(path: str, body: Mapping[str, Any]) -> object:
     if path == IMAGES:
         return read_order(msgspec.json.encode(body), ["ai/painter"])
+    if path == EDITS:
+        return read_edit(unpacked_edit(msgspec.json.encode(body), None), ["ai/painter"])
     if path == SPEECH:
         return read_speech_order(msgspec.json.encode(body), {"joe": 0, "ann": 1})
     lists = [(f"{name}[]", each) for name, value in body.items() if isinstance(value, list) for each in value]
@@ -113,6 +124,8 @@ def _ordered(path: str, body: Mapping[str, Any]) -> object:
         ("/v1/chat/completions", ChatParams),
         ("/v1/completions", CompletionCreateParams),
         ("/v1/embeddings", EmbeddingCreateParams),
+        ("/v1/images/generations", ImageGenerateParams),
+        ("/v1/images/edits", ImageEditParams),
         ("/v1/audio/transcriptions", TranscriptionCreateParams),
         ("/v1/audio/translations", TranslationCreateParams),
         ("/v1/audio/speech", SpeechCreateParams),

@@ -207,6 +207,29 @@ DETOKENIZE = Fields(
     "`/detokenize` is the same. Other fields are ignored.",
 )
 
+_PAINTED = (
+    passed("n", 2, "1 to 10"),
+    passed("response_format", "b64_json"),
+    refused("response_format", "url", "an image is given whole, as `b64_json`"),
+    passed("output_format", "jpeg", "`png`, `jpeg` or `webp`"),
+    passed("output_compression", 40, "0 to 100, for JPEG and WebP"),
+    refused("background", "transparent", "images are opaque"),
+    taken("background", "opaque"),
+    passed("negative_prompt", "dogs", "our own"),
+    passed("num_inference_steps", 2, "our own: 1 to 150"),
+    passed("guidance_scale", 2.0, "our own: 1 to 20"),
+    passed("seed", 7, "our own: image number i has the seed `seed + i`"),
+    taken("quality", "standard"),
+    taken("user", "me"),
+    taken("safety_identifier", "me"),
+    taken("partial_images", 0),
+    taken("complexity", "low", "no drawings are made"),
+    taken("svg", {"model": "m"}, "no drawings are made"),
+    taken("frame_count", 2, "no moving images are made"),
+    taken("frame_duration_ms", 40, "no moving images are made"),
+    refused("stream", True, "images come when they are whole"),
+)
+
 IMAGES = Fields(
     "Images",
     "/v1/images/generations",
@@ -214,26 +237,38 @@ IMAGES = Fields(
     (
         passed("model", "ai/painter", "a model in DDUF"),
         passed("prompt", "a dog"),
-        passed("n", 2, "1 to 10"),
-        passed("size", "256x256", "multiples of 8, up to 4096 pixels either way"),
-        passed("response_format", "b64_json"),
-        refused("response_format", "url", "an image is given whole, as `b64_json`"),
-        passed("negative_prompt", "dogs", "our own"),
-        passed("num_inference_steps", 2, "our own: 1 to 150"),
-        passed("guidance_scale", 2.0, "our own: 1 to 20"),
-        passed("seed", 7, "our own: image number i has the seed `seed + i`"),
-        taken("quality", "standard"),
+        passed("size", "256x256", "multiples of 8, up to 4096 pixels either way; `auto` is 512x512"),
+        *_PAINTED,
         taken("style", "vivid"),
-        taken("user", "me"),
-        taken("safety_identifier", "me"),
         taken("moderation", "low"),
-        taken("background", "opaque"),
-        taken("output_format", "png", "images are PNG"),
-        taken("output_compression", 100, "images are PNG"),
-        taken("partial_images", 0),
-        taken("stream", False),
     ),
     "Fields that are not in this table are ignored.",
 )
 
-ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RERANK, SCORE, TOKENIZE, DETOKENIZE, IMAGES)
+EDITS = Fields(
+    "Changed images",
+    "/v1/images/edits",
+    {"model": "ai/painter", "prompt": "a hat", "image": _PIXEL},
+    (
+        passed("model", "ai/painter", "a model in DDUF, of a kind that changes pictures"),
+        passed("prompt", "a dog"),
+        turned("image", [_PIXEL], {}, "a file of a form, also as `image[]`, or a data URL; one at a time"),
+        turned("images", [{"image_url": _PIXEL}], {}, "OpenAI's JSON for `image`", image=None),
+        refused("images", [{"file_id": "file-1"}], "no files are kept here", image=None),
+        turned(
+            "mask",
+            _PIXEL,
+            {},
+            "a file or a data URL, as large as the picture; where it is transparent, or white if it has no"
+            " transparency, the picture changes",
+        ),
+        passed("size", "256x256", "that of the picture, unless another one is given"),
+        passed("strength", 0.5, "our own: how much changes, 0 to 1"),
+        *_PAINTED,
+        taken("input_fidelity", "high", "`strength` says it"),
+        refused("markup", _PIXEL, "only a mask says where"),
+    ),
+    "A form or JSON; either becomes JSON for the engine. Fields that are not in this table are ignored.",
+)
+
+ENDPOINTS = (CHAT, COMPLETIONS, EMBEDDINGS, RERANK, SCORE, TOKENIZE, DETOKENIZE, IMAGES, EDITS)

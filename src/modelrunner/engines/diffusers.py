@@ -1,10 +1,9 @@
 """Diffusers: which Python serves a model that makes images, and by which command line.
 
-The server is ours, `diffusers_server.py`; it is run by its path in the engine's environment.
+The server is ours, `standalone/images/server.py`; it runs in the engine's environment.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from modelrunner.engines import diffusers_diagnosis, diffusers_memory
 from modelrunner.engines.base import Address, EngineSettings, EngineStatus, Launch, Listens, Options
@@ -12,13 +11,13 @@ from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage
+from modelrunner.engines.standalone import STANDALONE
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
 
 VERSION = "0.42.1"
-SERVER = Path(__file__).with_name("diffusers_server.py")
 
 _KIND = Kind(
     name="diffusers",
@@ -98,7 +97,7 @@ class Diffusers:
         python = self._package.python()
         served = options.name or _UNNAMED
         argv = (
-            *(str(python), "-I", str(SERVER), "--model-path", str(bundle.weights[0])),
+            *(str(python), "-I", str(STANDALONE), "images.server", "--model-path", str(bundle.weights[0])),
             *("--host", address.host, "--port", str(address.port), "--served-model-name", served),
             *(("--scratch", str(self._scratch)) if self._scratch is not None else ()),
         )
@@ -106,7 +105,7 @@ class Diffusers:
             argv=argv,
             env=OFFLINE,
             ready_within=_READY_WITHIN,
-            reads=places(python),
+            reads=(STANDALONE, *places(python)),
             writes=(self._scratch,) if self._scratch is not None else (),
             remembered=_REMEMBERED,
             model_name=served,

@@ -1,6 +1,6 @@
 """What making images takes of memory, from the headers in a DDUF file: components, and an image on its way.
 
-On a GPU the numbers have 16 bits, on a processor 32, as `diffusers_server.py` loads them.
+On a GPU the numbers have 16 bits, on a processor 32, as `standalone/images/painting.py` loads them.
 Source: huggingface/huggingface_hub, docs/source/en/package_reference/serialization.md, DDUF.
 """
 

@@ -74,7 +74,8 @@ class Endpoint:
     """Where a path leads: a mode, the engine's own path, and the engine if the path names one.
 
     `understand` makes a call of a request, or answers it; without it, the body goes to the engine as it is,
-    and the answer to the client. `prepare` changes such a body where that is needed. It is JSON, or a `form`.
+    and the answer to the client. `prepare` changes such a body where that is needed. It is JSON, or a `form`,
+    unless `unpack` makes JSON of one, given its type.
     `dialect` is that of errors.
     """
 
@@ -85,3 +86,4 @@ class Endpoint:
     understand: Understand | None = None
     prepare: Callable[[bytes], bytes] | None = None
     form: bool = False
+    unpack: Callable[[bytes, bytes | None], bytes] | None = None

@@ -127,6 +127,8 @@ class Relay:
     ) -> None:
         """Ask as it was asked, and pass the answer on."""
         content_type = headers.get(b"content-type")
+        if endpoint.unpack is not None:
+            body = endpoint.unpack(body, content_type)
         form = read_form(body, content_type) if endpoint.form else None
         probe = _probed(body) if form is None else _Probe(form.text("model"))
         if endpoint.prepare is not None:

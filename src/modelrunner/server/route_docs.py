@@ -242,6 +242,8 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("POST", "/detokenize"): MODEL._replace(summary="Tokens to text.", body=DetokenizeRequest),
     ("POST", "/score"): MODEL._replace(summary="How well texts fit.", body=ScoreRequest),
     ("POST", "/rerank"): MODEL._replace(summary="The order of documents."),
+    ("POST", "/v1/images/generations"): MODEL._replace(summary="Make images."),
+    ("POST", "/v1/images/edits"): MODEL._replace(summary="Change an image; also as a form."),
     ("POST", "/v1/audio/transcriptions"): MODEL._replace(summary="Speech to text.", body_media=FORM),
     ("POST", "/v1/audio/translations"): MODEL._replace(summary="Speech to English text.", body_media=FORM),
     ("POST", "/v1/audio/speech"): MODEL._replace(summary="Text to speech.", media=BYTES, answer=bytes),

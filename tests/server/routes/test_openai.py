@@ -41,7 +41,7 @@ async def test_documents_are_ranked(tiny: "Daemon", prefix: str, path: str) -> N
     ("path", "words"),
     [
         ("/v1/audio/speech", "no backend can serve this model for speech"),
-        ("/v1/images/edits", "no backend edits images"),
+        ("/v1/images/variations", "no backend varies images"),
         ("/v1/images/generations", "no backend can serve this model for image-generation"),
     ],
 )

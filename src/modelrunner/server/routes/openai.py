@@ -8,6 +8,7 @@ import msgspec
 
 from modelrunner.dialects.base import Timing
 from modelrunner.dialects.openai_chat import prepared
+from modelrunner.dialects.openai_images import unpacked_edit
 from modelrunner.dialects.openai_texts import (
     DetokenizeRequest,
     ScoreRequest,
@@ -26,11 +27,10 @@ from modelrunner.server.bodies import UNREADABLE
 from modelrunner.server.call import Call, Endpoint, Reply, Request
 from modelrunner.server.services import Services
 
-_CHAT, _SCORE = "/v1/chat/completions", "/v1/score"
+_CHAT, _SCORE, _EDITS = "/v1/chat/completions", "/v1/score", "/v1/images/edits"
 # A form has its fields one after the other; the name of a model is short and has no line end.
 _MODEL_FIELD = re.compile(rb'name="?model"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,1000})\r\n')
 _UNSERVED = {
-    "/v1/images/edits": "edits images",
     "/v1/images/variations": "varies images",
 }
 
@@ -50,6 +50,7 @@ def endpoints(services: Services, *, remote_media: bool) -> Mapping[str, Endpoin
         "/v1/detokenize": detokenize,
         "/score": score,
         _SCORE: score,
+        _EDITS: Endpoint(Mode.IMAGE, _EDITS, unpack=unpacked_edit),
         **{
             path: Endpoint(Mode.COMPLETION, path, understand=partial(routes.unserved, does=does))
             for path, does in _UNSERVED.items()

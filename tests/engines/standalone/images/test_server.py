@@ -15,16 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.engines.diffusers import SERVER
-from modelrunner.engines.diffusers_server import (
-    MARK,
-    Order,
-    Refused,
-    Server,
-    read_order,
-    root_cause,
-    unpacked,
-)
+from modelrunner.engines.standalone import STANDALONE
+from modelrunner.engines.standalone.images.orders import Edit, Order, Refused, read_edit, read_order
+from modelrunner.engines.standalone.images.server import MARK, Server, root_cause
+from modelrunner.engines.standalone.images.unpacking import unpacked
 
 NAMES = ("ai/noise", "/models/noise.dduf")
 LEAST = {"model": "ai/noise", "prompt": "a cat"}
@@ -93,7 +87,7 @@ def test_what_is_missing_has_a_default() -> None:
     order = read_order(json.dumps(LEAST | {"n": None}).encode(), NAMES)
 
     assert order == Order(
-        prompt="a cat", number=1, width=512, height=512, steps=50, guidance=7.5, negative=None, seed=None
+        prompt="a cat", number=1, size=(512, 512), steps=50, guidance=7.5, negative=None, seed=None
     )
 
 
@@ -115,7 +109,7 @@ def test_all_of_a_request_is_read() -> None:
     }
 
     assert read_order(json.dumps(body).encode(), NAMES) == Order(
-        prompt="a dog", number=10, width=1024, height=768, steps=150, guidance=20.0, negative="a cat", seed=7
+        prompt="a dog", number=10, size=(1024, 768), steps=150, guidance=20.0, negative="a cat", seed=7
     )
 
 
@@ -157,6 +151,53 @@ def test_what_is_wrong_with_a_request_is_said(body: object, status: int, words: 
     assert words in json.dumps(caught.value.detail)
 
 
+PICTURE = base64.b64encode(b"a picture").decode()
+EDIT = {**LEAST, "images": [PICTURE]}
+
+
+def test_a_picture_to_change_keeps_its_size() -> None:
+    """Unless another one is asked for; a mask says where."""
+    plain = read_edit(json.dumps(EDIT).encode(), NAMES)
+    more = {
+        "size": "64x96",
+        "mask": PICTURE,
+        "strength": 1,
+        "output_format": "webp",
+        "output_compression": 40,
+    }
+    other = read_edit(json.dumps(EDIT | more).encode(), NAMES)
+
+    assert (plain.size, plain.edit) == (None, Edit(b"a picture"))
+    assert (other.size, other.form, other.compression) == ((64, 96), "webp", 40)
+    assert other.edit == Edit(b"a picture", b"a picture", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "words"),
+    [
+        ({"images": None}, 422, "Field required"),
+        ({"images": PICTURE}, 422, "of the type list"),
+        ({"images": [PICTURE, PICTURE]}, 400, "one at a time"),
+        ({"images": ["***"]}, 400, "images: not base64"),
+        ({"images": [7]}, 400, "images: not base64"),
+        ({"mask": "***"}, 400, "mask: not base64"),
+        ({"strength": 1.5}, 422, "less than or equal to 1.0"),
+        ({"strength": 0.4, "num_inference_steps": 2}, 400, "less than one step"),
+        ({"output_format": "gif"}, 422, "one of png, jpeg, webp"),
+        ({"background": "transparent"}, 422, "one of auto, opaque"),
+        ({"stream": True}, 400, "stream is not supported"),
+        ({"stream": "yes"}, 422, "of the type bool"),
+    ],
+)
+def test_what_is_wrong_with_a_change_is_said(more: dict[str, object], status: int, words: str) -> None:
+    """As for new images."""
+    with pytest.raises(Refused) as caught:
+        read_edit(json.dumps(EDIT | more).encode(), NAMES)
+
+    assert caught.value.status == status
+    assert words in json.dumps(caught.value.detail)
+
+
 def test_everything_that_is_wrong_is_listed() -> None:
     """Each with its place."""
     with pytest.raises(Refused) as caught:
@@ -181,6 +222,15 @@ def test_images_come_as_text(port: int, painter: Scripted) -> None:
         for image in (b"image 7", b"image 8")
     ]
     assert [seed for _, seed in painter.orders] == [7, 8]
+
+
+def test_a_picture_may_be_as_large_as_a_picture(port: int, painter: Scripted) -> None:
+    """A megabyte is enough for a prompt, and not for this."""
+    large = base64.b64encode(bytes(2 << 20)).decode()
+    changed, _ = _ask(port, "POST", "/v1/images/edits", EDIT | {"images": [large]})
+
+    assert changed == 200
+    assert painter.orders[0][0].edit == Edit(bytes(2 << 20))
 
 
 def test_it_says_how_it_is_while_it_paints(port: int, painter: Scripted) -> None:
@@ -314,7 +364,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     """In the last line, after the mark; the program needs nothing of this package."""
     path = tmp_path / "m.dduf"
     path.write_text("nonsense")
-    command = (sys.executable, "-I", SERVER, "--model-path", path, "--host", "127.0.0.1", "--port", "0")
+    command = (sys.executable, "-I", STANDALONE, "images.server", "--model-path", path)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
