@@ -269,3 +269,17 @@ async def test_a_follower_that_leaves_is_forgotten(logs: Logs) -> None:
 
     assert not logs._watchers
     await asyncio.to_thread(logs.flush)
+
+
+async def test_what_was_set_aside_is_read_too(tmp_path: Path) -> None:
+    """A log that has just been rotated is not empty."""
+    logs = Logs(tmp_path / "logs", limit=200)
+    for number in range(6):
+        logs.service_line(f"level=INFO msg={number} {'x' * 20}")
+        logs.flush()
+
+    found = await everything(logs)
+    logs.close()
+
+    assert (tmp_path / "logs" / f"{SERVICE_LOG}.1").exists()
+    assert ["3", "4", "5"] == [line.split("msg=")[1][0] for line in found][-3:]

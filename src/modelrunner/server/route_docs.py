@@ -84,7 +84,9 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("GET", "/openapi.json"): Doc("This description."),
     ("GET", "/docs"): Doc("A page that shows this description, and asks.", media=PAGE),
     ("GET", "/settings"): Doc("The daemon's settings.", answer=list[wire.SettingView]),
-    ("GET", "/logs"): Doc("The log.", media=TEXT, query=("follow", "no-engines", "model"), raises=FIND),
+    ("GET", "/logs"): Doc(
+        "The log.", media=TEXT, query=("follow", "no-engines", "model", "level", "tail"), raises=FIND
+    ),
     ("GET", "/models"): Doc("All models.", answer=list[wire.ModelView], query=("brief",)),
     ("GET", "/models/{name}"): Doc("One model.", answer=wire.ModelView, query=("remote",), raises=REGISTRY),
     ("POST", "/models/create"): _PROGRESS._replace(

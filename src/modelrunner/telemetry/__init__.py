@@ -1,1 +1,1 @@
-"""What the daemon tells about itself: its logs."""
+"""What the daemon tells about itself: its logs and its metrics."""

@@ -27,7 +27,7 @@ class LogFile:
         file.flush()
         if file.tell() >= self._limit:
             self.close()
-            self.path.replace(_set_aside(self.path))
+            self.path.replace(set_aside(self.path))
             self._current()  # there is always one, to read and to count
 
     def close(self) -> None:
@@ -94,10 +94,11 @@ class LogFolder:
             if file is not None:
                 file.close()
             path.unlink(missing_ok=True)
-            _set_aside(path).unlink(missing_ok=True)
+            set_aside(path).unlink(missing_ok=True)
 
 
-def _set_aside(path: Path) -> Path:
+def set_aside(path: Path) -> Path:
+    """Name the file that a full one becomes."""
     return path.with_name(f"{path.name}{_SET_ASIDE}")
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TextIO
 
 from modelrunner.errors import StoreError
-from modelrunner.telemetry.files import LogFile, LogFolder
-from modelrunner.telemetry.tail import Tail, merged
+from modelrunner.telemetry.files import LogFile, LogFolder, set_aside
+from modelrunner.telemetry.tail import Record, Tail, merged
 
 SERVICE_LOG = "inference.log"
 ENGINE_LOG = "inference-llama.cpp-server.log"  # of all engines: an older version's, or another program's
@@ -94,23 +94,38 @@ class Logs:
     async def read(
         self, *, follow: bool, engines: bool, model: str | None = None
     ) -> AsyncGenerator[bytes, None]:
+        """Yield the text of `records`."""
+        records = self.records(follow=follow, engines=engines, model=model)
+        async with contextlib.aclosing(records) as batches:
+            async for batch in batches:
+                yield b"".join([record.line for record in batch])
+
+    async def records(
+        self, *, follow: bool, engines: bool, model: str | None = None, heartbeat: float | None = None
+    ) -> AsyncGenerator[list[Record], None]:
         """Yield what was logged, merged by time; with `follow` then each line as it comes, without a gap.
 
-        With a model's short id, only what engines printed about it.
+        With a model's short id, only what engines printed about it. While nothing comes, there is an empty
+        list each `heartbeat` (in seconds); and one when all that there was has been read.
         """
         with contextlib.ExitStack() as stack:
             watcher = stack.enter_context(self._watch()) if follow else None
             await asyncio.to_thread(self.flush)
             tails: dict[Path, Tail] = {}
             self._add_tails(tails, stack, engines=engines, model=model)
-            batches = merged(tails.values(), whole=not follow)
-            while batch := await asyncio.to_thread(next, batches, b""):
+            before = self._set_aside(tails, stack)
+            batches = merged((*before, *tails.values()), whole=not follow)
+            while batch := await asyncio.to_thread(_next, batches):
                 yield batch
+            if heartbeat is not None:
+                yield []
             while watcher is not None:
-                await watcher.changed()
+                if not await watcher.changed(heartbeat):
+                    yield []
+                    continue
                 self._add_tails(tails, stack, engines=engines, model=model)
                 for tail in tuple(tails.values()):
-                    if new := await asyncio.to_thread(tail.new_lines):
+                    if new := await asyncio.to_thread(tail.new_records):
                         yield new
 
     def _add_tails(
@@ -124,7 +139,18 @@ class Logs:
             paths += [self._folder / ENGINE_LOG, *self._engines.paths()]
         for path in paths:
             if path not in tails:
-                tails[path] = stack.enter_context(contextlib.closing(Tail(path)))
+                source = "" if path.name == SERVICE_LOG else path.stem
+                tails[path] = stack.enter_context(contextlib.closing(Tail(path, source)))
+
+    def _set_aside(self, tails: dict[Path, Tail], stack: contextlib.ExitStack) -> list[Tail]:
+        """Open what was set aside before; not what has been meanwhile, which is being read already."""
+        found = []
+        for path, tail in tails.items():
+            aside = set_aside(path)
+            if aside.exists() and not tail.is_same_as(aside):
+                source = "" if path.name == SERVICE_LOG else path.stem
+                found.append(stack.enter_context(contextlib.closing(Tail(aside, source))))
+        return found
 
     def flush(self) -> None:
         """Wait until every line that was queued before is written; blocks."""
@@ -229,9 +255,19 @@ class _Watcher:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
             self._loop.call_soon_threadsafe(self._written.set)
 
-    async def changed(self) -> None:
-        await self._written.wait()
+    async def changed(self, within: float | None) -> bool:
+        """Wait for lines; says whether any came within so many seconds."""
+        try:
+            async with asyncio.timeout(within):
+                await self._written.wait()
+        except TimeoutError:
+            return False
         self._written.clear()
+        return True
+
+
+def _next(batches: Iterator[list[Record]]) -> list[Record]:
+    return next(batches, [])
 
 
 _TRACEBACKS = logging.Formatter()

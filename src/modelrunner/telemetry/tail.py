@@ -9,13 +9,13 @@ from typing import BinaryIO, NamedTuple
 
 from modelrunner.telemetry.files import is_at
 
-_STAMP = re.compile(rb"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\] ")
+STAMP = re.compile(rb"\[(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z\] ")
 _CHUNK = 64 * 1024
 _NO_STAMP = b""  # sorts before every stamp
 
 
-def merged(tails: Iterable["Tail"], *, whole: bool) -> Iterator[bytes]:
-    """Read what is in files now, by time, those named first on a tie, in pieces worth a write.
+def merged(tails: Iterable["Tail"], *, whole: bool) -> Iterator[list["Record"]]:
+    """Read what is in files now, by time, those named first on a tie, so many at once as are worth a write.
 
     A last line without an end is left for `Tail.new_lines`, unless the `whole` files are wanted.
     """
@@ -24,18 +24,20 @@ def merged(tails: Iterable["Tail"], *, whole: bool) -> Iterator[bytes]:
 
 
 class Record(NamedTuple):
-    """A line with the moment it belongs to."""
+    """A line with the moment it belongs to; `source` is empty when the daemon wrote it, else an engine's."""
 
     moment: bytes
     line: bytes
+    source: str = ""
 
 
 class Tail:
     """Reads one log file from its start, then what is added, through truncation and replacement."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, which need not be there yet."""
+    def __init__(self, path: Path, source: str = "") -> None:
+        """Open the file, which need not be there yet; `source` is for its records."""
         self._path = path
+        self._source = source
         self._file = _open(path)
 
     def close(self) -> None:
@@ -57,10 +59,19 @@ class Tail:
                 self._file.seek(start)
                 return
             text = line.rstrip(b"\r\n")
-            if match := _STAMP.match(text):
+            if match := STAMP.match(text):
                 moment = match[1] + b"." + (match[2] or b"").ljust(9, b"0")
             if text:
-                yield Record(moment, text + b"\n")
+                yield Record(moment, text + b"\n", self._source)
+
+    def new_records(self) -> list[Record]:
+        """Read the complete lines that were added since."""
+        lines = self.new_lines().split(b"\n")[:-1]
+        return [Record(_NO_STAMP, line + b"\n", self._source) for line in lines]
+
+    def is_same_as(self, path: Path) -> bool:
+        """Whether that path is the file that this reads."""
+        return self._file is not None and is_at(self._file, path)
 
     def new_lines(self) -> bytes:
         """Read the complete lines that were added since."""
@@ -83,16 +94,18 @@ class Tail:
         return data[:complete]
 
 
-def _batches(records: Iterator[Record]) -> Iterator[bytes]:
-    """Join lines to pieces worth a thread switch and a write."""
-    batch = bytearray()
+def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """Gather lines to what is worth a thread switch and a write."""
+    batch: list[Record] = []
+    size = 0
     for record in records:
-        batch += record.line
-        if len(batch) >= _CHUNK:
-            yield bytes(batch)
-            batch.clear()
+        batch.append(record)
+        size += len(record.line)
+        if size >= _CHUNK:
+            yield batch
+            batch, size = [], 0
     if batch:
-        yield bytes(batch)
+        yield batch
 
 
 def _open(path: Path) -> BinaryIO | None:

@@ -1,6 +1,7 @@
 """`/`, `/version` and `/logs`, and the rules that hold for every path."""
 
 import contextlib
+import json
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,41 @@ async def test_a_model_s_log_is_what_engines_said_about_it(tiny: "Daemon") -> No
     assert [line for line in lines if "generation started" in line]
     assert 1 == len({line.split(" ")[1] for line in lines})
     assert lines[0].split(" ")[1].startswith(f"{key.engine}/")
+
+
+async def test_the_log_can_be_had_from_a_level_upwards_and_from_its_end(tiny: "Daemon") -> None:
+    """What is less grave, or longer ago, is left out; a level that is none is an error."""
+    for level in ("INFO", "ERROR", "WARNING", "INFO"):
+        tiny.services.logs.service_line(f'level={level} logger=test msg="{level.lower()} here"')
+
+    grave = (await tiny.ask("GET", "/logs?level=warning&no-engines=true")).text.splitlines()
+    last = (await tiny.ask("GET", "/logs?level=warning&tail=1")).text
+
+    assert ['msg="error here"', 'msg="warning here"'] == [line[line.index("msg=") :] for line in grave]
+    assert last.endswith('msg="warning here"\n')
+    for wrong in ("level=loud", "tail=-1", "tail=x"):
+        assert 400 == (await tiny.ask("GET", f"/logs?{wrong}")).status
+
+
+async def test_the_log_comes_as_events_that_are_taken_apart(tiny: "Daemon") -> None:
+    """With the model that an engine speaks of, by name; what comes later too."""
+    await tiny.ask("POST", CHAT, json=tiny.chat(fake={"tokens_per_second": 1000}))
+    tiny.services.logs.service_line('level=ERROR logger=test msg="it \\"broke\\" <b>"')
+    url = f"{tiny.url}/logs?follow=true"
+    lines: list[dict[str, str]] = []
+    async with tiny.session.get(url, headers={"Accept": "text/event-stream"}) as reply:
+        while not any(line.get("text") == "later" for line in lines):
+            raw = (await reply.content.readline()).decode()
+            if raw.startswith("data: "):
+                lines.append(json.loads(raw[6:]))
+            elif raw.startswith(":"):  # all that there was
+                tiny.services.logs.service_line('level=INFO logger=test msg="later"')
+
+    assert {"source": "service", "level": "error", "logger": "test", "text": 'it "broke" <b>'} in [
+        {name: value for name, value in line.items() if name != "at"} for line in lines
+    ]
+    engine = next(line for line in lines if "generation started" in line["text"])
+    assert ("engine", "ai/tiny:latest", "llama.cpp") == (engine["source"], engine["model"], engine["backend"])
 
 
 async def test_a_log_of_no_model_is_an_error(tiny: "Daemon") -> None:

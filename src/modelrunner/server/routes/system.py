@@ -7,11 +7,17 @@ from starlette.responses import Response
 
 from modelrunner import __version__
 from modelrunner.errors import InvalidRequest, RunnerError
+from modelrunner.server.insight import told_end
+from modelrunner.server.log_view import Wanted, as_events, as_text
+from modelrunner.server.queries import number_of
 from modelrunner.server.replies import LinesReply, accepts, json_reply, not_found, query_flag, text_reply
 from modelrunner.server.services import Services
 from modelrunner.settings import DAEMON, shown
+from modelrunner.telemetry.levels import LEVELS
 from modelrunner.telemetry.metrics import MEDIA_TYPE
 from modelrunner.wire import SettingView, Version
+
+_SSE = "text/event-stream"
 
 
 async def home(services: Services, request: Request) -> Response:
@@ -57,17 +63,29 @@ async def metrics(services: Services, _request: Request) -> Response:
 
 
 async def logs(services: Services, request: Request) -> Response | LinesReply:
-    """`GET /logs`, with `?follow` and `?no-engines`, or `?model=` for what engines said about one."""
+    """`GET /logs`: `?follow`, `?no-engines`, `?model=`, `?level=`, `?tail=`; as text or as events."""
     follow = query_flag(request, "follow", bare=False)
     engines = not query_flag(request, "no-engines", bare=False)
-    name = request.query_params.get("model")
+    name, level = request.query_params.get("model") or None, request.query_params.get("level") or LEVELS[0]
     if name is not None and not engines:
         raise InvalidRequest("both `model` and `no-engines` are given", hint="a model's log is its engine's")
-    model = None if name is None else services.catalogue.find(name).id.short
+    if level not in LEVELS:
+        raise InvalidRequest(f"unknown level: `{level[:100]}`", hint=f"one of {', '.join(LEVELS)}")
+    wanted = Wanted(
+        follow=follow,
+        engines=engines,
+        model=None if name is None else services.catalogue.find(name).id.short,
+        level=level,
+        last=number_of(request.query_params.get("tail"), "tail"),
+    )
     if not services.logs.exists:
         return text_reply("service log not found", 404)
+    if accepts(request.headers, _SSE):
+        names = {model.id.short: model.name for model in services.catalogue.models}
+        events = as_events(services.logs, wanted, lambda short: names.get(short, short))
+        return LinesReply(events, group=services.streams, media_type=_SSE, last_words=told_end)
     return LinesReply(
-        services.logs.read(follow=follow, engines=engines, model=model),
+        as_text(services.logs, wanted),
         group=services.streams,
         media_type="text/plain",
         last_words=_last_words,
