@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "purge": Entry("purge", "Remove all models"),
     "push": Entry("push", "Push a model to a registry"),
     "reinstall-runner": Entry("reinstall_runner", "Install the runner's container, or an engine, again"),
+    "requests": Entry("requests", "Inspect what models were asked and what they answered"),
     "restart-runner": Entry("restart_runner", "Restart the runner's container"),
     "rm": Entry("rm", "Remove local models"),
     "run": Entry("run", "Run a model and interact with it, by a prompt or in a chat"),

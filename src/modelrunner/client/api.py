@@ -22,6 +22,7 @@ from modelrunner.errors import RunnerError
 
 if TYPE_CHECKING:  # importing it takes 3 ms, which `list` does not have
     from modelrunner import wire
+    from modelrunner.client.inspector import Inspector
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds, before each further try of a pull or push
 CHAT = "/engines/v1/chat/completions"
@@ -300,14 +301,24 @@ class Client:
         pid = self._transport.call(dict[str, object], "GET", "/version").get("pid")
         return pid if isinstance(pid, int) else None
 
-    def logs(self, *, follow: bool, engines: bool, model: str | None = None) -> Generator[bytes, None, None]:
+    def inspector(self) -> Inspector:
+        """Give the routes of recorded requests."""
+        from modelrunner.client.inspector import Inspector  # noqa: PLC0415 - for one command of many
+
+        return Inspector(self._transport)
+
+    def logs(
+        self, *, follow: bool, engines: bool, query: Mapping[str, str] | None = None
+    ) -> Generator[bytes, None, None]:
         """Yield the logs as they are, in pieces; with `follow` until the daemon or the caller ends it.
 
-        With a model, only what engines said about it.
+        `query` narrows it down, as the route has it.
         """
-        query = {"follow": str(follow).lower(), "no-engines": str(not engines).lower()}
-        if model is not None:
-            query["model"] = model
+        query = {
+            "follow": str(follow).lower(),
+            "no-engines": str(not engines).lower(),
+            **(query or {}),
+        }
         with self._transport.open("GET", "/logs", query=query) as response:
             while piece := response.read1(PIECE):
                 yield piece

@@ -67,6 +67,14 @@ def read_events(body: Body) -> Iterator[tuple[str, dict[str, object]]]:
 
     Raises:
         RunnerError: the data is no JSON object.
+    """
+    for name, value in read_event_texts(body):
+        yield name, _object(value)
+
+
+def read_event_texts(body: Body) -> Iterator[tuple[str, bytes]]:
+    """Read the same with the data as it is.
+
     Source: HTML Living Standard, 9.2 "Server-sent events", as far as our daemon uses it.
     """
     name = "message"
@@ -75,7 +83,7 @@ def read_events(body: Body) -> Iterator[tuple[str, dict[str, object]]]:
         if field == b"event":
             name = value.decode(errors="replace")
         elif field == b"data":
-            yield name, _object(value)
+            yield name, value
         elif not raw.strip():
             name = "message"
 

@@ -1,0 +1,140 @@
+"""The routes of recorded requests as methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from typing import TYPE_CHECKING, cast
+
+from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
+from modelrunner.client.streams import PIECE, read_event_texts, read_events
+from modelrunner.client.transport import ACCEPT, Transport
+
+if TYPE_CHECKING:
+    from modelrunner import wire
+
+_SUMMARY = {
+    "id": INTEGER,
+    "at": TEXT,
+    "model": TEXT,
+    "dialect": TEXT,
+    "caller": TEXT,
+    "status": INTEGER,
+    "outcome": TEXT,
+    "prompt": TEXT,
+    "answer": TEXT,
+    "completion_tokens": (None, INTEGER),
+    "prompt_tokens": (None, INTEGER),
+}
+_WHOLE = {
+    **_SUMMARY,
+    "timeline": {},
+    "parameters": {},
+    "messages": [{"role": TEXT, "text": TEXT}],
+    "reasoning": TEXT,
+    "calls": [{"name": TEXT, "arguments": TEXT}],
+    "request": TEXT,
+    "response": (None, TEXT),
+}
+_LINES = [{"kind": TEXT, "text": TEXT}]
+_VALUES = [{"name": TEXT}]
+_DIFF = {
+    "a": _SUMMARY,
+    "b": _SUMMARY,
+    "values": _VALUES,
+    "parameters": _VALUES,
+    "prompt": _LINES,
+    "reasoning": _LINES,
+    "answer": _LINES,
+}
+_STATISTICS = [{"group": TEXT, "requests": INTEGER, "failed": INTEGER, "first_token": {}, "seconds": {}}]
+_DELETED = {"deleted": INTEGER}
+_RECORDER = {"state": TEXT, "requests": INTEGER, "size": INTEGER, "limit": INTEGER, "dropped": INTEGER}
+
+Query = Mapping[str, str]
+
+
+class Inspector:
+    """What was recorded, by the transport of a client."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def as_reference(self, model: str | None) -> bytes:
+        """The last requests of each model as Docker Model Runner gives them, byte for byte."""
+        query = {"model": model} if model else {}
+        with self._transport.open("GET", "/engines/requests", query=query) as response:
+            return response.read()
+
+    def follow_as_reference(self, query: Query) -> Generator[tuple[str, bytes], None, None]:
+        """Yield the names of its events, and their data as it is."""
+        accept = {"Accept": f"text/event-stream, {ACCEPT}"}
+        with self._transport.open("GET", "/engines/requests", query=query, headers=accept) as response:
+            yield from read_event_texts(response)
+
+    def page(self, query: Query) -> wire.RequestsPage:
+        """List requests that fit, the newest first."""
+        reply = self._call("GET", "/requests", query, {"requests": [_SUMMARY], "before": (None, INTEGER)})
+        return cast("wire.RequestsPage", reply)
+
+    def follow(
+        self, query: Query, on_gap: Callable[[str], None]
+    ) -> Generator[wire.RequestSummary, None, None]:
+        """Yield requests as they are recorded; `on_gap` is told of what is missing, or of the end."""
+        accept = {"Accept": f"text/event-stream, {ACCEPT}"}
+        with self._transport.open("GET", "/requests", query=query, headers=accept) as response:
+            for name, data in read_events(response):
+                if name == "lost":
+                    on_gap(f"{data.get('lost')} requests are missing: they came too fast")
+                elif name == "end":
+                    on_gap(str(data.get("text", "the daemon has ended the stream")))
+                else:
+                    yield cast("wire.RequestSummary", self._checked(data, _SUMMARY))
+
+    def look(self, name: str) -> wire.RecordedRequest:
+        """Give one, whole."""
+        return cast("wire.RecordedRequest", self._call("GET", _path(name), {}, _WHOLE))
+
+    def replay(self, name: str, changes: wire.ReplayRequest) -> wire.RecordedRequest:
+        """Ask again; returns when that is answered."""
+        reply = self._transport.call(dict[str, object], "POST", f"{_path(name)}/replay", body=changes)
+        return cast("wire.RecordedRequest", self._checked(reply, _WHOLE))
+
+    def diff(self, a: str, b: str) -> wire.RequestsDiff:
+        """Compare two."""
+        return cast("wire.RequestsDiff", self._call("GET", "/requests/diff", {"a": a, "b": b}, _DIFF))
+
+    def statistics(self, query: Query) -> list[wire.RequestStatistics]:
+        """Sum up what fits."""
+        reply = self._transport.call(list[object], "GET", "/requests/statistics", query=query)
+        return cast("list[wire.RequestStatistics]", self._checked(reply, _STATISTICS))
+
+    def recorder(self) -> wire.RecorderView:
+        """Say what is kept, and what was lost."""
+        return cast("wire.RecorderView", self._call("GET", "/requests/recorder", {}, _RECORDER))
+
+    def export(self, name: str | None, query: Query) -> Generator[bytes, None, None]:
+        """Yield one, or all that fit, for another program, in pieces."""
+        path = "/requests/export" if name is None else f"{_path(name)}/export"
+        with self._transport.open("GET", path, query=query) as response:
+            while piece := response.read1(PIECE):
+                yield piece
+
+    def forget(self, name: str | None, query: Query) -> int:
+        """Forget one, or all that fit; says how many those were."""
+        path = "/requests" if name is None else _path(name)
+        reply = self._call("DELETE", path, query, _DELETED)
+        return cast("int", reply["deleted"])
+
+    def _call(self, method: str, path: str, query: Query, shape: Shape) -> dict[str, object]:
+        return self._checked(self._transport.call(dict[str, object], method, path, query=query), shape)
+
+    def _checked(self, document: object, shape: Shape) -> dict[str, object]:
+        if not fits(document, shape):
+            raise self._transport.stranger()
+        return cast("dict[str, object]", document)
+
+
+def _path(name: str) -> str:
+    from urllib.parse import quote  # noqa: PLC0415 - for those who name a request
+
+    return f"/requests/{quote(name, safe='')}"
