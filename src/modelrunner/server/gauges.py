@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import time
 
 from modelrunner import __version__
@@ -124,7 +123,7 @@ class Metrics:
 
         Source: Prometheus documentation, "Writing client libraries", "Process metrics".
         """
-        used, resident = time.process_time(), float(memory.resident(os.getpid()))
+        used, resident = time.process_time(), float(memory.own())
         return [
             Family("process_cpu_seconds_total", "counter", "CPU time of the daemon.", (), {(): used}),
             _gauge("process_resident_memory_bytes", "Memory of the daemon.", (), {(): resident}),
