@@ -20,6 +20,8 @@ SCRIPTS = {
     "image_engines_folder": "scripts.install_test_engines diffusers",
     "image_model": "scripts.make_image_model",
     "container_wheels": "scripts.fetch_container_wheels",
+    "docker_compose": "scripts.fetch_compose",
+    "chart_python": "scripts.install_chart_tools",
     "speech_engines_folder": "scripts.install_test_engines whisper piper",
     "speech_models": "scripts.fetch_speech_models",
 }
@@ -89,6 +91,18 @@ def speech_models() -> Path:
 def container_wheels() -> Path:
     """The wheels that the runner's image is made of; read only."""
     return _obtain("container_wheels")
+
+
+@pytest.fixture(scope="session")
+def chart_python() -> Path:
+    """A Python that renders the Helm chart and checks it."""
+    return _obtain("chart_python")
+
+
+@pytest.fixture(scope="session")
+def docker_compose() -> Path:
+    """The program of Docker Compose."""
+    return _obtain("docker_compose")
 
 
 @pytest.fixture

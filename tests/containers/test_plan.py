@@ -52,16 +52,16 @@ def test_containers_reach_the_runner_by_the_gateway() -> None:
     """Published on loopback, it is published there too."""
     planned = plan(Options(port=23456), BRIDGED)
 
-    assert planned.arguments["ports"] == {"23456/tcp": [("127.0.0.1", 23456), ("172.17.0.1", 23456)]}
+    assert planned.arguments["ports"] == {"80/tcp": [("127.0.0.1", 23456), ("172.17.0.1", 23456)]}
     assert (planned.host, planned.port, planned.gateway) == ("127.0.0.1", 23456, "172.17.0.1")
-    assert planned.without_gateway.arguments["ports"] == {"23456/tcp": [("127.0.0.1", 23456)]}
+    assert planned.without_gateway.arguments["ports"] == {"80/tcp": [("127.0.0.1", 23456)]}
 
 
 def test_an_address_that_was_chosen_is_the_only_one() -> None:
     """It may be reached from elsewhere, so nothing is added to it."""
     planned = plan(Options(host="0.0.0.0"), BRIDGED)
 
-    assert planned.arguments["ports"] == {"12434/tcp": [("0.0.0.0", 12434)]}
+    assert planned.arguments["ports"] == {"80/tcp": [("0.0.0.0", 12434)]}
     assert planned.gateway is None
 
 
@@ -81,7 +81,7 @@ def test_with_tls_nothing_else_is_open_beyond_this_machine() -> None:
     arguments = plan(options, BRIDGED).arguments
 
     assert arguments["ports"] == {
-        "12434/tcp": [("127.0.0.1", 12434)],
+        "80/tcp": [("127.0.0.1", 12434)],
         "12444/tcp": [("0.0.0.0", 12444)],
     }
     assert arguments["volumes"] == {

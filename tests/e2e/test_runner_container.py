@@ -4,14 +4,19 @@ The tests are one story, in order: what one of them leaves, the next one begins 
 """
 
 import base64
+import http.client
 import json
 import os
+import platform
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +27,7 @@ from modelrunner.testing.docker_engine import DockerEngine, docker_engine
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "docker-model-runner"
+JSON = "application/json"
 QUESTION = "What is the capital of France? Answer in one sentence."
 FETCH = "import sys, urllib.request; sys.stdout.write(urllib.request.urlopen(sys.argv[1]).read().decode())"
 
@@ -97,7 +103,7 @@ def test_the_container_answers_a_chat(engine: DockerEngine, smollm2: Path, port:
 
     installed = engine.must("model", "install-runner", "--port", str(port))
     engine.must("model", "package", "--gguf", smollm2, "ai/smollm2")
-    engine.must("model", "configure", "ai/smollm2", "--", "--temp", "0", "--predict", "64")
+    engine.must("model", "configure", "--context-size", "2048", "ai/smollm2", "--", "--temp", "0")
     answer = engine.must("model", "run", "ai/smollm2", QUESTION)
 
     assert "Using local image modelrunner:latest" in installed
@@ -136,6 +142,144 @@ def test_other_containers_reach_it_where_status_says(engine: DockerEngine) -> No
     assert [model["id"] for model in listing["data"]] == ["ai/smollm2:latest"]
 
 
+SERVICE = """
+import os, sys, urllib.request
+base, model = (os.environ[name] for name in sys.argv[1:])
+with urllib.request.urlopen(base + "models") as answer:
+    print("found" if model in answer.read().decode() else "missing", base, model)
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Compose is fetched for x86-64")
+def test_compose_has_models_for_its_services(
+    engine: DockerEngine, docker_compose: Path, tmp_path: Path, port: int
+) -> None:
+    """The real Compose, with `models:` in both forms, and with a provider: each service finds its model."""
+    shutil.copy(docker_compose, engine.config / "cli-plugins" / "docker-compose")
+    bindings: dict[str, dict[str, object]] = {
+        "short": {"models": ["llm"]},
+        "long": {"models": {"llm": {"endpoint_var": "AI_URL", "model_var": "AI_NAME"}}},
+        "dependent": {"depends_on": ["chat"]},
+    }
+    names = {
+        "short": ("LLM_URL", "LLM_MODEL"),
+        "long": ("AI_URL", "AI_NAME"),
+        "dependent": ("CHAT_URL", "CHAT_MODEL"),
+    }
+    command = ["python3", "-c", SERVICE]
+    services: dict[str, object] = {
+        name: {"image": "base", "network_mode": "bridge", "command": [*command, *names[name]], **binding}
+        for name, binding in bindings.items()
+    }
+    options = {"model": "ai/smollm2", "context-size": 2048, "runtime-flags": "--temp 0"}
+    services["chat"] = {"provider": {"type": "model", "options": options}}
+    llm = {"model": "ai/smollm2", "context_size": 2048, "runtime_flags": ["--temp", "0"]}
+    project = tmp_path / "compose.yaml"
+    project.write_text(json.dumps({"name": "shop", "services": services, "models": {"llm": llm}}))
+    compose = ("compose", "--file", project, "--ansi", "never")
+
+    listed = engine.must(*compose, "config", "--models")
+    up = engine.run(*compose, "up", "--pull", "never", "--no-log-prefix")
+    configured = json.loads(engine.must("model", "configure", "show", "--json"))
+    down = engine.run(*compose, "down")
+
+    found = sorted(line for line in up.stdout.splitlines() if line.startswith(("found", "missing")))
+    base = f"http://{engine.gateway}:{port}"
+    assert listed == "ai/smollm2\n"
+    assert (up.returncode, down.returncode) == (0, 0), up.stderr
+    assert found == [
+        f"found {base}/engines/v1/ ai/smollm2",
+        f"found {base}/v1/ ai/smollm2",
+        f"found {base}/v1/ ai/smollm2",
+    ]
+    assert configured[0]["Config"] == {"context-size": 2048, "runtime-flags": ["--temp", "0"]}
+
+
+PROXY = """
+import socketserver, socket, threading
+def pump(source, sink):
+    while piece := source.recv(65536):
+        sink.sendall(piece)
+    sink.shutdown(socket.SHUT_WR)
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        with socket.create_connection(("model-runner.docker.internal", 80)) as there:
+            threading.Thread(target=pump, args=(self.request, there), daemon=True).start()
+            pump(there, self.request)
+socketserver.ThreadingTCPServer.allow_reuse_address = True
+socketserver.ThreadingTCPServer(("", 80), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def forwarded(engine: DockerEngine) -> Iterator[str]:
+    """What Testcontainers' modules have: a container that forwards to `model-runner.docker.internal:80`."""
+    name = "forwarder"
+    network = ("--network", "docker-model-runner", "--publish", "127.0.0.1::80")
+    engine.must("run", "--detach", "--name", name, *network, "base", "python3", "-c", PROXY)
+    address = engine.must("port", name, "80").strip()
+    _until_listening(address)
+    yield f"http://localhost:{address.rpartition(':')[2]}"
+    engine.must("rm", "--force", name)
+
+
+def _until_listening(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{host}:{port}/", timeout=5):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _post(url: str, body: object, **headers: str) -> tuple[int, list[str]]:
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode().splitlines()
+    except urllib.error.HTTPError as exc:
+        with exc:
+            return exc.code, exc.read().decode().splitlines()
+
+
+def _get(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def test_testcontainers_find_what_they_expect(forwarded: str) -> None:
+    """The calls of its modules for Go and Java, in their order, by their forwarder.
+
+    Source: testcontainers-go `modules/dockermodelrunner`, testcontainers-java `DockerModelRunnerContainer`.
+    """
+    root, status = _get(f"{forwarded}/"), _get(f"{forwarded}/status")
+    plain = http.client.HTTPConnection(forwarded.removeprefix("http://"), timeout=60)
+    plain.request("POST", "/models/create", b'{"from": "ai/smollm2:latest"}')  # without Content-Type, as Go
+    go = plain.getresponse()
+    lines = go.read().decode().splitlines()
+    plain.close()
+    java = _post(f"{forwarded}/models/create", {"from": "ai/smollm2:latest"}, **{"Content-Type": JSON})
+    unknown = _post(f"{forwarded}/models/create", {"from": "nowhere.invalid/x:y"}, **{"Content-Type": JSON})
+    models = json.loads(_get(f"{forwarded}/models"))
+    one = json.loads(_get(f"{forwarded}/models/ai/smollm2:latest"))
+    openai = json.loads(_get(f"{forwarded}/engines/v1/models"))
+
+    assert "The service is running" in root
+    assert "The service is running" in status
+    assert (go.status, java[0]) == (200, 200)
+    assert all(len(line) < 65536 for line in lines)
+    assert "Using cached model" in lines[-1]
+    assert unknown[0] not in {200, 201}
+    assert isinstance(models[0]["created"], int)
+    assert models[0]["tags"] == one["tags"] == ["ai/smollm2:latest"]
+    assert [model["id"] for model in openai["data"]] == ["ai/smollm2:latest"]
+
+
 def test_a_second_one_is_not_made(engine: DockerEngine) -> None:
     """What was typed and changes nothing is said to change nothing, quoted for a shell."""
     again = engine.run("model", "install-runner", "--gpu", "cuda; echo bad")
@@ -152,7 +296,7 @@ def test_a_restart_keeps_port_models_and_configurations(engine: DockerEngine, po
     configured = json.loads(engine.must("model", "configure", "show", "--json"))
     assert f"http://127.0.0.1:{port}" in restarted
     assert "smollm2" in engine.must("model", "ls")
-    assert configured[0]["Config"]["runtime-flags"] == ["--temp", "0", "--predict", "64"]
+    assert configured[0]["Config"]["context-size"] == 2048
 
 
 def test_what_is_stopped_starts_as_it_was(engine: DockerEngine, port: int) -> None:

@@ -113,6 +113,8 @@ def stop(session: Session, *, models: bool) -> None:
 def uninstall(session: Session, *, models: bool, images: bool) -> None:
     """Remove the container, and on request volumes and images; nothing is remembered."""
     stop(session, models=models)
+    with _runners(session) as runners:
+        runners.remove_network()
     installed.write(installed.path_in(session.docker_config), session.docker.url, None)
     if images:
         with _runners(session) as runners:

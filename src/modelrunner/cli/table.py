@@ -10,13 +10,15 @@ class Entry(NamedTuple):
     module: str
     summary: str
     standalone: bool = False  # belongs to `dmr` only
+    hidden: bool = False  # is called by programs, not by people
 
 
 COMMANDS: dict[str, Entry] = {
-    "context": Entry("context", "Manage the model runners that commands can go to"),
     "bench": Entry("bench", "Measure a model's speed at several levels of concurrency"),
     "completion": Entry("completion", "Print the script by which a shell completes commands"),
+    "compose": Entry("compose", "Be a provider of models for Docker Compose", hidden=True),
     "configure": Entry("configure", "Configure how a model is run"),
+    "context": Entry("context", "Manage the model runners that commands can go to"),
     "df": Entry("df", "Show disk usage"),
     "events": Entry("events", "Show what happened to the models in memory, and why"),
     "explain": Entry("explain", "Explain whether a model can be loaded now, and why it waits"),
@@ -71,5 +73,5 @@ def find(word: str, *, standalone: bool) -> tuple[str, Entry] | None:
 def listed(*, standalone: bool) -> Iterator[tuple[str, Entry]]:
     """The commands that help and completion show, by name."""
     for name, entry in sorted(COMMANDS.items()):
-        if standalone or not entry.standalone:
+        if not entry.hidden and (standalone or not entry.standalone):
             yield name, entry

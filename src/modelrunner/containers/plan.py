@@ -13,6 +13,10 @@ MODELS_VOLUME = "docker-model-runner-models"
 STATE_VOLUME = "docker-model-runner-state"
 DEFAULT_PORT, DEFAULT_TLS_PORT = 12434, 12444
 LOOPBACK = "127.0.0.1"
+# Containers in this network reach the runner as they do in Docker Desktop: by this name, at the usual port.
+NETWORK = "docker-model-runner"
+ALIAS = "model-runner.docker.internal"
+INNER_PORT = 80
 # Labels by which Docker's own tools find a runner, and ours what it was made of.
 # Source: docker/model-runner `cmd/cli/pkg/standalone`.
 SERVICE_LABEL = "com.docker.desktop.service"
@@ -99,6 +103,7 @@ class Plan:
     port: int
     gateway: str | None
     all_gpus: bool
+    joins_network: bool
 
     @property
     def without_gateway(self) -> "Plan":
@@ -191,21 +196,22 @@ def plan(options: Options, facts: Facts) -> Plan:
     plain = LOOPBACK if options.tls else options.host  # who wants TLS wants no other way in from outside
     if facts.has_bridge:
         hosts = [plain, *([gateway] if gateway else [])]
-        ports = {f"{options.port}/tcp": [(host, options.port) for host in hosts]}
+        ports = {f"{INNER_PORT}/tcp": [(host, options.port) for host in hosts]}
+        arguments["sysctls"] = {"net.ipv4.ip_unprivileged_port_start": str(INNER_PORT)}
         if options.tls:
             ports[f"{options.tls_port}/tcp"] = [(options.host, options.tls_port)]
         arguments["ports"] = ports
         arguments["extra_hosts"] = {"host.docker.internal": "host-gateway"}
     else:
         arguments["network_mode"] = "host"
-    return Plan(chosen, arguments, plain, options.port, gateway, all_gpus=gpu is Gpu.CUDA)
+    return Plan(chosen, arguments, plain, options.port, gateway, gpu is Gpu.CUDA, facts.has_bridge)
 
 
 def _environment(options: Options, *, shares_network: bool) -> dict[str, str]:
     environment = {
         **options.environment,
         "DMR_BIND": options.host if shares_network else "0.0.0.0",
-        "MODEL_RUNNER_PORT": str(options.port),
+        "MODEL_RUNNER_PORT": str(options.port if shares_network else INNER_PORT),
         "MODEL_RUNNER_ENVIRONMENT": "moby",
     }
     if options.do_not_track:

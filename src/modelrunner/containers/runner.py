@@ -11,14 +11,17 @@ from typing import cast
 import docker
 from docker.errors import APIError, ImageNotFound, NotFound
 from docker.models.containers import Container
+from docker.models.networks import Network
 from docker.types import DeviceRequest
 
 from modelrunner.containers import plan as planning
 from modelrunner.containers.engine import facts, translated
 from modelrunner.containers.plan import (
+    ALIAS,
     CONTROLLER,
     HOME,
     MODELS_VOLUME,
+    NETWORK,
     ROLE_LABEL,
     SERVICE_LABEL,
     STATE_VOLUME,
@@ -162,7 +165,7 @@ class Runners:
                 yield from cast("Iterator[bytes]", container.logs(stream=True, follow=follow))
 
     def remove(self) -> list[str]:
-        """Stop and remove the container; the names of those that were removed."""
+        """Stop and remove the container; the names of those that were removed. The network stays."""
         removed = []
         with translated():
             for container in self._containers():
@@ -181,6 +184,12 @@ class Runners:
                     self._client.volumes.get(name).remove(force=True)
                     removed.append(name)
         return removed
+
+    def remove_network(self) -> None:
+        """Remove the network, unless somebody is in it."""
+        for network in self._client.networks.list(names=[NETWORK]):
+            with contextlib.suppress(APIError):
+                network.remove()
 
     def remove_images(self, repository: str) -> list[str]:
         """Remove every variant of the runner's image; the names of those that there were."""
@@ -220,7 +229,16 @@ class Runners:
         container = self._client.containers.create(plan.image, **arguments)  # type: ignore[arg-type]  # as planned
         if credentials is not None:
             _put(container, credentials)
+        if plan.joins_network:
+            self._network().connect(container, aliases=[ALIAS])
         container.start()
+
+    def _network(self) -> Network:
+        """Find the network of those that want to reach the runner by its name, or make it."""
+        for network in self._client.networks.list(names=[NETWORK]):
+            if network.name == NETWORK:
+                return network
+        return self._client.networks.create(NETWORK, labels={SERVICE_LABEL: "model-runner"})
 
     def _stop(self, container: Container) -> str:
         """Stop what does not work, and keep it to be looked at; its last words."""

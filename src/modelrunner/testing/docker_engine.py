@@ -103,6 +103,7 @@ def _daemon(folder: Path, url: str, bridge: str) -> Iterator[None]:
             [
                 *("setpriv", "--pdeathsig", "TERM", "dockerd", "--iptables=false", f"--bridge={bridge}"),
                 *("--storage-driver=vfs", "--data-root", str(folder / "data"), "--host", url),
+                *("--dns", "127.0.0.1"),  # where nobody is: names outside fail at once
                 *("--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
             ],
             stdin=subprocess.DEVNULL,
