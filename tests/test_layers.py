@@ -74,6 +74,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "xllamacpp": {"engines/llamacpp_server.py"},
     "prompt_toolkit": {"cli/chat/prompt.py"},
     "rich": {"cli/chat/markdown.py"},
+    "textual": {"cli/top/app.py"},
     "psutil": {"runtime/memory.py", "runtime/process.py"},
     "pynvml": {"runtime/memory.py"},
     "httptools": {"client/exchange.py", "runtime/connection.py", "server/protocol.py", "testing/engine.py"},

@@ -1,14 +1,16 @@
 """Daemons as users have them: one with the real engine and model, one whose engine is scripted."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
 from modelrunner.testing.browser import browsing
-from modelrunner.testing.daemon import Runner, fake_llama_server, running
+from modelrunner.testing.daemon import BIN, Runner, fake_llama_server, running
+from modelrunner.testing.terminal import Window
 
+Open = Callable[..., Window]
 STEADY = ("--temp", "0", "--predict", "64")
 
 
@@ -28,6 +30,32 @@ def fake(tmp_path: Path) -> Iterator[Runner]:
     program = fake_llama_server(tmp_path / "engine")
     with running(tmp_path / "home", LLAMA_SERVER_PATH=str(program)) as runner:
         yield runner
+
+
+@pytest.fixture
+def window(tmp_path: Path) -> Iterator[Open]:
+    """Open windows on `dmr`, which are closed with the test."""
+    windows: list[Window] = []
+
+    def start(
+        runner: Runner,
+        *arguments: str,
+        columns: int = 80,
+        rows: int = 24,
+        home: Path | None = None,
+        **extra: str,
+    ) -> Window:
+        environ = {**runner.environ, "HOME": str(home or tmp_path), **extra}
+        environ.setdefault("EDITOR", "true")
+        folder = tmp_path / f"window{len(windows)}"
+        command = ["env", f"TERM={extra['TERM']}"] if "TERM" in extra else []
+        opened = Window(folder, [*command, BIN / "dmr", *arguments], environ, columns=columns, rows=rows)
+        windows.append(opened)
+        return opened
+
+    yield start
+    for opened in windows:
+        opened.close()
 
 
 # As the models of Qwen have it, in short: with a template that knows tools, llama.cpp reads calls.

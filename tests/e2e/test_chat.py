@@ -1,16 +1,19 @@
 """The chat as a person has it: keys in, screen out, a real daemon behind it."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from modelrunner.testing.daemon import BIN, Runner, fake_llama_server, running
+from modelrunner.testing.daemon import Runner, fake_llama_server, running
 from modelrunner.testing.gguf import tiny_gguf
 from modelrunner.testing.terminal import Window
 
-Open = Callable[..., Window]
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Open
+
 PACE = '{"tokens_per_second": 120}'  # slow enough for a look at an answer that is being written
 STORY = " ".join(f"word{number}" for number in range(200))
 
@@ -27,32 +30,6 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
         yield runner
 
 
-@pytest.fixture
-def window(tmp_path: Path) -> Iterator[Open]:
-    """Open windows on `dmr`, which are closed with the test."""
-    windows: list[Window] = []
-
-    def start(
-        runner: Runner,
-        *arguments: str,
-        columns: int = 80,
-        rows: int = 24,
-        home: Path | None = None,
-        **extra: str,
-    ) -> Window:
-        environ = {**runner.environ, "HOME": str(home or tmp_path), **extra}
-        environ.setdefault("EDITOR", "true")
-        folder = tmp_path / f"window{len(windows)}"
-        command = ["env", f"TERM={extra['TERM']}"] if "TERM" in extra else []
-        opened = Window(folder, [*command, BIN / "dmr", *arguments], environ, columns=columns, rows=rows)
-        windows.append(opened)
-        return opened
-
-    yield start
-    for opened in windows:
-        opened.close()
-
-
 def _ask(chat: Window, prompt: str, *expected: str) -> str:
     """Ask, and wait for the answer's end."""
     chat.enter(prompt)
@@ -61,7 +38,7 @@ def _ask(chat: Window, prompt: str, *expected: str) -> str:
     return chat.wait_for("(/? for help)")
 
 
-def test_an_answer_is_rendered_and_counted(echo: Runner, window: Open) -> None:
+def test_an_answer_is_rendered_and_counted(echo: Runner, window: "Open") -> None:
     """As it is written, with what it is at; afterwards a line says what it took."""
     chat = window(echo, "run", "parrot")
     chat.wait_for("> Send a message (/? for help)")
@@ -80,7 +57,7 @@ def test_an_answer_is_rendered_and_counted(echo: Runner, window: Open) -> None:
     assert chat.end() == 0
 
 
-def test_ctrl_c_stops_an_answer_and_then_the_chat(echo: Runner, window: Open) -> None:
+def test_ctrl_c_stops_an_answer_and_then_the_chat(echo: Runner, window: "Open") -> None:
     """What came stays to be seen; at an empty prompt the second one leaves."""
     chat = window(echo, "run", "parrot", rows=50)
     chat.wait_for("(/? for help)")
@@ -99,7 +76,7 @@ def test_ctrl_c_stops_an_answer_and_then_the_chat(echo: Runner, window: Open) ->
     assert "Traceback" not in chat.history
 
 
-def test_files_are_completed_and_sent(echo: Runner, window: Open, tmp_path: Path) -> None:
+def test_files_are_completed_and_sent(echo: Runner, window: "Open", tmp_path: Path) -> None:
     """An `@` offers what is there; a dragged file is mentioned by itself; a long paste is one word."""
     (tmp_path / "notes for you.txt").write_text("remember the milk")
     chat = window(echo, "run", "parrot")
@@ -126,7 +103,7 @@ def test_files_are_completed_and_sent(echo: Runner, window: Open, tmp_path: Path
     assert "Traceback" not in chat.history
 
 
-def test_a_conversation_goes_on_in_every_way(echo: Runner, window: Open, tmp_path: Path) -> None:
+def test_a_conversation_goes_on_in_every_way(echo: Runner, window: "Open", tmp_path: Path) -> None:
     """With another model, again, edited, copied, saved and loaded."""
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf "edited question" > "$1"\n')
@@ -157,7 +134,7 @@ def test_a_conversation_goes_on_in_every_way(echo: Runner, window: Open, tmp_pat
     other.wait_for("first question\n\nfirst question\n")
 
 
-def test_a_narrow_terminal_and_a_change_of_size(echo: Runner, window: Open) -> None:
+def test_a_narrow_terminal_and_a_change_of_size(echo: Runner, window: "Open") -> None:
     """Twenty columns do; a window that changes while an answer is written stays whole."""
     chat = window(echo, "run", "parrot", columns=20, rows=12)
     chat.wait_for("> Send a message")
@@ -177,7 +154,7 @@ def test_a_narrow_terminal_and_a_change_of_size(echo: Runner, window: Open) -> N
 
 
 @pytest.mark.parametrize("extra", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_without_colour_there_is_plain_text(echo: Runner, window: Open, extra: dict[str, str]) -> None:
+def test_without_colour_there_is_plain_text(echo: Runner, window: "Open", extra: dict[str, str]) -> None:
     """As the model wrote it, and no colours from us."""
     chat = window(echo, "run", "parrot", **extra)
     chat.wait_for("> ")
@@ -190,7 +167,7 @@ def test_without_colour_there_is_plain_text(echo: Runner, window: Open, extra: d
     assert chat.end() == 0
 
 
-def test_a_daemon_that_ends_meanwhile_is_an_error_and_no_end(tmp_path: Path, window: Open) -> None:
+def test_a_daemon_that_ends_meanwhile_is_an_error_and_no_end(tmp_path: Path, window: "Open") -> None:
     """The chat goes on once one answers again."""
     program = fake_llama_server(tmp_path / "engine")
     with running(tmp_path / "home", LLAMA_SERVER_PATH=str(program), FAKE_ENGINE=PACE) as runner:
@@ -211,7 +188,7 @@ def test_a_daemon_that_ends_meanwhile_is_an_error_and_no_end(tmp_path: Path, win
 
 
 @pytest.mark.engine
-def test_a_real_model_answers(real: Runner, window: Open) -> None:
+def test_a_real_model_answers(real: Runner, window: "Open") -> None:
     """It is loaded while one types, and its context and speed are told."""
     chat = window(real, "run", "smollm2")
     chat.wait_for("(/? for help)")

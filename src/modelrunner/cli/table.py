@@ -52,6 +52,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry("status", "Check whether the daemon is running"),
     "stop-runner": Entry("stop_runner", "Stop the runner's container"),
     "tag": Entry("tag", "Tag a model"),
+    "top": Entry("top", "Show models, memory, rates, queue and events, live"),
     "uninstall-runner": Entry("uninstall_runner", "Remove the runner's container, or an engine"),
     "unload": Entry("unload", "Unload running models"),
     "unpin": Entry("unpin", "Let pinned models go when they are idle"),

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from modelrunner import errors
 from modelrunner.client.answers import Message, Piece, ask, read_answer
+from modelrunner.client.observing import Observer
 from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
 from modelrunner.client.streams import (
     PIECE,
@@ -232,6 +233,11 @@ class Client:
         """Say what a request for a model would meet now; `query` names it as the route has it."""
         reply = self._transport.call(dict[str, object], "GET", "/engines/explain", query=query)
         return cast("wire.Explanation", self._checked(reply, {"sentences": [TEXT], "events": [_EVENT]}))
+
+    @property
+    def observer(self) -> Observer:
+        """What a screen that stays open asks again and again."""
+        return Observer(self._transport)
 
     def disk_usage(self) -> wire.DiskUsage:
         """Tell what models and engines take on disk."""

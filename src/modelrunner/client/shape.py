@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-TEXT, INTEGER = str, int
+TEXT, INTEGER, NUMBER = str, int, float
 _ABSENT = object()
 _LARGEST = 2**63  # what other languages' integers hold, and arithmetic with floats bears
 
@@ -29,6 +29,8 @@ def _check(shape: Shape) -> Check:
         return _every(_check(shape["*"])) if "*" in shape else _fields(shape)
     if shape is INTEGER:
         return lambda document: isinstance(document, int) and abs(document) < _LARGEST
+    if shape is NUMBER:
+        return lambda document: isinstance(document, int | float) and abs(document) < _LARGEST
     if shape is None:
         return lambda document: document is None
     return lambda document: isinstance(document, str)

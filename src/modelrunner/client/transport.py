@@ -123,15 +123,19 @@ class Transport:
         query: Mapping[str, str] | None = None,
         body: object = None,
         headers: Mapping[str, str] | None = None,
+        allowed: int | None = None,
     ) -> Iterator[Response]:
-        """Send a request and hand out the response; whatever happens, the connection is closed."""
+        """Send a request and hand out the response; whatever happens, the connection is closed.
+
+        `allowed` is a status that is no error here.
+        """
         connection = self._connect()
         try:
             target = f"{self.address.prefix}{path}{f'?{urlencode(query)}' if query else ''}"
             response = self._send(connection, method, target, body, headers or {})
             self._answered = True
             with response:
-                if response.status >= 400:
+                if response.status >= 400 and response.status != allowed:
                     raise self._refusal(response, f"{method} {path}")
                 yield response
         except (OSError, NoHttp) as exc:

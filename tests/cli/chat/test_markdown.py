@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from modelrunner.cli.chat.cells import width_of
+from modelrunner.cli.cells import width_of
 from modelrunner.cli.chat.markdown import Renderer, mended, split
 
 TEXT = """# Head

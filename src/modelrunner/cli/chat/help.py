@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from modelrunner.cli.chat.cells import wrap
+from modelrunner.cli.cells import wrap
 
 _MOST_INDENT = 4  # columns of a line that is broken
 

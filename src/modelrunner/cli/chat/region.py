@@ -7,7 +7,7 @@ flickers. What has scrolled out of sight is out of reach and stays.
 from collections.abc import Callable, Sequence
 from itertools import takewhile
 
-from modelrunner.cli.chat.cells import width_of
+from modelrunner.cli.cells import width_of
 
 # Source: "Terminal spec: synchronized output", DEC private mode 2026; others ignore it.
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import NamedTuple, Protocol, Self
 
+from modelrunner.cli.cells import fitting, wrap
 from modelrunner.cli.chat.asking import Calling
-from modelrunner.cli.chat.cells import fitting, wrap
 from modelrunner.cli.chat.markdown import Renderer, mended, split
 from modelrunner.cli.chat.statistics import Watch, seconds
 from modelrunner.cli.chat.thoughts import Thoughts

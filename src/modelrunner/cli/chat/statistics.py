@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from modelrunner.cli.chat.cells import fitting
+from modelrunner.cli.cells import fitting
 from modelrunner.client import Piece, Usage
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from modelrunner.cli.chat.cells import crop, width_of, wrap
+from modelrunner.cli.cells import crop, width_of, wrap
 
 
 @pytest.mark.parametrize(
