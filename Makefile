@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 
 WEB := src/modelrunner/server/ui/.stamp
 
-.PHONY: setup demo test check bench docs lock fuzz-headers fuzz-scheduler soak clean
+.PHONY: setup demo test check bench docs lock fuzz-headers fuzz-scheduler soak screenshots clean
 
 setup: $(READY) $(WEB)
 
@@ -69,6 +69,11 @@ fuzz-scheduler: setup
 soak: SECONDS ?= 1800
 soak: setup
 	$(BIN)/python -m benchmarks.soak --seconds $(SECONDS)
+
+# Every page of the web app, in light and dark, in .screenshots; with ARGS=--docs the best ones in docs/images.
+screenshots: setup
+	@scripts/test-packages
+	@$(BIN)/python -m scripts.screenshots $(ARGS)
 
 # New locked versions. The files name no package index, so that any mirror serves.
 lock: setup

@@ -303,7 +303,7 @@ def test_nothing_serious_stands_in_the_way_of_anybody(browser: Browser, daemon: 
             opened.show(path)
             page.wait_for_load_state("load")
             expect(page.locator("h1")).to_be_visible()
-            page.wait_for_function("document.querySelector('.state .dot').classList.contains('up')")
+            page.locator(".state .dot.up").wait_for()
             # Past the policy of the page, which would let no foreign script in.
             page.evaluate(AXE.read_text())
             found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")

@@ -38,6 +38,13 @@ export function clock(at: number): string {
   return new Date(at).toLocaleTimeString('en-GB')
 }
 
+/** A size or a quantization as the daemon writes it: `92.10MiB`, `MOSTLY_Q4_1`. */
+export function spaced(text: string | undefined): string {
+  return (text ?? '')
+    .replace(/^MOSTLY_/, '')
+    .replace(/^([\d.]+)([A-Za-z]+)$/, (_, amount: string, unit: string) => `${Number(amount)} ${unit}`)
+}
+
 /** A model's name without what goes without saying. */
 export function short(name: string): string {
   return name.replace(/:latest$/, '')

@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { describe, expect, it } from 'vitest'
 import { errorOf, namePath } from './api'
-import { ago, bytes, plural, seconds, short, tokens } from './format'
+import { ago, bytes, plural, seconds, short, spaced, tokens } from './format'
 import { add, matching, MOST, visible, type LogLine } from './logs'
 import { marked, merge, phases, query, NO_FILTERS, type Recorded, type Summary } from './requests'
 import { href, parse } from './router.svelte'
@@ -22,6 +22,7 @@ describe('numbers', () => {
     expect([plural(1, 'line'), plural(2, 'line')]).toEqual(['1 line', '2 lines'])
     expect([ago(0, 1000), ago(0, 120_000), ago(0, 7_200_000)]).toEqual(['just now', '2 min ago', '2 h ago'])
     expect(short('ai/smollm2:latest')).toBe('ai/smollm2')
+    expect([spaced('92.10MiB'), spaced('MOSTLY_Q4_1'), spaced(undefined)]).toEqual(['92.1 MiB', 'Q4_1', ''])
   })
 })
 
