@@ -305,7 +305,8 @@ async def _tokenizes_a_chat(daemon: "Daemon", fields: Fields, row: Field) -> boo
 
 async def _shortens(daemon: "Daemon", fields: Fields, row: Field) -> bool:
     answer = (await daemon.ask("POST", fields.path, json={**fields.base, **row.body})).json
-    return 2 == len(answer["embeddings"][0])
+    vectors = answer["embeddings"] if fields.path == "/api/embed" else [answer["data"][0]["embedding"]]
+    return 2 == len(vectors[0])
 
 
 async def _shows(daemon: "Daemon", fields: Fields, row: Field) -> bool:

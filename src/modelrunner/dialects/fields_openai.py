@@ -147,7 +147,11 @@ EMBEDDINGS = Fields(
         _MODEL,
         passed("input", ["one", "two"], "a text, tokens of this very model, or a list of either"),
         passed("encoding_format", "base64", "`float` or `base64`"),
-        passed("dimensions", 2, "vLLM, for models made for it; llama.cpp gives the whole vector"),
+        done(
+            "dimensions",
+            2,
+            "the first so many numbers, as long as one again; vLLM refuses it for other models",
+        ),
         _KEEP,
         _USER,
     ),

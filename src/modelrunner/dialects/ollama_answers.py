@@ -1,6 +1,5 @@
 """An engine's answers in Ollama's form: lines of JSON, or one object, with counts and times at the end."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from modelrunner.dialects.completion import (
     read_embeddings,
 )
 from modelrunner.dialects.ollama import JSON, MOST_REMEMBERED, remember
+from modelrunner.dialects.vectors import of_length_one
 from modelrunner.errors import EngineFailed
 
 _NANOSECONDS = 1e9
@@ -267,8 +267,7 @@ def shortened(vector: msgspec.Raw, dimensions: int | None) -> msgspec.Raw | list
         numbers = msgspec.json.decode(vector, type=list[float])[:dimensions]
     except msgspec.MsgspecError as exc:
         raise EngineFailed(f"the engine did not answer properly: {exc}") from exc
-    length = math.hypot(*numbers) or 1.0
-    return [number / length for number in numbers]
+    return of_length_one(numbers)
 
 
 def loaded(model: str, kind: Callable[..., Talk], *, unloads: bool, clock: Clock = CLOCK) -> bytes:

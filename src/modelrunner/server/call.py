@@ -66,17 +66,17 @@ class Call:
     attend: Callable[[Answer], AbstractContextManager[Writer]] = nullcontext
 
 
-Understand = Callable[[Request], Awaitable[Call | Reply | Streamed]]
+Understand = Callable[[Request], Awaitable[Call | Reply | Streamed | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a path leads: a mode, the engine's own path, and the engine if the path names one.
 
-    `understand` makes a call of a request, or answers it; without it, the body goes to the engine as it is,
-    and the answer to the client. `prepare` changes such a body where that is needed. It is JSON, or a `form`,
-    unless `unpack` makes JSON of one, given its type.
-    `dialect` is that of errors.
+    `understand` makes a call of a request, or answers it; without it, or when it makes nothing of a request,
+    the body goes to the engine as it is, and the answer to the client. `prepare` changes such a body where it
+    has to be. It is JSON, or a `form`, unless `unpack` makes JSON of one, given its type. `dialect` is of
+    errors.
     """
 
     mode: Mode

@@ -25,7 +25,7 @@ from modelrunner.runtime.instance import Instance, Upstream
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
-from modelrunner.server.call import Endpoint, Reply, Request, Streamed
+from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard
@@ -103,10 +103,13 @@ class Relay:
                 if note is not None:
                     note.body = body
                 lifeline.watch(receive)
-                if endpoint.understand is None:
+                call = None
+                if endpoint.understand is not None:
+                    call = await endpoint.understand(Request(body, headers, endpoint.engine, note))
+                if call is None:
                     await self._pass(endpoint, body, scope, headers, answer, note)
                 else:
-                    await self._turn(endpoint, body, headers, answer, note)
+                    await self._turn(call, headers, answer, note)
         except RunnerError as exc:
             await _fail(answer, note, exc)
         except Exception as exc:  # noqa: BLE001 - the top of a request; it is logged and told
@@ -158,15 +161,12 @@ class Relay:
 
     async def _turn(
         self,
-        endpoint: Endpoint,
-        body: bytes,
+        call: Call | Reply | Streamed,
         headers: Mapping[bytes, bytes],
         answer: Answer,
         note: Note | None,
     ) -> None:
         """Ask in OpenAI's words what was asked in others, and turn the answer back."""
-        assert endpoint.understand is not None
-        call = await endpoint.understand(Request(body, headers, endpoint.engine, note))
         if isinstance(call, Reply):
             if note is not None:
                 note.is_wanted = False

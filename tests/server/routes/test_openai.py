@@ -1,5 +1,8 @@
 """OpenAI's routes that are more than a body passed on, and the form of their errors."""
 
+import base64
+import math
+import struct
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -24,6 +27,30 @@ async def test_texts_are_scored_where_an_engine_only_ranks(tiny: "Daemon", prefi
     answer = await tiny.ask("POST", f"{prefix}{path}", json=body)
 
     assert (200, [1.0, 0.0, 2.0]) == (answer.status, [item["score"] for item in answer.json["data"]])
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+async def test_vectors_are_made_shorter(tiny: "Daemon", form: str) -> None:
+    """As long as one again, in the form that was asked for, although llama.cpp gives whole ones."""
+    body = {"model": "ai/tiny", "input": ["a", "b"], "dimensions": 2, "encoding_format": form}
+    answer = await tiny.ask("POST", "/v1/embeddings", json=body)
+    vectors = [item["embedding"] for item in answer.json["data"]]
+    if form == "base64":
+        vectors = [struct.unpack("<2f", base64.b64decode(vector)) for vector in vectors]
+
+    assert [2, 2] == [len(vector) for vector in vectors]
+    assert all(math.isclose(1.0, math.hypot(*vector), abs_tol=1e-6) for vector in vectors)
+    assert answer.json["usage"]["prompt_tokens"] == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "field"), [({"dimensions": 0}, "dimensions"), ({"dimensions": "x"}, "dimensions")]
+)
+async def test_a_length_that_is_none_is_refused(tiny: "Daemon", more: dict[str, object], field: str) -> None:
+    """With the field."""
+    answer = await tiny.ask("POST", "/v1/embeddings", json={"model": "ai/tiny", "input": "a", **more})
+
+    assert (400, field) == (answer.status, answer.json["error"]["param"])
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -9,7 +9,6 @@ from modelrunner.server.call import Endpoint
 
 _MODES = {
     "/v1/completions": Mode.COMPLETION,
-    "/v1/embeddings": Mode.EMBEDDING,
     "/v1/rerank": Mode.RERANKING,
     "/rerank": Mode.RERANKING,
     "/v1/images/generations": Mode.IMAGE,

@@ -19,15 +19,17 @@ from modelrunner.dialects.openai_texts import (
     tokens_reply,
 )
 from modelrunner.dialects.reading import read
+from modelrunner.dialects.vectors import VectorsRequest, may_shorten, shortened_reply, whole_vectors
 from modelrunner.errors import EngineRefused, InvalidRequest, UnsupportedModel
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
-from modelrunner.server.asking import ask_json
+from modelrunner.server.asking import ask_bytes, ask_json
 from modelrunner.server.bodies import UNREADABLE
 from modelrunner.server.call import Call, Endpoint, Reply, Request
 from modelrunner.server.services import Services
 
 _CHAT, _SCORE, _EDITS = "/v1/chat/completions", "/v1/score", "/v1/images/edits"
+_VECTORS, _GIVES_WHOLE_VECTORS = "/v1/embeddings", "llama.cpp"
 # A form has its fields one after the other; the name of a model is short and has no line end.
 _MODEL_FIELD = re.compile(rb'name="?model"?[^\r\n]*\r\n(?:[^\r\n]+\r\n)*\r\n([^\r\n]{1,1000})\r\n')
 _UNSERVED = {
@@ -44,6 +46,7 @@ def endpoints(services: Services, *, remote_media: bool) -> Mapping[str, Endpoin
     score = Endpoint(Mode.RERANKING, _SCORE, understand=routes.score)
     return {
         _CHAT: Endpoint(Mode.COMPLETION, _CHAT, prepare=prepare),
+        _VECTORS: Endpoint(Mode.EMBEDDING, _VECTORS, understand=routes.vectors),
         "/tokenize": tokenize,
         "/v1/tokenize": tokenize,
         "/detokenize": detokenize,
@@ -63,6 +66,24 @@ class _Routes:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+
+    async def vectors(self, request: Request) -> Call | None:
+        """`POST /v1/embeddings`, which passes as it is unless vectors are to be shorter than llama.cpp's."""
+        if not may_shorten(request.body):
+            return None
+        asked = read(request.body, VectorsRequest)
+        asked.check()
+        if asked.dimensions is None:
+            return None
+        key = await self._services.catalogue.key((asked.model, Mode.EMBEDDING, request.engine))
+        if key.engine != _GIVES_WHOLE_VECTORS:
+            return None
+        body = whole_vectors(request.body)
+
+        async def work(instance: Instance, _: Timing) -> Reply:
+            return Reply(shortened_reply(await ask_bytes(instance, _VECTORS, body), asked))
+
+        return Call(asked.model, key.mode, work, request.engine, asked.keep_alive)
 
     async def tokenize(self, request: Request) -> Call:
         """`POST /tokenize`."""
