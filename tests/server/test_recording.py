@@ -13,6 +13,7 @@ import pytest
 from modelrunner.recorder.values import Filter, Order
 from modelrunner.server import recording as module
 from modelrunner.server.recording import Recording
+from modelrunner.testing.serving import serving
 from tests.recorder.conftest import noted
 
 if TYPE_CHECKING:
@@ -256,3 +257,33 @@ async def test_a_listener_that_reads_too_slowly_loses_and_knows_how_many(tmp_pat
         assert 50 == slow.lost
         assert 1 == (await slow.next())["id"]
     await recording.close()
+
+
+async def test_a_daemon_tells_of_its_requests_by_opentelemetry(make_daemon: "Make") -> None:
+    taken: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    async def receiver(scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while (message := await receive())["type"] == "http.request":
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        taken.put_nowait((scope["path"], body))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with serving(receiver) as url:
+        daemon = await make_daemon(OTEL_EXPORTER_OTLP_ENDPOINT=url, OTEL_BSP_SCHEDULE_DELAY="50")
+        await daemon.add("docker.io/ai/tiny:latest")
+        await daemon.ask(
+            "POST", CHAT, json=daemon.chat(), headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+        )
+        await daemon.services.observing.recording.settle()
+        async with asyncio.timeout(30):
+            while (found := await taken.get())[0] != "/v1/traces":
+                pass
+        await daemon.services.observing.recording.close()
+
+    assert b"chat ai/tiny" in found[1]
+    assert b"\xab" * 16 in found[1]
+    assert [] == await listed(daemon)

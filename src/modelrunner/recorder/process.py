@@ -12,8 +12,9 @@ import secrets
 import signal
 import sqlite3
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
@@ -24,6 +25,10 @@ from modelrunner.recorder.redaction import compiled
 from modelrunner.recorder.values import Damaged, Entry, Forget, Noted, Notes, Order, Report
 from modelrunner.recorder.writing import Writing
 
+if TYPE_CHECKING:
+    from modelrunner.recorder.otel import Telemetry
+
+_INSTALL = "install the extra: pip install 'modelrunner[otel]'"
 _NICE = 10  # what is in a hurry goes first
 _TRIM_EVERY = 20  # batches
 
@@ -31,7 +36,8 @@ _TRIM_EVERY = 20  # batches
 class Recorder:
     """What the process does with what it is told."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: Order, environ: Mapping[str, str] | None = None) -> None:
+        """`environ` says how to export, if that is ordered."""
         self._order = order
         self._path = None if order.path is None else Path(order.path)
         self._rules = compiled(order.rules)
@@ -42,6 +48,8 @@ class Recorder:
         self._batches = 0
         self._log: list[tuple[str, str]] = []
         self._failing = ""
+        self._complaint = ""
+        self._telemetry = self._exporting(environ or {}) if order.exports else None
 
     def take(self, notes: Notes) -> Report:
         """Read requests, and store those that may be; what cannot be stored is counted as lost."""
@@ -57,6 +65,9 @@ class Recorder:
                 self._failed(exc)
             else:
                 self._recovered()
+        if self._telemetry is not None:
+            for entry, noted in zip(entries, notes.noted, strict=True):
+                self._telemetry.tell(entry, content=noted.keep)
         numbers = iter(stored)
         read = [
             next(numbers, entry.summary) if noted.keep else entry.summary
@@ -81,10 +92,26 @@ class Recorder:
         return self._report(answer=(told.number, 0))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and send what is left to be told."""
+        if self._telemetry is not None:
+            self._telemetry.close()
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
+
+    def _exporting(self, environ: Mapping[str, str]) -> "Telemetry | None":
+        try:
+            from modelrunner.recorder.otel import Telemetry  # noqa: PLC0415 - an extra, and slow to import
+        except ImportError as exc:
+            self._log.append(("error", f"nothing is told by OpenTelemetry error={exc} hint={_INSTALL}"))
+            return None
+        return Telemetry(environ, self._complain)
+
+    def _complain(self, text: str) -> None:
+        """Log what goes wrong with an export, once as long as it is the same."""
+        if text != self._complaint:
+            self._complaint = text
+            self._log.append(("warning", f"OpenTelemetry: {text}"))
 
     def _read(self, noted: Noted) -> Entry:
         try:
@@ -153,12 +180,12 @@ class Recorder:
         return report
 
 
-def serve(told: BinaryIO, reports: BinaryIO) -> None:
+def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None = None) -> None:
     """Work until there is no more to do; the first message says how."""
     order = frames.read_told(told)
     if not isinstance(order, Order):
         return
-    recorder = Recorder(order)
+    recorder = Recorder(order, environ)
     while (message := frames.read_told(told)) is not None:
         if isinstance(message, Notes):
             report = recorder.take(message)
@@ -180,7 +207,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICE)
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    serve(sys.stdin.buffer, sys.stdout.buffer, os.environ)
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
             "config": noted.config,
             "reached": noted.asked is not None,
         },
+        messages=asked.messages,
+        parameters=asked.parameters,
+        trace=noted.trace,
     )
 
 

@@ -13,7 +13,8 @@ class Noted(msgspec.Struct, array_like=True):
     `at` is in seconds since the epoch, and what else is in seconds counts from then: when the engine was
     `asked`, when the `first` and the `last` piece of the answer came, and when all was over. `queued` has the
     `loading` in it. `keep` is whether it may be stored; what may not is read for its counts only.
-    `engine` has the engine's last words where the answer was turned into another dialect.
+    `engine` has the engine's last words where the answer was turned into another dialect. `trace` is the
+    client's `traceparent`.
     """
 
     at: float
@@ -46,6 +47,7 @@ class Noted(msgspec.Struct, array_like=True):
     body: bytes
     answer: list[bytes]
     engine: bytes = b""
+    trace: str = ""
 
 
 class Counts(msgspec.Struct):
@@ -104,6 +106,9 @@ class Entry(msgspec.Struct):
     request: str
     response: str | None
     detail: JSON
+    messages: list[Said] = []  # the rest is told, and not stored
+    parameters: JSON = {}
+    trace: str = ""
 
 
 class Order(msgspec.Struct, tag_field="kind", tag="order"):

@@ -230,6 +230,7 @@ class Note:
                 keep=here.record and headers.get(_RECORD, b"").strip().lower() not in _OFF,
                 body=self.body,
                 answer=self._pieces,
+                trace=_text(headers.get(b"traceparent")),
                 engine=b"".join(piece[-_LAST_WORDS:] for piece in self._engine),
             )
         )
