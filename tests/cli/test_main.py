@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -233,6 +234,18 @@ def test_completion_says_what_may_follow(
     daemon.json("GET", "/models", [{"id": "x", "tags": ["a/b:v1", "a/c:v1", "a/c:v2"], "created": 0}])
 
     assert lines == dmr("__complete", *words).out.splitlines()
+
+
+def test_completion_knows_contexts(dmr: "Run", monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What can be done with them first, then their names; a store that is broken has none."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    dmr("context", "create", "lab", "--host", "http://lab:12434")
+
+    assert dmr("__complete", "context", "").out == "create\ninspect\nls\nrm\nuse\n:4\n"
+    assert dmr("__complete", "context", "use", "").out == "default\nlab\n:4\n"
+    assert dmr("__complete", "context", "create", "").out == ":4\n"
+    (tmp_path / "model" / "contexts.json").write_text("{")
+    assert dmr("__complete", "context", "use", "").out == ":4\n"
 
 
 def test_completion_without_a_daemon_is_silent(dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,10 @@ def _arguments(name: str, given: Sequence[str], session: Session) -> Candidates:
     """What may stand where a command's next word does."""
     if name in _TAKE_FILES:
         return Candidates((), 0)
+    if name in _SUBCOMMANDS:
+        if not given:
+            return Candidates(_SUBCOMMANDS[name])
+        return Candidates(_contexts(session) if (name, given[0]) in _TAKE_CONTEXTS else ())
     if name in _WORDS:
         return Candidates(_WORDS[name](session) if not given else ())
     if name == "configure":
@@ -135,6 +139,15 @@ def _shells(_: Session) -> Iterable[str]:
     return SHELLS
 
 
+def _contexts(session: Session) -> Iterable[str]:
+    from modelrunner.cli import contexts
+
+    try:
+        return sorted({contexts.DEFAULT, *contexts.read(contexts.path_in(session.docker_config)).named})
+    except RunnerError:
+        return ()
+
+
 def _apps(session: Session) -> Iterable[str]:
     from modelrunner.cli.commands.launch import known
 
@@ -155,6 +168,12 @@ def _backends(_: Session) -> Iterable[str]:
 
 _TAKE_ONE = frozenset({"bench", "explain", "inspect", "push", "run", "show", "tag"})
 _TAKE_MODELS = frozenset({"export", "pin", "rm", "unload", "unpin", "verify"})
+_SUBCOMMANDS = {
+    "context": ("create", "inspect", "ls", "rm", "use"),
+    "plugin": ("install", "status", "uninstall"),
+    "requests": ("diff", "export", "replay", "rm", "show", "stats", "status"),
+}
+_TAKE_CONTEXTS = frozenset({("context", "inspect"), ("context", "rm"), ("context", "use")})
 _TAKE_FILES = frozenset({"import", "load", "package"})
 _WORDS: dict[str, Offers] = {"completion": _shells, "launch": _apps}
 _VALUES: dict[str, Offers] = {"--model": _models, "--from": _models, "--backend": _backends}

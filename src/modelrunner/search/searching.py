@@ -61,7 +61,7 @@ async def search(
     warnings = [answer for answer in answers if isinstance(answer, str)]
     if len(warnings) == len(catalogues):
         raise RegistryError(
-            f"search failed: all search sources failed: [{' '.join(warnings)}]",
+            f"search failed: all search sources failed: [{'; '.join(warnings)}]",
             hint="check the network and the proxy settings, or name one with `--source`",
         )
     owners = {
