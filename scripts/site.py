@@ -15,7 +15,7 @@ SECTIONS = {
     "Explanation": "concepts",
 }
 FIRST = (
-    *("install", "first-model"),
+    "first-model",
     *("command-line", "finding-models", "registries", "packaging", "configuration", "clients", "apps", "web"),
     *("commands", "settings", "errors", "api"),
     "index",

@@ -89,6 +89,21 @@ def test_another_program_on_the_port_is_told_as_that(
     assert "\n\nhint: " in outcome.err
 
 
+@pytest.mark.parametrize("command", ["list", "ps", "df", "status"])
+def test_a_program_that_never_answers_is_not_waited_for(
+    dmr: "Run", monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """Not for ever: these questions take a daemon no work."""
+    monkeypatch.setattr("modelrunner.cli.session._QUICK", 0.1)
+    monkeypatch.setattr("modelrunner.cli.commands.status._PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("MODEL_RUNNER_HOST", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        outcome = dmr(command)
+
+    assert outcome.code in {1, 5}
+    assert "the connection to the daemon broke: no answer came in time" in outcome.err
+
+
 def test_a_daemon_of_another_version_is_told_as_that(daemon: "Daemon", dmr: "Run") -> None:
     """It lacks what this command asks for."""
     daemon.refuses(

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from modelrunner.settings import Settings
 
 
+_QUICK = 30.0  # seconds
+
+
 class Session:
     """What a command is given besides its own arguments."""
 
@@ -100,6 +103,10 @@ class Session:
             patience=patience,
             hint=where.hint,
         )
+
+    def quick_client(self) -> "Client":
+        """Make a client for questions that take no work: who does not answer them in time is no daemon."""
+        return self.client(patience=_QUICK)
 
     def _revival(self) -> Callable[[], None]:
         def revive() -> None:

@@ -290,6 +290,8 @@ def document_error(document: Mapping[str, object], status: int) -> RunnerError:
 
 
 def _reason(exc: Exception) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer came in time"
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror.lower()
     return str(exc) or type(exc).__name__

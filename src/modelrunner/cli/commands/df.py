@@ -14,7 +14,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: Namespace, session: Session) -> int:
     """Print a table; the engines' row only when they take anything."""
-    usage = session.client().disk_usage()
+    usage = session.quick_client().disk_usage()
     if args.json:
         emit(standard_json(usage))
         return 0

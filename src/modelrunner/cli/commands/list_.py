@@ -61,12 +61,12 @@ def _print(args: Namespace, session: Session) -> None:
         _print_foreign(args, wanted, session)
         return
     if args.openai:
-        listing = session.client().openai_models()
+        listing = session.quick_client().openai_models()
         if wanted is not None:
             listing["data"] = [row for row in listing["data"] if matches(row["id"], wanted, registry)]
         emit(standard_json(listing))
         return
-    models = _matching(session.client().models(brief=not args.json), wanted, registry)
+    models = _matching(session.quick_client().models(brief=not args.json), wanted, registry)
     if args.json:
         emit(standard_json([_with_spellings(model) for model in models]))
     elif args.quiet:

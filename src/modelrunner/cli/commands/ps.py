@@ -30,7 +30,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: Namespace, session: Session) -> int:
     """Print a table."""
-    models = session.client().running()
+    models = session.quick_client().running()
     if args.json:
         emit(standard_json(models))
         return 0

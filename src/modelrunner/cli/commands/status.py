@@ -9,6 +9,7 @@ from modelrunner.cli.session import Session
 from modelrunner.errors import DaemonUnreachable
 
 HEADER = ("BACKEND", "STATUS", "DETAILS")
+_PATIENCE = 30.0  # seconds
 _ORDER = ("Running", "Error", "Not Installed", "Installing")
 
 
@@ -38,7 +39,7 @@ def backends(statuses: dict[str, str]) -> list[Backend]:
 
 
 def _print_text(session: Session) -> int:
-    client = session.client(start=False)
+    client = session.client(start=False, patience=_PATIENCE)
     try:
         client.models()
         statuses = client.status()
@@ -56,7 +57,7 @@ def _print_text(session: Session) -> int:
 
 def _print_json(session: Session) -> int:
     """Print what Compose reads; a runner that says it is unavailable is an answer, not a failure."""
-    client = session.client()
+    client = session.quick_client()
     statuses: dict[str, str] = {}
     running = True
     try:
