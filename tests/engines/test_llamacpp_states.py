@@ -232,6 +232,26 @@ async def test_a_state_survives_the_engine(smollm2: Path, folder: Path, flags: t
 
 
 @pytest.mark.engine
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [((), 1), (("--no-cache-idle-slots",), 2)],
+    ids=["by default", "not cleared"],
+)
+async def test_how_many_conversations_are_there_to_be_saved(
+    smollm2: Path, folder: Path, flags: tuple[str, ...], kept: int
+) -> None:
+    """A cache that all slots share is cleared of idle ones when another request comes, unless told not to."""
+    async with engine(smollm2, folder, Options(4096, flags, states=folder)) as running:
+        await running.chat(TEXT)
+        await running.chat("Something else altogether. " * 80)  # longer than ten times what a template adds
+        slots = [slot for slot in await running.hold(STATES.slots()) if slot.tokens]
+
+        assert kept == len(slots)
+        for slot in slots:
+            assert await running.hold(STATES.save(slot.number, f"{slot.number}.state"))
+
+
+@pytest.mark.engine
 async def test_a_state_that_does_not_fit_is_refused(smollm2: Path, folder: Path) -> None:
     """A context that is too small for it, or a file that is none: the engine says no, and goes on."""
     async with engine(smollm2, folder, Options(2048, states=folder)) as first:

@@ -128,6 +128,7 @@ _LLAMACPP_SWITCHES = """
     -cb --cont-batching | -nocb --no-cont-batching
     --warmup | --no-warmup
     --cache-prompt | --no-cache-prompt
+    --cache-idle-slots | --no-cache-idle-slots
     --mmproj-auto | --no-mmproj --no-mmproj-auto
     --mmproj-offload | --no-mmproj-offload
     --spm-infill

@@ -351,6 +351,8 @@ _SWITCHES: list[tuple[str, str, Value]] = [
     ("-nocb --no-cont-batching", "cont_batching", False),
     ("--warmup", "warmup", True),
     ("--no-warmup", "warmup", False),
+    ("--cache-idle-slots", "cache_idle_slots", True),
+    ("--no-cache-idle-slots", "cache_idle_slots", False),
     ("--cache-prompt", "cache_prompt", True),
     ("--no-cache-prompt", "cache_prompt", False),
     ("--mmproj-auto", "no_mmproj", False),
