@@ -52,6 +52,8 @@ esac
 exec {engine} "$@"
 """
 
+_HELPERS = ("guardian", "modelrunner.recorder")
+
 
 def whimsical_engine(folder: Path) -> Path:
     """Make a `llama-server` that behaves differently at each start."""
@@ -82,10 +84,12 @@ def test_model() -> Path:
 
 
 def engines_of(pid: int) -> list[psutil.Process]:
-    """The daemon's children that are not only waiting to be reaped; its guardian stays as long as it does."""
+    """The daemon's children that are engines, and not only waiting to be reaped; helpers stay as it does."""
     children = psutil.Process(pid).children(recursive=True)
     alive = (child for child in children if child.status() != psutil.STATUS_ZOMBIE)
-    return [child for child in alive if not any("guardian" in word for word in child.cmdline())]
+    return [
+        child for child in alive if not any(name in word for word in child.cmdline() for name in _HELPERS)
+    ]
 
 
 async def burst(crowd: Crowd, names: list[str]) -> None:

@@ -12,12 +12,10 @@ from typing import Any
 import aiohttp
 import psutil
 
-from modelrunner.server.routes.inference import OPENAI
+from benchmarks.soak_requests import CHATS, KINDS, Kind, code_of, is_sentence, reason_of
 
 PATIENCE = 330.0  # seconds in which every request ends: an engine has 300 to become ready
 _ALLOWED = frozenset({200, 400, 404, 409, 412, 422, 500, 501, 503, 504, 507})
-_PATHS = (*OPENAI, *(f"/engines{path}" for path in OPENAI), "/engines/llama.cpp/v1/chat/completions")
-_CHATS = tuple(path for path in _PATHS if path.endswith("/chat/completions"))
 _FAKES: tuple[dict[str, object], ...] = (
     {},
     {},
@@ -36,6 +34,8 @@ class Report:
     def __init__(self) -> None:
         self.begun = time.monotonic()
         self.statuses: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()  # by status, code and dialect
+        self.examples: dict[str, str] = {}
         self.meddled: Counter[str] = Counter()
         self.memory: list[int] = []
         self.slowest = 0.0
@@ -71,10 +71,23 @@ class Report:
         megabytes = ", ".join(f"{each / (1 << 20):.1f}" for each in sizes)
         return (
             f"{sum(self.statuses.values())} requests: {dict(self.statuses.most_common())}\n"
+            f"of which refused or failed:\n{self._refusals()}"
             f"{sum(self.meddled.values())} things done: {dict(self.meddled.most_common())}\n"
             f"{self.events} events read; slowest look {self.slowest:.2f} s; {self.unwell} times not healthy\n"
             f"memory of the daemon: {megabytes} MiB (start, early, end)\n"
             + ("\n".join(self.problems) or "nothing was wrong, and nothing is left")
+        )
+
+    def refused(self, path: str, status: int, raw: bytes) -> None:
+        """Count an error under its name, so that a run explains itself."""
+        sentence = " ".join(raw.decode(errors="replace").split())[:160]
+        name = f"{status} {code_of(raw)} {reason_of(raw)}".strip()
+        self.refusals[name] += 1
+        self.examples.setdefault(name, f"{path}: {sentence}")
+
+    def _refusals(self) -> str:
+        return "".join(
+            f"  {count:6} {name}  ({self.examples[name]})\n" for name, count in self.refusals.most_common()
         )
 
 
@@ -102,7 +115,7 @@ class Crowd:
         """Ask for this and that, one thing after the other, and leave now and then before the answer."""
         chance = self.chance
         while True:
-            name, path = chance.choice(names), chance.choice((*_CHATS, *_CHATS, *_PATHS))
+            name, path = chance.choice(names), chance.choice((*CHATS, *CHATS, *KINDS))
             fake = chance.choice(_FAKES)
             if chance.random() < 0.2:
                 if chance.random() < 0.3:
@@ -117,17 +130,12 @@ class Crowd:
 
     async def ask(self, name: str, path: str, fake: dict[str, object] | None = None) -> int:
         """Ask a model and read all of the answer; its status."""
-        body: dict[str, Any] = {
-            "model": name,
-            "messages": [{"role": "user", "content": "one two three"}],
-            "prompt": "one two three",
-            "input": "one",
-            "query": "one",
-            "documents": ["one", "two"],
-            "max_tokens": 30,
-            "fake": fake or {},
-            "stream": self.chance.random() < 0.5,
-        }
+        kind = KINDS[path]
+        body: dict[str, Any] = {**kind.body, "model": name}
+        if kind.tells:
+            body["fake"] = fake or {}
+        if kind.streams:
+            body["stream"] = self.chance.random() < 0.5
         if self.chance.random() < 0.1:
             body["keep_alive"] = self.chance.choice(("0", "1s", "1m", "-1"))
         headers = {
@@ -136,7 +144,7 @@ class Crowd:
         }
         begun = time.monotonic()
         try:
-            status = await self._ask(path, body, headers)
+            status = await self._ask(path, kind, body, headers)
         except TimeoutError:
             if time.monotonic() - begun < PATIENCE:
                 raise  # the client was to leave
@@ -147,7 +155,7 @@ class Crowd:
             self.report.wrong(f"{status} of {path}")
         return status
 
-    async def _ask(self, path: str, body: dict[str, Any], headers: dict[str, str]) -> int:
+    async def _ask(self, path: str, kind: Kind, body: dict[str, Any], headers: dict[str, str]) -> int:
         timeout = aiohttp.ClientTimeout(PATIENCE)
         try:
             async with self.session.post(
@@ -156,12 +164,13 @@ class Crowd:
                 raw = await reply.read()
         except aiohttp.ClientPayloadError:
             return 200  # an answer that is no stream breaks off with its engine
-        if reply.status == 200 and reply.content_type == "text/event-stream":
-            last = raw.strip().rpartition(b"\n\n")[2]
-            if last != b"data: [DONE]" and b"error" not in last:
-                self.report.wrong(f"a stream ended in silence: {raw[-200:]!r}")
-        elif reply.status >= 400 and b'"message"' not in raw:
-            self.report.wrong(f"an error without a sentence: {reply.status} {raw[:200]!r}")
+        if reply.status == 200 and body.get("stream"):
+            if not kind.ends(raw.strip().rpartition(kind.separator)[2]):
+                self.report.wrong(f"a stream of {path} ended in silence: {raw[-200:]!r}")
+        elif reply.status >= 400:
+            self.report.refused(path, reply.status, raw)
+            if not is_sentence(raw):
+                self.report.wrong(f"an error without a sentence: {reply.status} {raw[:200]!r}")
         return reply.status
 
 
