@@ -299,12 +299,14 @@ def test_a_chat_model_is_told_how_to_make_one_embedding_of_many() -> None:
 @pytest.mark.parametrize(
     ("context", "options", "expected"),
     [
-        (512, Options(), "2048"),
+        (512, Options(), "512"),
+        (513, Options(), "512"),
+        (513, Options(flags=("--parallel", "3")), "513"),
         (4096, Options(), "4096"),
         (32_768, Options(), "8192"),
         (32_768, Options(context_size=32_768), "8192"),
         (4096, Options(context_size=-1), "4096"),
-        (4096, Options(context_size=1024), "2048"),
+        (4096, Options(context_size=1024), "1024"),
     ],
 )
 @pytest.mark.parametrize("mode", [Mode.EMBEDDING, Mode.RERANKING])
@@ -316,6 +318,16 @@ def test_an_encoder_takes_an_input_as_long_as_its_context(
     argv = _argv(_bundle(ModelConfig(format=Format.GGUF, metadata=metadata)), mode, options)
 
     assert f"--batch-size {expected} --ubatch-size {expected} " in argv
+
+
+def test_a_model_that_generates_embeds_in_smaller_pieces() -> None:
+    """For each token of a piece it computes results of all its words."""
+    assert "--batch-size 2048 --ubatch-size 2048 " in _argv(
+        _bundle(), Mode.EMBEDDING, Options(context_size=9000)
+    )
+    assert "--batch-size 512 --ubatch-size 512 " in _argv(
+        _bundle(), Mode.EMBEDDING, Options(context_size=515)
+    )
 
 
 def test_a_batch_that_a_user_chose_stays() -> None:

@@ -145,6 +145,14 @@ async def test_a_long_text_is_embedded_whole(embedder: Path, socket: Path) -> No
     assert 3002 == answer["usage"]["prompt_tokens"]
 
 
+async def test_a_chat_model_embeds_whatever_its_context(smollm2: Path, socket: Path) -> None:
+    """An odd one, which its slots cannot share evenly, made the engine fail as it started."""
+    async with serving(packaged(smollm2), socket, Mode.EMBEDDING, Options(context_size=513)) as engine:
+        answer = await engine.ask("/v1/embeddings", input=["one", "two"])
+
+    assert 2 == len(answer["data"])
+
+
 async def test_documents_are_ranked(reranker: Path, socket: Path) -> None:
     """Each gets a score, and the best comes first."""
     async with serving(packaged(reranker), socket, Mode.RERANKING, Options()) as engine:

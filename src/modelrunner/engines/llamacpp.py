@@ -211,14 +211,18 @@ class LlamaCpp:
     def _batch_arguments(self, config: ModelConfig, mode: Mode, options: Options) -> Iterator[str]:
         """How long an input may be that has to be taken in one go: up to the context, within bounds.
 
-        Of a model that generates, results for all its words are computed for each token of a batch.
+        Of a model that generates, results for all its words are computed for each token of it. Cut to the
+        context, a batch that is no multiple of the slots makes the engine fail a check as it starts.
         Source: llama.cpp, `server_slot::can_split`; tools/server/server.cpp, for the batches of embeddings.
         """
         given = {_name(token) for token in (*self._extra, *options.flags)}
         if mode is Mode.COMPLETION or given & _BATCH_FLAGS:
             return
-        context = self.context(config, options) if _encodes(config) else None
-        size = max(_BATCH, min(context.tokens, _MOST_BATCH)) if context is not None else _BATCH
+        context, slots = self.context(config, options), self.slots(options)
+        size = _BATCH
+        if context is not None:
+            size = min(context.tokens, _MOST_BATCH if _encodes(config) else _BATCH)
+            size = max(1, size // slots) * slots
         yield from ("--batch-size", str(size), "--ubatch-size", str(size))
 
     def _context(self, config: ModelConfig, options: Options) -> tuple[str, ...]:
