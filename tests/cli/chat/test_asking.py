@@ -128,3 +128,17 @@ def test_leaving_ends_the_request() -> None:
     turn.close()
 
     assert talker.closed == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ('{"query": "cats", "count": 3}', "web search: cats, 3"),
+        ("", "web search: "),
+        ("{broken", "web search: {broken"),
+        ('["x"]', "web search: ['x']"),
+    ],
+)
+def test_a_call_is_told_to_people(arguments: str, expected: str) -> None:
+    """By what it asks for."""
+    assert expected == Calling("web_search", arguments).told

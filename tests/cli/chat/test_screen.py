@@ -125,7 +125,7 @@ def test_what_happens_beside_the_answer_is_told() -> None:
         width=20,
     )
 
-    assert place.settled[:3] == ["Installing\ufffd[2J", "", 'web_search {"q": "x…']
+    assert place.settled[:3] == ["Installing\ufffd[2J", "", "web search: xxxxxxx…"]
 
 
 @pytest.mark.parametrize("thought", [True, False])

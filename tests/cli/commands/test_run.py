@@ -221,3 +221,23 @@ def test_flags_that_make_no_sense_are_refused(dmr: "Run", arguments: list[str], 
 
     assert outcome.code == 2
     assert f"error: {expected}\n" in outcome.err
+
+
+def test_a_model_searches_the_web(daemon: "Daemon", dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it asks for is told on stderr, and it answers with what was found."""
+    monkeypatch.setenv("DMR_WEBSEARCH", daemon.url)
+    daemon.json("GET", "/search", {"results": [{"title": "Cats", "url": "http://c", "content": "meow"}]})
+    call = {"index": 0, "id": "c1", "function": {"name": "web_search", "arguments": '{"query": "cats"}'}}
+    event = {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    daemon.stream(f"data: {json.dumps(event)}\n\ndata: [DONE]\n\n".encode())
+    daemon.says("They say meow.")
+
+    outcome = dmr("run", "--websearch", "m", "what do cats say?")
+
+    assert outcome.out == "They say meow.\n"
+    assert outcome.err == '[tool] calling web_search with args: {"query": "cats"}\n'
+    assert [seen.query for seen in daemon.seen if seen.path == "/search"] == [{"q": "cats", "format": "json"}]
+    second = daemon.chats[1].json
+    assert isinstance(second, dict)
+    assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
+    assert second["messages"][2]["content"].endswith("Cats\nhttp://c\nmeow")

@@ -38,6 +38,16 @@ class Calling(NamedTuple):
     name: str
     arguments: str
 
+    @property
+    def told(self) -> str:
+        """Say it to people: `web search: cats`."""
+        try:
+            given = json.loads(self.arguments or "{}")
+        except (ValueError, RecursionError):
+            given = self.arguments
+        values = given.values() if isinstance(given, dict) else [given]
+        return f"{self.name.replace('_', ' ')}: {', '.join(map(str, values))}"
+
 
 class Question(NamedTuple):
     """What is asked: a model, everything said so far, and further fields of the request."""

@@ -107,7 +107,7 @@ class Screen:
         for piece in pieces:
             with self._whole():
                 if isinstance(piece, Calling):
-                    self._tell(f"{piece.name} {piece.arguments}")
+                    self._tell(piece.told)
                 else:
                     self._take(piece)
         return "".join(self._text)
