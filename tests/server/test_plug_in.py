@@ -35,6 +35,18 @@ class Sleeper(Acme):
 """
 
 
+HEARER = """
+from dataclasses import replace
+
+
+class Hearer(Acme):
+    modes = frozenset({Mode.TRANSCRIPTION})
+
+    def launch(self, *arguments):
+        return replace(super().launch(*arguments), model_name="the/only:one")
+"""
+
+
 def _install(folder: Path, more: str = "", name: str = "Acme") -> None:
     """Lay the plug-in out as pip does: a module, and metadata with its entry point."""
     text = PAGE.read_text()
@@ -107,3 +119,31 @@ async def test_an_engine_that_can_sleep_is_put_to_sleep(
     texts = [event["text"] for event in events if event["model"] == "ai/one:latest"]
     assert "falling asleep: another model needs its place (`ai/two`)" in texts
     assert "waking: a request asked for it" in texts
+
+
+async def test_an_engine_that_hears_gets_the_form_as_it_was(
+    make_daemon: "Make", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Byte for byte, with its type; but for the model, of which it knows one name only."""
+    _install(tmp_path / "site", HEARER, "Hearer")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "modelrunner_acme", raising=False)
+    program = _program(tmp_path / "bin")
+    daemon = await make_daemon(PATH=f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    await daemon.add("ai/tiny:latest")
+    form = (
+        b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n\0\r\n--b\xff\r\n'
+        b'--B\r\nContent-Disposition: form-data; name="model"\r\n\r\n%b\r\n--B--\r\n'
+    )
+    answer = await daemon.ask(
+        "POST",
+        "/v1/audio/transcriptions",
+        data=form % b"ai/tiny",
+        headers={"content-type": "multipart/form-data; boundary=B"},
+    )
+    ((_, running),) = daemon.services.pool.running()
+    async with running.request("GET", "/asked", (), b"") as upstream:
+        asked = b"".join([piece async for piece in upstream.chunks()])
+
+    assert 404 == answer.status  # the fake has no such route, and says so
+    assert form % b"the/only:one" == asked
