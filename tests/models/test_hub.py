@@ -14,8 +14,10 @@ from modelrunner.errors import (
     UnsupportedModel,
 )
 from modelrunner.models import kinds
+from modelrunner.models.config import parse_config
 from modelrunner.models.hub import Hub, HubModel
 from modelrunner.models.hub_token import find_token
+from modelrunner.models.kinds import Format
 from modelrunner.models.names import HubName, parse_hub_name, parse_name
 from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credentials
@@ -27,6 +29,7 @@ from modelrunner.store.store import Store
 from modelrunner.testing.gguf import tiny_gguf
 from modelrunner.testing.hub import FakeHub
 from modelrunner.testing.serving import serving
+from modelrunner.testing.speech import ctranslate2_model
 
 NAME = HubName("Org/Model-GGUF")
 QUICK = RetryPolicy(first=0.001, longest=0.001)
@@ -79,6 +82,26 @@ async def test_a_gguf_model_is_described_without_its_weights(fake: FakeHub, hub:
     ] == [(layer.annotations[kinds.FILEPATH], layer.media_type) for layer in model.content.layers]
     assert weights == await _read(model, model.content.layers[0])
     assert weights[5:90] == await _read(model, model.content.layers[0], 5, 90)
+
+
+async def test_a_whisper_model_is_known_by_its_first_bytes(fake: FakeHub, hub: Hub) -> None:
+    """Its files keep their names; another model of CTranslate2 is refused before it is fetched."""
+    beside = dict.fromkeys(("config.json", "tokenizer.json", "vocabulary.json", "README.md"), b"{}")
+    weights = ctranslate2_model({"decoder/weight": ((64, 128), 4, 2)})
+    fake.add("Org/Model-GGUF", {"model.bin": weights, **beside})
+    model = await hub.look(NAME)
+    assert model.content is not None
+    config = parse_config(await _read(model, model.content.config), model.content.config.media_type)
+
+    assert ["model.bin", "config.json", "tokenizer.json", "vocabulary.json"] == [
+        layer.annotations[kinds.FILEPATH] for layer in model.content.layers
+    ]
+    assert kinds.CTRANSLATE2_LAYER == model.content.layers[0].media_type
+    assert (Format.CTRANSLATE2, "whisper") == (config.format, config.architecture)
+    assert weights == await _read(model, model.content.layers[0])
+    fake.add("Org/Model-GGUF", {"model.bin": ctranslate2_model({}, spec="TransformerSpec"), **beside})
+    with pytest.raises(UnsupportedModel, match="`TransformerSpec`"):
+        await hub.look(NAME)
 
 
 async def test_a_safetensors_repository_keeps_its_folders(fake: FakeHub, hub: Hub) -> None:

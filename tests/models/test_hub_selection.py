@@ -120,6 +120,17 @@ def test_a_consolidated_file_that_is_alone_is_the_model() -> None:
     assert "consolidated.safetensors" == _weights("consolidated.safetensors params.json")
 
 
+def test_a_whisper_model_is_what_its_engine_reads() -> None:
+    """Of the folder as CTranslate2 has it; without a tokenizer there is none."""
+    names = "README.md config.json model.bin tokenizer.json vocabulary.txt LICENSE run.py"
+    choice = _choose(names)
+
+    assert (Format.CTRANSLATE2, ["model.bin"]) == (choice.format, [file.path for file in choice.weights])
+    assert {"LICENSE", "config.json", "tokenizer.json", "vocabulary.txt"} == {f.path for f in choice.others}
+    with pytest.raises(UnsupportedModel):
+        _choose("config.json model.bin vocabulary.txt")
+
+
 def test_a_dduf_file_is_a_model() -> None:
     """Where there is nothing else."""
     assert Format.DDUF == _choose("flux.dduf README.md").format

@@ -3,6 +3,7 @@
 Source: OpenNMT/CTranslate2, `python/ctranslate2/specs/model_spec.py`, `_serialize`, binary version 6.
 """
 
+import io
 import math
 import struct
 from collections import Counter
@@ -12,10 +13,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelrunner.errors import DamagedWeights, InvalidRequest, UnsupportedModel
+from modelrunner.models.headers import HeaderIncomplete
+
+WEIGHTS = "model.bin"
+WHISPER = "WhisperSpec"
+# What is read of a folder with a Whisper model; one of the two vocabularies.
+# Source: SYSTRAN/faster-whisper, `faster_whisper/utils.py`, what `download_model` asks for.
+READ_BY_WHISPER = frozenset(
+    {"config.json", "preprocessor_config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt"}
+)
+VOCABULARIES = frozenset({"vocabulary.json", "vocabulary.txt"})
 
 _VERSIONS = (4, 5, 6)  # those that say of each variable how long it is
 _TYPES = {0: "float32", 1: "int8", 2: "int16", 3: "int32", 4: "float16", 5: "bfloat16"}
 _MOST_VARIABLES, _MOST_DIMENSIONS = 1 << 16, 8
+_HEAD = 1 << 12  # bytes; what stands before the first variable has a few dozen
 _FEW = 1 << 10  # numbers; a variable of fewer is a setting, whose type says nothing of the weights'
 
 
@@ -60,6 +72,19 @@ def read_header(path: Path) -> CTranslate2Header:
         raise InvalidRequest(f"cannot read `{path}`: {exc.strerror or exc}") from exc
 
 
+def parse_spec(head: bytes, size: int, name: str) -> CTranslate2Header:
+    """Read the kind of a model from the first bytes of a file of `size`; nothing is known of its variables.
+
+    Raises:
+        UnsupportedModel: it is no model of CTranslate2, or of a version that is not known here.
+        HeaderIncomplete: there are too few bytes.
+    """
+    if len(head) < min(size, _HEAD):
+        raise HeaderIncomplete(min(size, _HEAD))
+    reader = _Reader(io.BytesIO(head), size, Path(name))
+    return CTranslate2Header(_spec(reader), {}, {}, size)
+
+
 class _Reader:
     """Takes numbers and texts from a file, and notices when it is too short for them."""
 
@@ -93,26 +118,34 @@ class _Reader:
         return DamagedWeights(f"truncated: `{self.path}` ends in the middle", hint="download it again")
 
 
-def _read(reader: _Reader) -> CTranslate2Header:
-    none = UnsupportedModel(
+def _none(reader: _Reader) -> UnsupportedModel:
+    return UnsupportedModel(
         f"not a model of CTranslate2: `{reader.path}`",
         hint="`ct2-transformers-converter` makes one; a `pytorch_model.bin` is none",
     )
+
+
+def _spec(reader: _Reader) -> str:
     if reader.size < 8 or reader.numbers("I")[0] not in _VERSIONS:
-        raise none
+        raise _none(reader)
     spec = reader.text()
     if not spec.isidentifier():
-        raise none
+        raise _none(reader)
+    return spec
+
+
+def _read(reader: _Reader) -> CTranslate2Header:
+    spec = _spec(reader)
     _revision, count = reader.numbers("II")
     if count > _MOST_VARIABLES:
-        raise none
+        raise _none(reader)
     types: Counter[str] = Counter()
     shapes: dict[str, tuple[int, ...]] = {}
     for _ in range(count):
         name = reader.text()
         (rank,) = reader.numbers("B")
         if rank > _MOST_DIMENSIONS:
-            raise none
+            raise _none(reader)
         shape = reader.numbers(f"{rank}I")
         elements = math.prod(shape)
         kind, length = reader.numbers("BI")

@@ -24,13 +24,14 @@ from modelrunner.errors import (
 )
 from modelrunner.models import kinds
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.ctranslate2 import WHISPER
 from modelrunner.models.gguf_config import describe as describe_gguf
 from modelrunner.models.hub_selection import Choice, HubFile, choose
 from modelrunner.models.kinds import FileKind, Format
 from modelrunner.models.names import HubName
 from modelrunner.models.packaging import Described, compose
 from modelrunner.models.paths import inner_path
-from modelrunner.models.peek import gguf_header, safetensors_header
+from modelrunner.models.peek import ctranslate2_spec, gguf_header, safetensors_header
 from modelrunner.models.safetensors_config import context_size, describe, size_text
 from modelrunner.oci.auth import Access
 from modelrunner.oci.connections import Reply, Upload
@@ -320,7 +321,7 @@ async def _described(repository: HubRepository, revision: _Revision, choice: Cho
             small[file.path] = await repository.small_file(revision.sha, file)
             if sum(map(len, small.values())) > MAX_SMALL_TOTAL:
                 raise UnsupportedModel(f"`{repository.name.repository}` has too many files outside of LFS")
-    keep_paths = choice.format is Format.SAFETENSORS
+    keep_paths = choice.format in {Format.SAFETENSORS, Format.CTRANSLATE2}
     described = [
         _described_file(file, kind, small.get(file.path), keep_paths=keep_paths) for file, kind in files
     ]
@@ -343,6 +344,9 @@ def _layered(choice: Choice) -> list[tuple[HubFile, str]]:
     if choice.format is Format.SAFETENSORS:
         everything = sorted((*choice.weights, *choice.others), key=lambda file: file.path)
         return [(file, _LAYERS.get(file.kind, kinds.FILE_LAYER)) for file in everything]
+    if choice.format is Format.CTRANSLATE2:
+        beside = [(file, _LAYERS.get(file.kind, kinds.FILE_LAYER)) for file in choice.others]
+        return [(file, kinds.CTRANSLATE2_LAYER) for file in choice.weights] + beside
     files = [(file, _LAYERS[file.kind]) for file in (*choice.weights, *choice.others)]
     files += [(choice.template, kinds.TEMPLATE_LAYER)] if choice.template else []
     files += [(choice.projector, kinds.PROJECTOR_LAYER)] if choice.projector else []
@@ -359,6 +363,8 @@ def _described_file(file: HubFile, kind: str, content: bytes | None, *, keep_pat
 async def _config(
     model: HubModel, choice: Choice, described: Sequence[Described], small: Mapping[str, bytes]
 ) -> ModelConfig:
+    if choice.format is Format.CTRANSLATE2:
+        return await _whisper(model, described[0])
     weights = [layer for layer in described if layer.media_type == _LAYERS[FileKind(choice.format)]]
     blobs = [(Descriptor(layer.media_type, layer.digest, layer.size), layer.name) for layer in weights]
     if choice.format is Format.GGUF:
@@ -375,6 +381,20 @@ async def _config(
     tokens = next((size for raw in configs if (size := context_size(raw))), None)
     return describe(
         [await safetensors_header(model, blob, name) for blob, name in blobs], context_size=tokens
+    )
+
+
+async def _whisper(model: HubModel, weights: Described) -> ModelConfig:
+    """Describe a model of CTranslate2 by its first bytes, which say whether it is a Whisper."""
+    blob = Descriptor(weights.media_type, weights.digest, weights.size)
+    header = await ctranslate2_spec(model, blob, weights.name)
+    if header.spec != WHISPER:
+        raise UnsupportedModel(f"not a Whisper model: `{weights.name}` is a `{header.spec[:60]}`")
+    return ModelConfig(
+        format=Format.CTRANSLATE2,
+        architecture="whisper",
+        size=size_text(weights.size),
+        metadata={"spec": header.spec},
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from modelrunner.errors import ModelNotFound, UnsupportedModel
+from modelrunner.models.ctranslate2 import READ_BY_WHISPER, VOCABULARIES, WEIGHTS
 from modelrunner.models.gguf_sets import GGUFSet, group
 from modelrunner.models.kinds import FileKind, Format, classify, is_tokenizer
 
@@ -72,6 +73,9 @@ def choose(files: Iterable[HubFile], wish: str, repository: str) -> Choice:
     dduf = [file for file in visible if file.kind is FileKind.DDUF]
     if dduf:
         return Choice(Format.DDUF, (dduf[0],), tuple(f for f in visible if f.kind is FileKind.LICENSE))
+    whisper = _whisper(visible)
+    if whisper is not None:
+        return whisper
     raise UnsupportedModel(
         f"no model weight files (GGUF or SafeTensors) found in repository `{repository}`",
         hint="look for a conversion of it to GGUF",
@@ -141,6 +145,15 @@ def _safetensors(files: Sequence[HubFile]) -> Choice:
         if (file.kind in kept or is_tokenizer(file.path)) and not _is_second_copy(file.path)
     ]
     return Choice(Format.SAFETENSORS, tuple(own or weights), tuple(others))
+
+
+def _whisper(files: Sequence[HubFile]) -> Choice | None:
+    """A Whisper model for CTranslate2, as far as names tell: all that its engine reads, and a licence."""
+    by_path = {file.path: file for file in files}
+    if not {WEIGHTS, "config.json", "tokenizer.json"} <= by_path.keys() or not VOCABULARIES & by_path.keys():
+        return None
+    read = [file for file in files if file.path in READ_BY_WHISPER or file.kind is FileKind.LICENSE]
+    return Choice(Format.CTRANSLATE2, (by_path[WEIGHTS],), tuple(read))
 
 
 def _label(each: GGUFSet) -> str:

@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 from typing import TypeVar
 
 from modelrunner.errors import DigestMismatch, UnsupportedModel
-from modelrunner.models import gguf, kinds, safetensors
+from modelrunner.models import ctranslate2, gguf, kinds, safetensors
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.ctranslate2 import CTranslate2Header
 from modelrunner.models.gguf import GGUFHeader
 from modelrunner.models.gguf_config import describe
 from modelrunner.models.headers import FIRST_PIECE, HeaderIncomplete, grown
@@ -82,6 +83,11 @@ async def gguf_header(source: Source, blob: Descriptor, name: str) -> GGUFHeader
 async def safetensors_header(source: Source, blob: Descriptor, name: str) -> SafetensorsHeader:
     """Read the header of safetensors weights; raises as `gguf_header` does."""
     return await _header(source, blob, name, safetensors.parse_header)
+
+
+async def ctranslate2_spec(source: Source, blob: Descriptor, name: str) -> CTranslate2Header:
+    """Read what kind of model a file of CTranslate2 is; raises as `gguf_header` does."""
+    return await _header(source, blob, name, ctranslate2.parse_spec)
 
 
 async def peek(source: Source, manifest: Manifest, config: ModelConfig) -> Peek:

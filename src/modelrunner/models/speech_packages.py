@@ -12,24 +12,13 @@ import msgspec
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models import ctranslate2, kinds, onnx
 from modelrunner.models.config import ModelConfig
+from modelrunner.models.ctranslate2 import READ_BY_WHISPER, VOCABULARIES, WEIGHTS, WHISPER
 from modelrunner.models.kinds import FileKind, Format, classify
 from modelrunner.models.packages import NOTHING_ELSE, Extras, assembled, plain
 from modelrunner.models.packaging import Draft, File, Hashing, Tell, hash_files, ignore
 from modelrunner.models.safetensors_config import parameters_text, size_text
 from modelrunner.oci.manifest import UNREADABLE
 
-WEIGHTS = "model.bin"
-# Source: SYSTRAN/faster-whisper, `faster_whisper/utils.py`, what `download_model` asks for.
-READ_BY_WHISPER = frozenset(
-    {
-        "config.json",
-        "preprocessor_config.json",
-        "tokenizer.json",
-        "vocabulary.json",
-        "vocabulary.txt",
-    }
-)
-_SPEC = "WhisperSpec"
 _MOST_JSON = 16 << 20  # bytes
 
 
@@ -47,12 +36,12 @@ def package_whisper(
         raise InvalidRequest(f"not a directory: `{root}`", hint=f"name the folder that has `{WEIGHTS}` in it")
     weights = root / WEIGHTS
     header = ctranslate2.read_header(weights)
-    if header.spec != _SPEC:
+    if header.spec != WHISPER:
         raise UnsupportedModel(f"not a Whisper model: `{weights}` is a `{header.spec[:60]}`")
     _document(root / "config.json")
     names = {path.name for path in root.iterdir() if path.is_file()}
     missing = "tokenizer.json" if "tokenizer.json" not in names else None
-    if not names & {"vocabulary.json", "vocabulary.txt"}:
+    if not names & VOCABULARIES:
         missing = "vocabulary.json"
     if missing:
         raise UnsupportedModel(
