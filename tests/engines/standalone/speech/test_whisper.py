@@ -1,5 +1,6 @@
 """The server that hears, without a model: forms, answers, events, failures; and how sound is cut."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from modelrunner.engines.standalone.speech.orders import Order
 from modelrunner.engines.standalone.speech.serving import Refused
@@ -28,6 +30,7 @@ class Scripted:
         self.fails_after: int | None = None
         self.fault: Exception = RuntimeError("out of memory")
         self.at_once, self.most = 0, 0
+        self.begun = 0
         self.language, self.seconds = "en", 2.5
 
     def hear(self, source: BinaryIO, order: Order) -> "Scripted":
@@ -43,6 +46,7 @@ class Scripted:
             for number, text in enumerate((" Good", " day.")):
                 if number == self.fails_after:
                     raise self.fault
+                self.begun += 1
                 yield Segment(float(number), number + 1.0, text)
         finally:
             self.at_once -= 1
@@ -161,6 +165,37 @@ def test_one_is_heard_at_a_time(client: TestClient, listener: Scripted) -> None:
 
     assert answers == ["Good day."] * 4
     assert listener.most == 1
+
+
+async def test_when_the_client_leaves_it_stops(listener: Scripted) -> None:
+    """After the segment that it is at; who leaves while it waits is not heard at all."""
+    told: list[int] = []
+    for leaves_after in (0, 1):
+        listener.begun = 0
+        await _asked(listener, leaves_after)
+        told.append(listener.begun)
+
+    assert told == [0, 1]
+
+
+async def _asked(listener: Scripted, leaves_after: int) -> None:
+    """Ask as a server would, with a client that goes when so many segments were begun."""
+    body = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nsound\r\n--B--\r\n'
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    kind = (b"content-type", b"multipart/form-data; boundary=B")
+    scope = {"type": "http", "method": "POST", "path": PATH, "query_string": b"", "headers": [kind]}
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        if listener.begun < leaves_after:
+            await asyncio.Event().wait()  # it says nothing, for as long as it is asked
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    await server(listener)(scope, receive, send)
 
 
 @given(
