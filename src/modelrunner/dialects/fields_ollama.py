@@ -208,4 +208,38 @@ CREATE = Fields(
     ),
 )
 
-ENDPOINTS = (CHAT, GENERATE, EMBED, EMBEDDINGS, CREATE)
+_STREAM = done("stream", False, "lines of JSON unless it is false")
+_PASSWORD = done("password", "token", "sent to the registry as its token")
+_INSECURE = taken("insecure", True, "the operator says which registries are reached without TLS")
+
+PULL = Fields(
+    "Ollama: pull",
+    "/api/pull",
+    {"model": "ai/tiny", "stream": False},
+    (_MODEL, _NAME, _STREAM, _PASSWORD, _INSECURE),
+)
+
+PUSH = Fields(
+    "Ollama: push",
+    "/api/push",
+    {"model": "ai/tiny", "stream": False},
+    (_MODEL, _NAME, _STREAM, _PASSWORD, _INSECURE),
+)
+
+SHOW = Fields(
+    "Ollama: show",
+    "/api/show",
+    {"model": "ai/tiny"},
+    (_MODEL, _NAME, done("verbose", True, "long values of the header too, such as the vocabulary")),
+)
+
+COPY = Fields(
+    "Ollama: copy",
+    "/api/copy",
+    {"source": "ai/tiny", "destination": "mine"},
+    (done("source", "ai/tiny", "any name of it, or its id"), done("destination", "mine", "the new name")),
+)
+
+DELETE = Fields("Ollama: delete", "/api/delete", {"model": "ai/tiny"}, (_MODEL, _NAME), method="DELETE")
+
+ENDPOINTS = (CHAT, GENERATE, EMBED, EMBEDDINGS, CREATE, PULL, PUSH, SHOW, COPY, DELETE)

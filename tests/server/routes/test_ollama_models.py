@@ -11,7 +11,7 @@ import pytest
 
 from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.gguf import tiny_gguf
-from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.registry import Access, FakeRegistry
 from modelrunner.testing.serving import serving
 
 if TYPE_CHECKING:
@@ -163,6 +163,24 @@ async def test_a_push_is_told_in_ollamas_words(tiny: "Daemon", registry: FakeReg
     await tiny.ask("DELETE", "/api/delete", json={"model": "ai/tiny"})
     again = await tiny.ask("POST", "/api/pull", json={"model": name, "stream": False})
     assert {"status": "success"} == again.json
+
+
+@pytest.mark.parametrize("name", ["model", "name"])
+async def test_a_registry_gets_the_password_that_a_request_has(
+    tiny: "Daemon", registry: FakeRegistry, address: str, name: str
+) -> None:
+    """As its token; `insecure`, which is the operator's affair, changes nothing."""
+    registry.access = Access(bearer=True, users={"ann": "secret"})
+    body = {name: f"{address}/team/model:v1", "stream": False, "password": "token-7", "insecure": True}
+    pulled = await tiny.ask("POST", "/api/pull", json=body)
+    refused = [each.headers.get("authorization") for each in registry.seen]
+    registry.access = None
+    again = await tiny.ask("POST", "/api/pull", json=body)
+    pushed = await tiny.ask("POST", "/api/push", json=body)
+
+    assert 401 == pulled.status
+    assert "Bearer token-7" in refused
+    assert [{"status": "success"}] * 2 == [again.json, pushed.json]
 
 
 async def test_a_model_is_copied_and_deleted(tiny: "Daemon") -> None:
