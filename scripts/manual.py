@@ -21,7 +21,7 @@ _EXIT = (
 
 def pages() -> dict[str, str]:
     """Every page by its file name."""
-    names = sorted(table.COMMANDS)
+    names = [name for name, _ in table.listed(standalone=True)]
     return {"dmr.1": overview(names)} | {f"dmr-{name}.1": command(name) for name in names}
 
 
@@ -65,7 +65,7 @@ def command(name: str) -> str:
             (f"{', '.join(flags)} {parser.placeholder(flags[-1])}".rstrip(), text) for flags, text in rows
         )
     if parser.examples:
-        sections["EXAMPLES"] = f".nf\n{_text(parser.examples)}\n.fi"
+        sections["EXAMPLES"] = f".nf\n{_text(parser.lines_of_examples())}\n.fi"
     sections["EXIT STATUS"] = _terms(_EXIT)
     sections["SEE ALSO"] = _references(["dmr"])
     return _page(f"dmr-{name}", entry.summary, sections)

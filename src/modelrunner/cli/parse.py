@@ -107,7 +107,12 @@ class Parser(argparse.ArgumentParser):
             width = max(len(names) for names, _ in rows)
             options = "".join(f"  {names:<{width}}   {about}\n" for names, about in rows)
             text += f"\nOptions:\n{options}"
-        return text + (f"\nExamples:\n{self.examples}\n" if self.examples else "")
+        return text + (f"\nExamples:\n{self.lines_of_examples()}\n" if self.examples else "")
+
+    def lines_of_examples(self) -> str:
+        """The examples as they would be typed: with the program before the command."""
+        command = self.prog.removeprefix(f"{self.program} ")
+        return re.sub(rf"^  {re.escape(command)}(?= |$)", f"  {self.prog}", self.examples, flags=re.MULTILINE)
 
     def valued(self) -> frozenset[str]:
         """The flags after which a value comes."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Take one model."""
     parser.words("MODEL", least=1, most=1)
+    parser.examples = "  inspect ai/smollm2\n  inspect --remote ai/qwen3"
     parser.switch("--openai", help="List the model in an OpenAI format")
     parser.switch("-r", "--remote", help="Show the model as its registry has it, without pulling it")
 

@@ -32,6 +32,7 @@ _NO_NAME = "<none>"
 def configure(parser: Parser) -> None:
     """Take an optional filter."""
     parser.words("[MODEL]", most=1)
+    parser.examples = "  list\n  list --json qwen3"
     parser.switch("--json", help="List models in a JSON format")
     parser.switch("--openai", help="List models in an OpenAI format")
     parser.switch("-q", "--quiet", help="Only show model IDs")

@@ -46,6 +46,11 @@ def configure(parser: Parser) -> None:
         least=1,
         most=1,
     )
+    parser.examples = (
+        "  package --gguf ./model.gguf team/model:v1\n"
+        "  package --safetensors-dir ./model --license ./LICENSE --push registry.example.com/team/model:v1\n"
+        "  package --from ai/smollm2 --context-size 4096 team/small:v1"
+    )
     parser.add_argument("--gguf", metavar="path", help="GGUF file, or the first of its shards")
     parser.add_argument("--safetensors-dir", metavar="path", help="Directory with safetensors weights")
     parser.add_argument("--safetensors", metavar="path", help="Safetensors file, or one of its shards, alone")

@@ -15,6 +15,11 @@ _HUGGING_FACE = ("hf.co/", "huggingface.co/")
 def configure(parser: Parser) -> None:
     """Take one model."""
     parser.words("MODEL", least=1, most=1)
+    parser.examples = (
+        "  pull ai/smollm2\n"
+        "  pull registry.example.com/team/model:v1\n"
+        "  pull hf.co/bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M"
+    )
 
 
 def run(args: Namespace, session: Session) -> int:

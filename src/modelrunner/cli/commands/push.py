@@ -13,6 +13,7 @@ from modelrunner.cli.session import Session
 def configure(parser: Parser) -> None:
     """Take one model."""
     parser.words("MODEL", least=1, most=1)
+    parser.examples = "  push registry.example.com/team/model:v1"
 
 
 def run(args: Namespace, session: Session) -> int:

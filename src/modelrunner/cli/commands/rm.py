@@ -8,6 +8,7 @@ from modelrunner.cli.session import Session
 def configure(parser: Parser) -> None:
     """Take any number of models."""
     parser.words("MODEL [MODEL...]", least=1)
+    parser.examples = "  rm ai/smollm2 ai/qwen3:4B\n  rm --force 354bf30d0aa3"
     parser.switch("-f", "--force", help="Forcefully remove the model, with all of its tags")
 
 

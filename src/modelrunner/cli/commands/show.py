@@ -23,6 +23,7 @@ _HEADERS = (("gguf", "GGUF"), ("safetensors", "Safetensors"), ("diffusers", "Dif
 def configure(parser: Parser) -> None:
     """Take one model."""
     parser.words("MODEL", least=1, most=1)
+    parser.examples = "  show ai/smollm2\n  show --remote ai/qwen3"
     parser.switch("-r", "--remote", help="Show the model as its registry has it, without pulling it")
 
 

@@ -9,6 +9,7 @@ from modelrunner.errors import InvalidReference
 def configure(parser: Parser) -> None:
     """Take the model and its new name."""
     parser.words("SOURCE TARGET", least=2, most=2)
+    parser.examples = "  tag ai/smollm2 registry.example.com/team/smollm2:v1"
 
 
 def run(args: Namespace, session: Session) -> int:

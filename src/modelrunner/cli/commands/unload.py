@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def configure(parser: Parser) -> None:
     """Take models, or `--all`."""
     parser.words("(MODEL [MODEL...] [--backend BACKEND] | --all)")
+    parser.examples = "  unload ai/smollm2\n  unload --all"
     parser.switch("--all", help="Unload all running models")
     parser.add_argument("--backend", metavar="string", default="", help="Unload from this backend only")
 
