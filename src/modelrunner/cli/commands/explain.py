@@ -1,7 +1,8 @@
 """`explain`: whether a model can be loaded now, what would make room for it, and why it waits."""
 
 from modelrunner.cli.commands.events import line
-from modelrunner.cli.output import clean, emit, say, standard_json
+from modelrunner.cli.narrow import say_wrapped
+from modelrunner.cli.output import emit, say, standard_json
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 
@@ -22,9 +23,9 @@ def run(args: Namespace, session: Session) -> int:
         emit(standard_json(explanation))
         return 0
     for sentence in explanation["sentences"]:
-        say(clean(sentence))
+        say_wrapped(sentence)
     if explanation["events"]:
         say("\nLately:")
         for event in explanation["events"]:
-            say(f"  {line(event, session.settings.default_registry)}")
+            say_wrapped(line(event, session.settings.default_registry), "  ")
     return 0

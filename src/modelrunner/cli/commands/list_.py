@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.names import display_name, matches, short_id, sort_key, spellings
+from modelrunner.cli.narrow import show_table
 from modelrunner.cli.output import emit, say, standard_json, table
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
@@ -25,6 +26,7 @@ HEADER = (
     "CONTEXT",
     "SIZE",
 )
+_DISPENSABLE = ("ARCHITECTURE", "QUANTIZATION", "CONTEXT", "MODEL ID", "CREATED", "PARAMETERS")
 _FOREIGN = ("MODEL NAME", "CREATED")
 _NO_NAME = "<none>"
 
@@ -74,7 +76,7 @@ def _print(args: Namespace, session: Session) -> None:
         for model in models:
             say(short_id(model["id"]))
     else:
-        emit(table(HEADER, rows(models, time.time(), registry)))
+        show_table(HEADER, rows(models, time.time(), registry), _DISPENSABLE)
 
 
 def _print_foreign(args: Namespace, wanted: str | None, session: Session) -> None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.names import display_name, short_id
-from modelrunner.cli.output import emit, standard_json, table
+from modelrunner.cli.narrow import show_table
+from modelrunner.cli.output import emit, standard_json
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "UNTIL")
 # What the reference's daemon does not tell.
 _MORE = {"context_size": "CONTEXT", "memory": "MEMORY", "requests": "REQUESTS", "waiting": "WAITING"}
+_DISPENSABLE = ("MODE", "BACKEND", "CONTEXT", "WAITING", "REQUESTS", "MEMORY")
 _DEFAULT_KEEP_ALIVE = 300.0  # seconds
 
 
@@ -34,12 +36,14 @@ def run(args: Namespace, session: Session) -> int:
     if args.json:
         emit(standard_json(models))
         return 0
-    emit(listing(models, datetime.now(UTC), session.settings.default_registry))
+    show_table(*listing(models, datetime.now(UTC), session.settings.default_registry), _DISPENSABLE)
     return 0
 
 
-def listing(models: Sequence[RunningModel], now: datetime, registry: str) -> str:
-    """Lay out a row for each model; a column that no daemon has anything for is left out."""
+def listing(
+    models: Sequence[RunningModel], now: datetime, registry: str
+) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+    """Make the header, and a row for each model; a column that no daemon has anything for is left out."""
     columns = [key for key in _MORE if any(key in model for model in models)]
     rows = sorted(
         (
@@ -51,7 +55,7 @@ def listing(models: Sequence[RunningModel], now: datetime, registry: str) -> str
         )
         for model in models
     )
-    return table((*HEADER, *(_MORE[key] for key in columns)), rows)
+    return (*HEADER, *(_MORE[key] for key in columns)), rows
 
 
 def _cell(model: RunningModel, column: str) -> str:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelrunner.cli.output import emit, note, table
+from modelrunner.cli.narrow import show_table
+from modelrunner.cli.output import emit, note
 from modelrunner.cli.parse import Namespace, Parser, UsageError, number
 from modelrunner.cli.session import Session
 from modelrunner.units import format_bytes
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # the libraries that it takes to ask a registry are loaded on
 HEADER = ("NAME", "DESCRIPTION", "BACKEND", "SIZE", "DOWNLOADS", "STARS", "SOURCE")
 _LIMIT = 32
 _MOST = 1000
+_DISPENSABLE = ("STARS", "DESCRIPTION", "SOURCE", "BACKEND", "DOWNLOADS")
 _WIDEST = 50  # characters of a description in a table
 _HUB, _HUGGING_FACE = "dockerhub", "huggingface"
 _SOURCES = {
@@ -66,7 +68,7 @@ def run(args: Namespace, session: Session) -> int:
     elif not results.found:
         note(f'No models found matching "{term}"' if term else "No models found")
     else:
-        emit(table(HEADER, map(_row, results.found)))
+        show_table(HEADER, map(_row, results.found), _DISPENSABLE)
     return 0
 
 

@@ -3,7 +3,8 @@
 import json
 from typing import NamedTuple
 
-from modelrunner.cli.output import emit, note, say, table
+from modelrunner.cli.narrow import show_table
+from modelrunner.cli.output import note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import DaemonUnreachable
@@ -48,7 +49,7 @@ def _print_text(session: Session) -> int:
         note(f"\n{exc.message}\nhint: {exc.hint}" if exc.hint else f"\n{exc.message}")
         return 1
     say("Docker Model Runner is running\n")
-    emit(table(HEADER, backends(statuses)))
+    show_table(HEADER, backends(statuses), ())
     process = client.process()
     where = session.endpoint.host_url.removesuffix("/v1/")
     say(f"\nListening on {where}{f' (process {process})' if process else ''}")
