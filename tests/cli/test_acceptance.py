@@ -509,3 +509,87 @@ def test_dmr_is_the_daemon_too() -> None:
 
     assert wanted <= set(COMMANDS)
     assert [name for name, entry in COMMANDS.items() if entry.standalone and name == "serve"] == ["serve"]
+
+
+FLAGS = {
+    "bench": ("--prompt", "--duration", "--concurrency", "--timeout", "--json"),
+    "configure": (
+        *("--context-size", "--speculative-draft-model", "--speculative-num-tokens", "--think", "--mode"),
+        *("--speculative-min-acceptance-rate", "--hf_overrides", "--gpu-memory-utilization", "--keep-alive"),
+    ),
+    "inspect": ("--openai", "-r", "--remote"),
+    "launch": ("--port", "--image", "--detach", "--dry-run", "--config", "--model"),
+    "list": ("--json", "--openai", "-q", "--quiet", "--openaiurl"),
+    "logs": ("-f", "--follow", "--no-engines"),
+    "package": (
+        *(
+            "--gguf",
+            "--safetensors-dir",
+            "--dduf",
+            "--from",
+            "--chat-template",
+            "--mmproj",
+            "-l",
+            "--license",
+        ),
+        *("--context-size", "--push", "--format"),
+    ),
+    "purge": ("-f", "--force"),
+    "requests": ("-f", "--follow", "--include-existing", "--model"),
+    "rm": ("-f", "--force"),
+    "run": ("--color", "--debug", "-d", "--detach", "--openaiurl", "--websearch"),
+    "search": ("-n", "--limit", "--source", "--json"),
+    "serve": ("--port", "--socket", "--models-path"),
+    "show": ("-r", "--remote"),
+    "skills": ("--codex", "--claude", "--opencode", "--dest", "-f", "--force"),
+    "status": ("--json",),
+    "unload": ("--all", "--backend"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(FLAGS))
+def test_every_flag_of_the_reference_is_there(name: str) -> None:
+    """Under the same name, and explained."""
+    known = {
+        flag for flags, about in build_parser(name, COMMANDS[name], "dmr").flags() if about for flag in flags
+    }
+
+    assert set() == set(FLAGS[name]) - known
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"),
+    [([], False), (["-q"], True), (["--quiet"], True), (["--quiet=true"], True), (["--quiet=false"], False)],
+)
+def test_switches_take_a_value_too(flags: list[str], *, given: bool) -> None:
+    """As the reference's do."""
+    assert build_parser("list", COMMANDS["list"], "dmr").read(flags).quiet is given
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("pull", [], "'dmr pull' requires 1 argument(s)."),
+        ("tag", ["a"], "'dmr tag' requires 2 argument(s)."),
+        ("rm", [], "'dmr rm' requires at least 1 argument(s)."),
+        ("unload", [], "'dmr unload' requires MODEL unless --all is specified."),
+        ("unload", ["--all", "m"], "'dmr unload' does not take MODEL when --all is specified."),
+        ("configure", ["a", "b"], "Exactly one model must be specified, got 2"),
+        ("configure", ["a", "b", "--", "-x"], "Exactly one model must be specified before --, got 2"),
+        ("inspect", ["-r", "--openai", "m"], "--remote flag cannot be used with --openai flag"),
+        ("package", ["m"], "One of "),
+        ("package", ["--gguf", "/a", "--dduf", "/b", "m"], "Cannot specify more than one of "),
+        ("package", ["--gguf", "/a", "--format", "tar", "m"], 'invalid --format value "tar": must be'),
+        ("search", ["--source", "x"], 'unknown source "x": valid options are'),
+        ("skills", [], "no target specified. Use --codex, --claude, --opencode, or --dest"),
+        ("launch", ["x"], 'unsupported app "x" (supported: anythingllm, claude, codex, openclaw, opencode, '),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_the_reference_s_words(
+    dmr: "Run", name: str, arguments: list[str], message: str
+) -> None:
+    """On stderr, with nothing on stdout."""
+    outcome = dmr(name, *arguments)
+
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {message}")
