@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 from modelrunner.testing.browser import browsing
 from modelrunner.testing.daemon import BIN, Runner, fake_llama_server, running
 from modelrunner.testing.terminal import Window
+from tests.templates import OBEYING, THINKING, TOOLS
 
 Open = Callable[..., Window]
 STEADY = ("--temp", "0", "--predict", "64")
@@ -58,36 +59,6 @@ def window(tmp_path: Path) -> Iterator[Open]:
         opened.close()
 
 
-# As the models of Qwen have it, in short: with a template that knows tools, llama.cpp reads calls.
-TOOLS = """
-{%- if tools %}{{- '<|im_start|>system\\n<tools>' }}
-{%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
-{{- '\\n</tools><|im_end|>\\n' }}{%- endif %}
-{%- for message in messages %}
-{%- if message.role == 'tool' %}
-{{- '<|im_start|>user\\n<tool_response>\\n' + message.content + '\\n</tool_response><|im_end|>\\n' }}
-{%- else %}{{- '<|im_start|>' + message.role }}
-{%- if message.content %}{{- '\\n' + message.content }}{%- endif %}
-{%- for call in message.tool_calls %}
-{{- '\\n<tool_call>\\n{"name": "' }}{{- call.function.name }}{{- '", "arguments": ' }}
-{{- call.function.arguments | tojson }}{{- '}\\n</tool_call>' }}{%- endfor %}
-{{- '<|im_end|>\\n' }}{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
-"""
-THINKING = """
-{%- for message in messages %}
-{%- if message.role == 'assistant' %}
-{{- '<|im_start|>assistant\\n<think>\\n' + (message.reasoning_content or '') + '\\n</think>\\n\\n' }}
-{{- message.content + '<|im_end|>\\n' }}
-{%- else %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}
-{%- if add_generation_prompt and enable_thinking is defined and not enable_thinking %}
-{{- '\\n</think>\\n\\n' }}{%- endif %}
-"""
-
-
 @pytest.fixture(scope="session")
 def calling(real: Runner, tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> str:
     """A model with a template that knows tools."""
@@ -97,7 +68,7 @@ def calling(real: Runner, tmp_path_factory: pytest.TempPathFactory, smollm2: Pat
 @pytest.fixture(scope="session")
 def thinking(real: Runner, tmp_path_factory: pytest.TempPathFactory, smollm2: Path) -> str:
     """A model with a template that has it think."""
-    return _with_template(real, tmp_path_factory, smollm2, "ai/thinking", THINKING)
+    return _with_template(real, tmp_path_factory, smollm2, "ai/thinking", THINKING + OBEYING)
 
 
 def _with_template(

@@ -21,6 +21,7 @@ from modelrunner.models.gguf import read_header
 from modelrunner.models.gguf_config import describe
 from modelrunner.models.kinds import Format, Mode
 from modelrunner.testing.program import started
+from tests.templates import OBEYING, THINKING, TOOLS
 
 pytestmark = pytest.mark.engine
 
@@ -37,37 +38,6 @@ WEATHER = {
         },
     },
 }
-# As the models of Qwen have it, in short.
-TOOLS = """
-{%- if tools %}{{- '<|im_start|>system\\n<tools>' }}
-{%- for tool in tools %}{{- '\\n' }}{{- tool | tojson }}{%- endfor %}
-{{- '\\n</tools><|im_end|>\\n' }}{%- endif %}
-{%- for message in messages %}
-{%- if message.role == 'tool' %}
-{{- '<|im_start|>user\\n<tool_response>\\n' + message.content + '\\n</tool_response><|im_end|>\\n' }}
-{%- else %}{{- '<|im_start|>' + message.role }}
-{%- if message.content %}{{- '\\n' + message.content }}{%- endif %}
-{%- for call in message.tool_calls %}
-{{- '\\n<tool_call>\\n{"name": "' }}{{- call.function.name }}{{- '", "arguments": ' }}
-{{- call.function.arguments | tojson }}{{- '}\\n</tool_call>' }}{%- endfor %}
-{{- '<|im_end|>\\n' }}{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}
-"""
-THINKING = """
-{%- for message in messages %}
-{%- if message.role == 'assistant' %}
-{{- '<|im_start|>assistant\\n<think>\\n' + (message.reasoning_content or '') + '\\n</think>\\n\\n' }}
-{{- message.content + '<|im_end|>\\n' }}
-{%- else %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n<think>\\n' }}{%- endif %}
-"""
-# The last line of a template that can be told not to think.
-OBEYING = """
-{%- if add_generation_prompt and enable_thinking is defined and not enable_thinking %}
-{{- '\\n</think>\\n\\n' }}{%- endif %}
-"""
 
 
 @pytest.fixture
