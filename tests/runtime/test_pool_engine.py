@@ -387,6 +387,25 @@ async def test_an_engine_that_does_not_wake_is_loaded_anew(floor: Floor, behavio
     await floor.close()
 
 
+async def test_an_engine_that_dies_as_it_wakes_is_loaded_anew(floor: Floor) -> None:
+    """And then not put to sleep again."""
+    floor.asleep, floor.behaviours[A] = {A: 10}, {"hang_at": "/wake_up"}
+    await floor.ask(A)
+    await floor.ask(B)
+    running = dict(floor.pool.running())[A]
+    with floor.pool.events.subscribe() as events:
+        request = asyncio.create_task(floor.ask(A))
+        while (await events.next()).kind is not Kind.WAKING:
+            pass
+    os.kill(running.instance.pid, signal.SIGKILL)
+
+    assert 200 == await request
+    assert (Kind.GONE, "restless") in told(floor, A)
+    await floor.ask(B)
+    assert [B] == [each.key for each in floor.pool.residents()]
+    await floor.close()
+
+
 async def test_an_engine_that_dies_in_its_sleep_is_noticed(floor: Floor) -> None:
     """What it held is free, and the next request has it loaded anew."""
     floor.asleep = {A: 10}

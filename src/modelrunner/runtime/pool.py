@@ -1,7 +1,7 @@
 """The models in memory, for requests to use: a shell of tasks and futures around the scheduler.
 
 State changes only between awaits, in methods that are no coroutines, which is why there is no lock. One task
-per resident owns its whole life: start, ready, gone. No request owns a load, so a client that leaves takes
+per resident owns its whole life (`lives.py`). No request owns a load, so a client that leaves takes
 itself out of the line and nothing else. What an instance is, and how it is started, is not known here.
 """
 
@@ -10,16 +10,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from functools import partial
-from types import TracebackType
-from typing import Generic, Protocol
+from typing import Generic
 
-from modelrunner.errors import Busy, EngineFailed, NotReadyInTime, RunnerError
+from modelrunner.errors import Busy, RunnerError
+from modelrunner.runtime.alarm import Alarm, Later, later
+from modelrunner.runtime.claim import Claim
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import PLACE, Amounts
 from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
+from modelrunner.runtime.lives import Lives
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
@@ -28,59 +28,7 @@ from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 from modelrunner.runtime.weights import Weight, Weights, weightless
 
 _log = logging.getLogger(__name__)
-
-
-class Timer(Protocol):
-    """A call that is to come and can be taken back."""
-
-    def cancel(self) -> None:
-        """Take it back."""
-        ...
-
-
-Later = Callable[[float, Callable[[], None]], Timer]  # seconds from now, and what to call then
-
-
-def _later(delay: float, call: Callable[[], None]) -> Timer:
-    return asyncio.get_running_loop().call_later(delay, call)
-
-
-_SAID_OTHERWISE = frozenset({Why.LOADING, Why.ESTIMATING})  # waits that every load has
-
-
-class _Claim(Generic[R]):
-    """`async with` around a lease; a class, because a generator costs more on every request."""
-
-    __slots__ = ("_key", "_lease", "_pool", "_terms")
-
-    def __init__(self, pool: "Pool[R]", key: Key, terms: Terms) -> None:
-        self._pool = pool
-        self._key = key
-        self._terms = terms
-        self._lease: Lease[R] | None = None
-
-    async def __aenter__(self) -> Lease[R]:
-        pool, key, terms = self._pool, self._key, self._terms
-        self._lease = lease = pool.try_lease(key, terms) or await pool.acquire(key, terms)
-        return lease
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._lease is not None:
-            self._lease.release()
-
-
-@dataclass(slots=True)
-class _Life:
-    """The task that owns a resident, and how it is told to sleep or wake, and to end."""
-
-    dismissed: asyncio.Future[None]
-    turn: asyncio.Future[None]
-    task: asyncio.Task[None] | None = None
+_SAID_OTHERWISE = frozenset({Why.LOADING, Why.WAKING, Why.ESTIMATING})  # waits that every load has
 
 
 class Pool(Generic[R]):
@@ -108,23 +56,28 @@ class Pool(Generic[R]):
         events: Events | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
-        later: Later = _later,
+        later: Later = later,
     ) -> None:
         self.events = events if events is not None else Events()
-        self._start = start
         self._look = look
         self._queue = queue
         self._clock = clock
         self._wall = wall
-        self._later = later
         self._wishes = wishes
         self._scheduler: Scheduler[R] = Scheduler(Limits({**(memory or {}), PLACE: places}, patience), wishes)
-        self._lives: dict[Loaded[R], _Life] = {}
+        self._lives: Lives[R] = Lives(
+            self._scheduler,
+            start,
+            events=self.events,
+            settle=self.settle,
+            disappoint=self._disappoint,
+            clock=clock,
+            wall=wall,
+        )
         self._futures: dict[Ticket, asyncio.Future[Lease[R]]] = {}
         self._weights = Weights(weigh, self._weighed)
         self._told: dict[Key, Wait] = {}
-        self._timer: Timer | None = None
-        self._wake_at: float | None = None
+        self._alarm = Alarm(self.settle, clock=clock, later=later)
 
     # What requests use
 
@@ -138,7 +91,7 @@ class Pool(Generic[R]):
             ShuttingDown: the pool is being closed.
             RunnerError: what went wrong when it was loaded.
         """
-        return _Claim(self, key, terms)
+        return Claim(self, key, terms)
 
     def try_lease(self, key: Key, terms: Terms = ANY_TERMS) -> Lease[R] | None:
         """Take a lease if the instance is ready now; the path of nearly every request, so it never waits."""
@@ -321,13 +274,12 @@ class Pool(Generic[R]):
         await self._until_empty(deadline)
         for loaded in self._scheduler.residents.values():
             if loaded.state is not State.STOPPING:
-                self._dismiss(loaded, Reason.SHUTDOWN)
+                self._lives.dismiss(loaded, Reason.SHUTDOWN)
         await self._until_empty(None)
-        self._arm(None)
+        self._alarm.arm(None)
 
     async def _until_empty(self, deadline: float | None) -> None:
-        tasks = [life.task for life in self._lives.values() if life.task is not None]
-        tasks += self._weights.tasks
+        tasks = [*self._lives.tasks, *self._weights.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=deadline)
 
@@ -339,7 +291,7 @@ class Pool(Generic[R]):
             task.cancel()
         for loaded in self._lives:
             if loaded.state is State.STARTING:
-                self._dismiss(loaded, Reason.SHUTDOWN)
+                self._lives.dismiss(loaded, Reason.SHUTDOWN)
         self.settle()
 
     async def _stop_idle(self, match: Callable[[Key], bool], reason: Reason) -> int:
@@ -349,9 +301,9 @@ class Pool(Generic[R]):
             if not match(loaded.key) or not self._may_go(loaded):
                 continue
             if loaded.state is not State.STOPPING:
-                self._dismiss(loaded, reason)
+                self._lives.dismiss(loaded, reason)
                 stopped += 1
-            task = self._lives[loaded].task
+            task = self._lives.task(loaded)
             if task is not None:
                 leaving.append(task)
         if leaving:
@@ -365,15 +317,15 @@ class Pool(Generic[R]):
         effects = self._scheduler.settle(self._clock(), self._look)
         for loaded in effects.gone:
             _log.warning("model crashed key=%s last_line=%s", loaded.key, loaded.detail.rpartition("\n")[2])
-            self._emit(Kind.GONE, loaded, Reason.CRASHED, loaded.detail)
+            self._lives.tell(Kind.GONE, loaded, Reason.CRASHED, loaded.detail)
         for loaded in effects.stop:
-            self._dismissed(loaded)
+            self._lives.dismissed(loaded)
         for loaded in effects.sleep:
-            self._turn(loaded, Kind.DOZING)
+            self._lives.turn(loaded, Kind.DOZING)
         for loaded in effects.wake:
-            self._turn(loaded, Kind.WAKING)
+            self._lives.turn(loaded, Kind.WAKING)
         for loaded in effects.start:
-            self._load(loaded)
+            self._lives.load(loaded)
         for ticket, refusal in effects.refuse:
             failed = self._scheduler.histories.of(ticket.key).failures
             advice = self._weights.advice(ticket.key)
@@ -385,7 +337,7 @@ class Pool(Generic[R]):
         for key in effects.estimate:
             self._weights.find(key)
         self._tell_who_waits()
-        self._arm(effects.wake_at)
+        self._alarm.arm(effects.wake_at)
 
     def _tell_who_waits(self) -> None:
         """Say why somebody waits, when that is another reason than before."""
@@ -433,21 +385,7 @@ class Pool(Generic[R]):
         if self._scheduler.closing:
             return False
         keep_alive = self._scheduler.keep_alive(loaded)
-        return keep_alive is None or (self._wake_at is not None and self._wake_at <= now + keep_alive)
-
-    def _arm(self, wake_at: float | None) -> None:
-        if wake_at == self._wake_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._wake_at = wake_at
-        if wake_at is not None:
-            self._timer = self._later(max(0.0, wake_at - self._clock()), self._wake)
-
-    def _wake(self) -> None:
-        self._timer = self._wake_at = None
-        self.settle()
+        return keep_alive is None or (self._alarm.at is not None and self._alarm.at <= now + keep_alive)
 
     # What a model needs
 
@@ -459,103 +397,3 @@ class Pool(Generic[R]):
             for ticket in self._scheduler.not_estimated(key):
                 self._disappoint(ticket, copy_of(outcome))
         self.settle()
-
-    # The life of a resident
-
-    def _load(self, loaded: Loaded[R]) -> None:
-        self._emit(Kind.STARTING, loaded, loaded.reason)
-        loop = asyncio.get_running_loop()
-        self._lives[loaded] = life = _Life(loop.create_future(), loop.create_future())
-        life.task = task = asyncio.create_task(self._live(loaded, life), name=f"resident {loaded.key}")
-        task.add_done_callback(partial(self._ended, loaded))
-
-    async def _live(self, loaded: Loaded[R], life: _Life) -> None:
-        try:
-            running = await self._start(loaded.key)
-        except Exception as exc:  # noqa: BLE001 - the top of a task; everyone who waits is told
-            self._fail(loaded, exc)
-            return
-        try:
-            self._ready(loaded, running)
-            while await self._is_turned(running, life):
-                await self._sleep_or_wake(loaded, running, life)
-            self.settle()
-        finally:
-            await running.stop()
-
-    def _ready(self, loaded: Loaded[R], running: R) -> None:
-        self._scheduler.ready(loaded, running, self._clock())
-        seconds = loaded.ready_since - loaded.since
-        _log.info("model ready key=%s seconds=%.2f", loaded.key, seconds)
-        self._emit(Kind.READY, loaded, loaded.reason, f"{seconds:.2f} s")
-        self.settle()
-
-    async def _is_turned(self, running: R, life: _Life) -> bool:
-        """Wait until it is told to sleep or wake; False when it ends, or is to end."""
-        over = (running.exited, life.dismissed)
-        await asyncio.wait((*over, life.turn), return_when=asyncio.FIRST_COMPLETED)
-        return not any(each.done() for each in over)
-
-    async def _sleep_or_wake(self, loaded: Loaded[R], running: R, life: _Life) -> None:
-        """Have it sleep or wake, unless it ends, or is to end, meanwhile."""
-        life.turn = asyncio.get_running_loop().create_future()
-        wakes = loaded.state is State.WAKING
-        work = asyncio.create_task(running.wake() if wakes else running.sleep())
-        try:
-            await asyncio.wait((work, running.exited, life.dismissed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            work.cancel()
-            await asyncio.wait((work,))
-        if running.exited.done() or life.dismissed.done():
-            return
-        now = self._clock()
-        if isinstance(exc := work.exception(), Exception):
-            log_failure(loaded.key, exc)
-            self._scheduler.restless(loaded, str(exc), now)
-            self._dismissed(loaded)
-        elif wakes:
-            self._scheduler.awake(loaded, now)
-            self._emit(Kind.READY, loaded, loaded.reason, f"{now - loaded.since:.2f} s")
-        else:
-            self._scheduler.asleep(loaded, now)
-            self._emit(Kind.ASLEEP, loaded, loaded.reason)
-        self.settle()
-
-    def _turn(self, loaded: Loaded[R], kind: Kind) -> None:
-        """Ask the resident's task to have it sleep, or wake."""
-        self._lives[loaded].turn.set_result(None)
-        _log.info("model %s key=%s reason=%s", kind, loaded.key, loaded.reason)
-        self._emit(kind, loaded, loaded.reason)
-
-    def _fail(self, loaded: Loaded[R], exc: Exception) -> None:
-        log_failure(loaded.key, exc)
-        counts = isinstance(exc, EngineFailed | NotReadyInTime) or not isinstance(exc, RunnerError)
-        for ticket in self._scheduler.failed(loaded, str(exc), self._clock(), counts=counts):
-            self._disappoint(ticket, copy_of(exc))
-
-    def _dismiss(self, loaded: Loaded[R], reason: Reason) -> None:
-        self._scheduler.dismiss(loaded, reason, self._clock())
-        self._dismissed(loaded)
-
-    def _dismissed(self, loaded: Loaded[R]) -> None:
-        """Ask the resident's task to stop it, or break off its start."""
-        life = self._lives[loaded]
-        if loaded.running is not None:
-            life.dismissed.set_result(None)
-        elif life.task is not None:
-            life.task.cancel()
-        _log.info("model stopping key=%s reason=%s", loaded.key, loaded.reason)
-        self._emit(Kind.STOPPING, loaded, loaded.reason)
-
-    def _ended(self, loaded: Loaded[R], task: asyncio.Task[None]) -> None:
-        """The resident's task is over: nothing of it is left, and its place is free."""
-        del self._lives[loaded]
-        if not task.cancelled() and (exc := task.exception()) is not None:
-            _log.error("model not stopped properly key=%s", loaded.key, exc_info=exc)
-        if self._scheduler.gone(loaded, self._clock()):
-            self._emit(Kind.GONE, loaded, loaded.reason, loaded.detail)
-        self.settle()
-
-    def _emit(self, kind: Kind, loaded: Loaded[R], reason: Reason, detail: str = "") -> None:
-        others = () if loaded.cause is None else (loaded.cause,)
-        self.events.emit(Event(kind, loaded.key, reason, self._wall(), detail, others))
