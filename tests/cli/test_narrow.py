@@ -39,16 +39,12 @@ class _Screen(io.StringIO):
         return 1
 
 
-@pytest.fixture
-def screen(monkeypatch: pytest.MonkeyPatch) -> _Screen:
-    found = _Screen()
-    monkeypatch.setattr(sys, "stdout", found)
-    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 10)))
-    return found
-
-
-def test_a_terminal_gets_what_fits(screen: _Screen) -> None:
+def test_a_terminal_gets_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sentence goes on below its beginning, and steers nothing."""
+    screen = _Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((20, 10)))
+
     show_table(HEADER, ROWS, ("KIND", "AGE"))
     say_wrapped("It needs 557 MB of memory.\x1b[2J", "  ")
     say_wrapped("Short.")
