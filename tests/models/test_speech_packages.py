@@ -94,6 +94,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         package_whisper(folder)
     with pytest.raises(UnsupportedModel, match=r"`joe\.onnx\.json` is missing"):
         package_piper(voice)
+    with pytest.raises(UnsupportedModel, match=r"`model\.bin` is missing"):
+        package_whisper(tmp_path)
     with pytest.raises(InvalidRequest, match="not a directory"):
         package_whisper(folder / "model.bin")
 

@@ -16,6 +16,7 @@ _log = logging.getLogger(__name__)
 GROUP = "modelrunner.engines"
 DEFAULT = "llama.cpp"
 _MEANT_FOR = {
+    Mode.COMPLETION: "it is a model that talks: use /v1/chat/completions",
     Mode.EMBEDDING: "it is a model for embeddings: use /v1/embeddings",
     Mode.RERANKING: "it is a model that ranks documents: use /v1/rerank",
     Mode.IMAGE: "it is a model that makes images: use /v1/images/generations",

@@ -35,6 +35,11 @@ def package_whisper(
     if not root.is_dir():
         raise InvalidRequest(f"not a directory: `{root}`", hint=f"name the folder that has `{WEIGHTS}` in it")
     weights = root / WEIGHTS
+    if not weights.is_file():
+        raise UnsupportedModel(
+            f"no Whisper model for CTranslate2: `{WEIGHTS}` is missing in `{root}`",
+            hint="`ct2-transformers-converter` makes one of a model in safetensors",
+        )
     header = ctranslate2.read_header(weights)
     if header.spec != WHISPER:
         raise UnsupportedModel(f"not a Whisper model: `{weights}` is a `{header.spec[:60]}`")

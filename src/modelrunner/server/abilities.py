@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from modelrunner.engines.registry import Engines, unfit_because
+from modelrunner.engines.registry import Engines
 from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.models import kinds
 from modelrunner.models.config import ModelConfig
@@ -21,6 +21,7 @@ from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
 
 _MOST_REMEMBERED = 64
+_UNKNOWN_TO_OLLAMA = frozenset({Mode.IMAGE, Mode.TRANSCRIPTION, Mode.SPEECH})
 _PROJECTORS = frozenset({kinds.PROJECTOR_LAYER, kinds.PROJECTOR_LAYER_PUBLIC})
 _THINKING = ("enable_thinking", "<think>", "reasoning_content", "<|channel|>", "thinking")
 # By which tokens llama.cpp finds out that a model fills gaps. Source: llama.cpp, src/llama-vocab.cpp.
@@ -124,9 +125,10 @@ class Abilities:
         )
 
     def _modes(self, config: ModelConfig) -> tuple[Ability, ...]:
-        if any(unfit_because(engine, config, Mode.COMPLETION) is None for engine in self._engines):
+        natural = self._engines.natural_mode(config)
+        if natural is Mode.COMPLETION:
             return (Ability.COMPLETION,)
-        return (Ability.EMBEDDING,)
+        return () if natural in _UNKNOWN_TO_OLLAMA else (Ability.EMBEDDING,)
 
     def _fills(self, model: StoredModel, config: ModelConfig, header: GGUFHeader) -> bool:
         """Whether the vocabulary has the tokens; it is not kept, so the bytes of the header are searched."""

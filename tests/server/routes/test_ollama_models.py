@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from modelrunner.models.speech_packages import package_piper
+from modelrunner.oci.reference import parse_reference
+from modelrunner.oci.transfer import copy
 from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.gguf import tiny_gguf
 from modelrunner.testing.registry import Access, FakeRegistry
 from modelrunner.testing.serving import serving
+from modelrunner.testing.speech import write_voice
 
 if TYPE_CHECKING:
     from tests.server.conftest import Daemon
@@ -358,3 +362,15 @@ async def test_an_adapter_goes_along(tiny: "Daemon", tmp_path: Path) -> None:
 
     assert {"status": "success"} == answer.json
     assert digest in [str(layer.digest) for layer in layers]
+
+
+async def test_a_model_that_speaks_does_nothing_that_ollama_knows(daemon: "Daemon") -> None:
+    """It is no model for embeddings, and does not pass for one."""
+    draft = package_piper(write_voice(daemon.folder / "joe.onnx"))
+    await copy(
+        draft, daemon.services.store, draft.manifest_value, [parse_reference("docker.io/ai/joe:latest")]
+    )
+    answer = await daemon.ask("POST", "/api/show", json={"model": "ai/joe"})
+
+    assert "capabilities" not in answer.json
+    assert "piper" == answer.json["details"]["family"]

@@ -95,6 +95,7 @@ async def test_a_form_names_its_model(tiny: "Daemon", prefix: str, path: str) ->
 
     assert [422, 404, 400, 400] == [answer.status for answer in answers]
     assert "for transcription" in answers[0].json["error"]["message"]
+    assert "use /v1/chat/completions" in answers[0].json["error"]["hint"]
     assert "model is required" in answers[2].json["error"]["message"]
     assert "has to be a form" in answers[3].json["error"]["message"]
 
