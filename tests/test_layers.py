@@ -31,12 +31,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"recorder"},
     "client": GROUND | {"wire"},
     "containers": GROUND,
+    "gateway": GROUND | {"dialects"},
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},
 }
 # Inside functions only: a command pays for what it uses (architecture, 3.2).
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
+    "cli/commands/gateway.py": {"gateway"},
     "cli/runner.py": {"containers"},
     "cli/container_credentials.py": {"oci"},
     "cli/commands/load.py": {"oci"},
@@ -47,9 +49,11 @@ LAZILY: dict[str, set[str]] = {
     "cli/handover.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
-    "aiohttp": {"oci/connections.py"},
-    "starlette": {"server", "engines/standalone"},
+    "aiohttp": {"oci/connections.py", "gateway/upstream.py"},
+    "starlette": {"server", "engines/standalone", "gateway/app.py"},
+    "yaml": {"gateway/config.py"},
     "uvicorn": {
+        "gateway/serve.py",
         "server/serve.py",
         "server/protocol.py",
         "testing/serving.py",

@@ -23,6 +23,7 @@ COMMANDS: dict[str, Entry] = {
     "events": Entry("events", "Show what happened to the models in memory, and why"),
     "explain": Entry("explain", "Explain whether a model can be loaded now, and why it waits"),
     "export": Entry("export", "Write models to an archive"),
+    "gateway": Entry("gateway", "Serve one address in front of several providers of models"),
     "import": Entry("import_", "Take over models that other programs keep on this machine"),
     "inspect": Entry("inspect", "Display detailed information on one model"),
     "install-runner": Entry("install_runner", "Install the runner as a container, or an engine"),

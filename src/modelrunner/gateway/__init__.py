@@ -1,0 +1,1 @@
+"""One OpenAI-compatible address in front of several providers; it knows nothing of the daemon."""

@@ -1,0 +1,252 @@
+"""The gateway's routes: who may ask, whom to ask, and what goes back."""
+
+import contextlib
+import hmac
+import ipaddress
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from modelrunner import __version__
+from modelrunner.dialects import sse
+from modelrunner.gateway import anthropic
+from modelrunner.gateway.config import Config, Deployment
+from modelrunner.gateway.providers import Dialect
+from modelrunner.gateway.routing import Router, is_worth_another_try
+from modelrunner.gateway.upstream import Answer, Unreachable, Upstream
+
+_MOST_BODY = 64 * 1024 * 1024  # bytes
+_KNOWN = frozenset(
+    {"model", "messages", "temperature", "top_p", "n", "stream", "stop", "max_tokens", "presence_penalty"}
+    | {"frequency_penalty", "user", "tools", "tool_choice", "response_format", "seed", "input", "dimensions"}
+    | {"encoding_format"}
+)
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
+_CORS = {
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "content-type, authorization, x-api-key",
+    "Vary": "Origin",
+}
+
+
+class Refused(Exception):
+    """What a client is told instead of an answer."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+
+
+class Gateway:
+    """The routes over one configuration."""
+
+    def __init__(self, config: Config, upstream: Upstream) -> None:
+        self._config = config
+        self._router = Router(config)
+        self._upstream = upstream
+
+    def app(self) -> Starlette:
+        """Make the application."""
+        routes = [Route(path, self._health) for path in ("/", "/health")]
+        routes += [Route(path, self._models) for path in ("/v1/models", "/models")]
+        for path in ("/chat/completions", "/embeddings"):
+            routes += [Route(f"{prefix}{path}", self._ask(path), methods=["POST"]) for prefix in ("/v1", "")]
+        routes.append(Route("/{path:path}", self._preflight, methods=["OPTIONS"]))
+        return Starlette(routes=routes, exception_handlers={Refused: self._refused})
+
+    async def _health(self, request: Request) -> Response:
+        document = {"status": "healthy", "version": __version__, "models": self._config.aliases}
+        return JSONResponse(document, headers=self._headers(request))
+
+    async def _models(self, request: Request) -> Response:
+        self._admit(request)
+        data = [
+            {"id": alias, "object": "model", "created": 0, "owned_by": "model-cli"}
+            for alias in self._config.aliases
+        ]
+        return JSONResponse({"object": "list", "data": data}, headers=self._headers(request))
+
+    async def _preflight(self, request: Request) -> Response:
+        return Response(status_code=204, headers=self._headers(request))
+
+    async def _refused(self, request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, Refused)
+        return JSONResponse(
+            _error(exc.kind, str(exc)), status_code=exc.status, headers=self._headers(request)
+        )
+
+    def _ask(self, path: str) -> Any:
+        async def ask(request: Request) -> Response:
+            self._admit(request)
+            body = await _body(request)
+            alias = body.get("model")
+            if not isinstance(alias, str) or not self._router.knows(alias):
+                raise Refused(404, "invalid_request_error", f"no such model: `{alias}`")
+            return await self._answer(request, path, body, alias)
+
+        return ask
+
+    async def _answer(self, request: Request, path: str, body: dict[str, Any], alias: str) -> Response:
+        """Ask one after the other, until one answers or says what no other would say differently."""
+        last = Refused(503, "server_error", "there is no deployment")
+        reached: set[str] = set()
+        for deployment in self._router.attempts(alias):
+            reached.add(f"{deployment.base} {deployment.model}")
+            stack = contextlib.AsyncExitStack()
+            try:
+                answer = await stack.enter_async_context(
+                    self._upstream.ask(deployment, path, self._translated(body, deployment, path))
+                )
+                if answer.status < 400:
+                    return await self._relayed(request, stack, answer, deployment, body)
+                text = (await _whole(answer)).decode(errors="replace")
+                last = Refused(answer.status, "upstream_error", _message(text) or f"status {answer.status}")
+                worth = is_worth_another_try(answer.status)
+            except Unreachable as exc:
+                last, worth = Refused(502, "upstream_error", str(exc)), True
+            except BaseException:
+                await stack.aclose()
+                raise
+            await stack.aclose()
+            if not worth:
+                raise last
+        if len(reached) > 1:
+            raise Refused(503, "server_error", f"all deployments failed; the last one: {last}")
+        raise last
+
+    def _translated(self, body: dict[str, Any], deployment: Deployment, path: str) -> Mapping[str, Any]:
+        if deployment.provider.dialect is not Dialect.ANTHROPIC:
+            kept = {name: body[name] for name in body if not self._config.drops_unknown or name in _KNOWN}
+            return {**kept, "model": deployment.model}
+        if path != "/chat/completions":
+            raise Refused(400, "invalid_request_error", "this provider has no embeddings")
+        try:
+            return anthropic.request(body, deployment.model)
+        except (AttributeError, TypeError) as exc:
+            raise Refused(400, "invalid_request_error", "messages cannot be read") from exc
+
+    async def _relayed(
+        self,
+        request: Request,
+        stack: contextlib.AsyncExitStack,
+        answer: Answer,
+        deployment: Deployment,
+        body: Mapping[str, Any],
+    ) -> Response:
+        headers = self._headers(request)
+        foreign = deployment.provider.dialect is Dialect.ANTHROPIC
+        if not body.get("stream"):
+            raw = await _whole(answer)
+            await stack.aclose()
+            if foreign:
+                try:
+                    document = anthropic.answer(json.loads(raw), str(body["model"]), int(time.time()))
+                except (ValueError, AttributeError, TypeError) as exc:
+                    raise Unreachable(f"{deployment.provider.name}: an answer that cannot be read") from exc
+                raw = json.dumps(document).encode()
+            return Response(raw, media_type="application/json", headers=headers)
+        pieces = _anthropic(answer, str(body["model"])) if foreign else answer.pieces
+        return StreamingResponse(
+            _until_broken(pieces, stack), media_type="text/event-stream", headers=headers
+        )
+
+    def _admit(self, request: Request) -> None:
+        """Ask for the key, or where there is none, see that no web page of others is asking.
+
+        Raises:
+            Refused: the key is wrong, or the page is somebody else's.
+        """
+        key = self._config.master_key
+        if key:
+            given = request.headers.get("x-api-key") or request.headers.get("authorization", "")
+            given = given.removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), key.encode()):
+                raise Refused(401, "authentication_error", "Invalid API key")
+        elif not self._is_own(request):
+            raise Refused(403, "invalid_request_error", "Host or Origin not allowed without a master_key")
+
+    def _is_own(self, request: Request) -> bool:
+        """Whether neither a page of others asks, nor a name that others made lead here."""
+        origin = request.headers.get("origin")
+        own_page = origin is None or (urlsplit(origin).hostname or "") in _LOOPBACK
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        return own_page and (host in _LOOPBACK or _is_address(host))
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers = {"x-model-cli-version": __version__}
+        origin = request.headers.get("origin")
+        if origin and (self._config.master_key or self._is_own(request)):
+            headers |= {**_CORS, "Access-Control-Allow-Origin": origin}
+        return headers
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > _MOST_BODY:
+            raise Refused(413, "invalid_request_error", "the request is too large")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as exc:
+        raise Refused(400, "invalid_request_error", "the request is no JSON") from exc
+    if not isinstance(body, dict):
+        raise Refused(400, "invalid_request_error", "the request is no JSON object")
+    return body
+
+
+async def _whole(answer: Answer) -> bytes:
+    raw = bytearray()
+    async for piece in answer.pieces:
+        raw += piece
+    return bytes(raw)
+
+
+async def _anthropic(answer: Answer, model: str) -> AsyncIterator[bytes]:
+    parser, stream = sse.Parser(), anthropic.Stream(model, int(time.time()))
+    async for piece in answer.pieces:
+        for data in parser.feed(piece):
+            for translated in stream.feed(data):
+                yield sse.event(translated)
+
+
+async def _until_broken(
+    pieces: AsyncIterator[bytes], stack: contextlib.AsyncExitStack
+) -> AsyncIterator[bytes]:
+    """Pass on what comes; what breaks off ends with an event that says so."""
+    async with stack:
+        try:
+            async for piece in pieces:
+                yield piece
+        except Unreachable as exc:
+            yield sse.event(json.dumps(_error("upstream_error", str(exc))).encode())
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _message(text: str) -> str:
+    """What a provider says went wrong, in whichever form."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return text.strip()[:500]
+    error = document.get("error", document) if isinstance(document, dict) else document
+    return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
+
+
+def _error(kind: str, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}

@@ -1,0 +1,94 @@
+"""Asks a provider: one connection pool, and answers as a status with pieces."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from modelrunner.gateway import anthropic
+from modelrunner.gateway.config import Deployment
+from modelrunner.gateway.providers import Dialect
+
+_CONNECT = 15.0  # seconds
+
+
+class Unreachable(Exception):
+    """The provider could not be asked, or did not answer in time; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A provider's answer, whose pieces are still to come."""
+
+    status: int
+    media: str
+    pieces: AsyncIterator[bytes]
+
+
+class Upstream:
+    """All providers."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    @contextlib.asynccontextmanager
+    async def ask(self, deployment: Deployment, path: str, body: Mapping[str, Any]) -> AsyncIterator[Answer]:
+        """Post a request to a deployment's `path`; the answer is good within the block.
+
+        Raises:
+            Unreachable: nobody answered.
+        """
+        url, headers = _address(deployment, path)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=deployment.timeout)
+        try:
+            response = await self._session.post(
+                url, data=json.dumps(body).encode(), headers=headers, timeout=timeout
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as exc:
+            raise Unreachable(f"{deployment.provider.name}: {_reason(exc)}") from exc
+        try:
+            media = response.headers.get("Content-Type", "application/json")
+            yield Answer(response.status, media, _pieces(response, deployment))
+        finally:
+            response.close()
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Upstream]:
+    """Open the pool for as long as the block lasts."""
+    connector = aiohttp.TCPConnector(limit=0, limit_per_host=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=True, trust_env=True) as session:
+        yield Upstream(session)
+
+
+async def _pieces(response: aiohttp.ClientResponse, deployment: Deployment) -> AsyncIterator[bytes]:
+    try:
+        async for piece in response.content.iter_any():
+            yield piece
+    except (TimeoutError, aiohttp.ClientError, OSError) as exc:
+        raise Unreachable(f"{deployment.provider.name}: {_reason(exc)}") from exc
+
+
+def _address(deployment: Deployment, path: str) -> tuple[str, dict[str, str]]:
+    headers = {"Content-Type": "application/json"}
+    match deployment.provider.dialect:
+        case Dialect.ANTHROPIC:
+            headers |= {"x-api-key": deployment.key, "anthropic-version": anthropic.VERSION}
+            return f"{deployment.base}/messages", headers
+        case Dialect.AZURE:
+            headers["api-key"] = deployment.key
+            version = f"?api-version={deployment.api_version}" if deployment.api_version else ""
+            return f"{deployment.base}{path}{version}", headers
+        case Dialect.OPENAI:
+            if deployment.key:
+                headers["Authorization"] = f"Bearer {deployment.key}"
+            return f"{deployment.base}{path}", headers
+
+
+def _reason(exc: BaseException) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return str(exc) or type(exc).__name__
