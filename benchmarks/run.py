@@ -13,6 +13,7 @@ from benchmarks import (
     scheduler,
     transfer,
     translation,
+    web,
 )
 
 
@@ -20,7 +21,7 @@ def main() -> int:
     """Each in turn; none stops the others."""
     everything = (
         *(passthrough, translation, cold_start, sandbox, scheduler),
-        *(kv_swap, commands, chat, transfer, estimate),
+        *(kv_swap, commands, chat, transfer, estimate, web),
     )
     kept = [benchmark.main() for benchmark in everything]
     return 0 if all(kept) else 1

@@ -197,7 +197,7 @@ def test_a_file_becomes_a_model_which_is_tagged_configured_loaded_and_deleted(
     detail.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved; it applies")).to_be_visible()
     detail.get_by_role("button", name="Load").click()
-    expect(page.get_by_text("local/mine is loaded")).to_be_visible()
+    expect(page.get_by_text("local/mine is loaded", exact=True)).to_be_visible()
     detail.get_by_role("button", name="Unload").click()
     expect(page.get_by_text("local/mine is unloaded")).to_be_visible()
     expect(detail).to_contain_text("on command")
@@ -235,7 +235,7 @@ def test_a_daemon_that_restarts_under_the_page_is_found_again(browser: Browser, 
         window(browser, runner.url) as opened,
     ):
         runner.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/tiny")
-        page, port = opened.show("chat"), runner.port
+        page, port = opened.show("chat?model=ai/tiny"), runner.port
         _say(page, "before the end")
         _answered(page, "before the end")
         runner.stop()
@@ -268,11 +268,14 @@ def test_the_keyboard_is_enough(app: Window) -> None:
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog", name="Keys")).not_to_be_visible()
-    page.get_by_role("link", name="ai/other", exact=True).focus()
+    names = page.locator("a.name")
+    second = names.nth(1).inner_text()
+    names.first.focus()
     page.keyboard.press("ArrowDown")
+    expect(names.nth(1)).to_be_focused()
     page.keyboard.press("Enter")
 
-    expect(page.get_by_role("region", name="Details of ai/tiny")).to_be_visible()
+    expect(page.get_by_role("region", name=f"Details of {second}")).to_be_visible()
 
 
 def test_an_empty_store_says_what_to_do(browser: Browser, fake: Runner) -> None:

@@ -22,6 +22,7 @@ def test_from_an_empty_store_to_the_reason_why_a_model_was_unloaded(
     with running(tmp_path / "home") as daemon, window(browser, daemon.url) as opened:
         page = opened.show()
         page.get_by_role("link", name="Pull a model").click()
+        expect(page.get_by_role("dialog", name="Pull a model")).to_be_visible()
         page.keyboard.press("Escape")
         page.get_by_role("button", name="Package", exact=True).click()
         page.get_by_label("GGUF file").set_input_files(smollm2)

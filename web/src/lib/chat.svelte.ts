@@ -3,6 +3,8 @@
 
 import { said } from './api'
 import {
+  branches,
+  branching,
   newConversation,
   newId,
   newestLeaf,
@@ -10,6 +12,7 @@ import {
   requestBody,
   titleOf,
   type Attachment,
+  type Branches,
   type Conversation,
   type Message,
 } from './conversations'
@@ -67,6 +70,16 @@ export function leafOf(conversation: Conversation, side: Side): string | null {
 export function shown(side: Side = 'main'): Message[] {
   void turns.version
   return chats.open ? path(turns.map, leafOf(chats.open, side)) : []
+}
+
+let known: { map: unknown; version: number; all: Branches } | undefined
+
+/** The branches at a turn; all turns are looked through once for each change, not for each that is shown. */
+export function branchesAt(turn: Message): readonly Message[] {
+  if (known?.map !== turns.map || known.version !== turns.version) {
+    known = { map: turns.map, version: turns.version, all: branching(turns.map) }
+  }
+  return branches(known.all, turn)
 }
 
 export async function save(conversation: Conversation): Promise<void> {

@@ -3,6 +3,7 @@ import {
   asJson,
   asMarkdown,
   branches,
+  branching,
   newConversation,
   newestLeaf,
   path,
@@ -34,8 +35,9 @@ describe('a conversation is a tree', () => {
     expect(path(turns, 'gone')).toEqual([])
   })
   it('whose branches stand beside each other, oldest first', () => {
-    expect(branches(turns, turns.get('a1b')!).map((each) => each.id)).toEqual(['a1', 'a1b'])
-    expect(branches(turns, turns.get('q2')!).map((each) => each.id)).toEqual(['q2'])
+    const all = branching(turns)
+    expect(branches(all, turns.get('a1b')!).map((each) => each.id)).toEqual(['a1', 'a1b'])
+    expect(branches(all, turns.get('q2')!).map((each) => each.id)).toEqual(['q2'])
   })
   it('and a branch leads to its newest end', () => {
     expect(newestLeaf(turns, 'q1')).toBe('q2b')

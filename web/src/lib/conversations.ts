@@ -87,13 +87,26 @@ export function path(turns: Turns, leaf: string | null | undefined): Message[] {
   return found.reverse()
 }
 
-/** The turns that stand where one does: its branches, oldest first. */
-export function branches(turns: Turns, turn: Message): Message[] {
-  const found: Message[] = []
-  for (const other of turns.values()) {
-    if (other.parent === turn.parent && other.role === turn.role) found.push(other)
+export type Branches = ReadonlyMap<string, readonly Message[]>
+
+const place = (turn: Message) => `${turn.parent ?? ''} ${turn.role}`
+
+/** All turns by where they stand; those at one place are branches, oldest first. */
+export function branching(turns: Turns): Branches {
+  const found = new Map<string, Message[]>()
+  for (const turn of turns.values()) {
+    const there = found.get(place(turn))
+    if (there) there.push(turn)
+    else found.set(place(turn), [turn])
   }
-  return found.sort((a, b) => a.created - b.created || a.id.localeCompare(b.id))
+  for (const there of found.values()) {
+    if (there.length > 1) there.sort((a, b) => a.created - b.created || a.id.localeCompare(b.id))
+  }
+  return found
+}
+
+export function branches(all: Branches, turn: Message): readonly Message[] {
+  return all.get(place(turn)) ?? [turn]
 }
 
 /** Where a branch leads to: its newest turn, and the newest after that. */

@@ -30,6 +30,7 @@ export function matching(lines: LogLine[], level: Level, words: string): LogLine
   if (!least && !wanted.length) return lines
   return lines.filter((line) => {
     if (LEVELS.indexOf(line.level) < least) return false
+    if (!wanted.length) return true
     const text = `${line.text} ${line.model ?? ''}`.toLowerCase()
     return wanted.every((word) => text.includes(word))
   })
