@@ -17,7 +17,7 @@ from benchmarks.load import Target, percentile, run
 from modelrunner.recorder.database import open_to_read, open_to_write
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.searching import page
-from modelrunner.recorder.values import Filter, Noted
+from modelrunner.recorder.values import Filter, Instance, Noted
 from modelrunner.recorder.writing import Writing
 from modelrunner.testing.daemon import Runner, fake_llama_server, running
 from modelrunner.testing.gguf import tiny_gguf
@@ -119,17 +119,18 @@ def _noted(number: int, words: list[str]) -> Noted:
     failed = number % 1000 == 0
     return Noted(
         at=float(number),
-        request_id=f"req_{number}",
+        request_id=b"req_%d" % number,
         method="POST",
         path="/v1/chat/completions",
         model=MODEL,
-        model_id="sha256:" + "ab" * 32,
-        backend="llama.cpp",
-        mode="completion",
-        user_agent="bench/1",
-        key="",
+        instance=Instance("sha256:" + "ab" * 32, MODEL, "llama.cpp", "completion", 4096, "{}"),
         address="127.0.0.1",
+        user_agent=b"bench/1",
+        key=None,
         replay_of=None,
+        trace=None,
+        request_type=b"application/json",
+        answer_type=b"application/json",
         status=500 if failed else 200,
         outcome="failed" if failed else "ok",
         error=None,
@@ -139,14 +140,10 @@ def _noted(number: int, words: list[str]) -> Noted:
         seconds=0.2,
         queued=0.0,
         loading=0.0,
-        context_size=4096,
-        config="{}",
-        request_type="application/json",
-        answer_type="application/json",
         cut=False,
         keep=True,
         body=json.dumps(body).encode(),
-        answer=[json.dumps(answer).encode()],
+        answer=json.dumps(answer).encode(),
     )
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "dialects": GROUND | {"wire"},
     "telemetry": GROUND | {"wire"},
     # Reads what was said in every dialect, and is run beside the daemon as well as within it.
-    "recorder": GROUND | {"wire", "dialects"},
+    "recorder": GROUND | {"wire", "dialects", "telemetry"},
     "search": GROUND | {"models", "oci"},
     "models": GROUND | {"oci"},
     "store": GROUND | {"oci"},

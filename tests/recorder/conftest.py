@@ -1,7 +1,7 @@
 """Requests as the data path notes them, and a file to keep them in."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from modelrunner.recorder.database import open_to_write
 from modelrunner.recorder.reading import read_noted
-from modelrunner.recorder.values import Entry, Noted
+from modelrunner.recorder.values import Entry, Instance, Noted
 from modelrunner.recorder.writing import Writing
 
 MODEL = "sha256:" + "ab" * 32
@@ -30,19 +30,27 @@ def noted(
             ],
             "usage": {"prompt_tokens": 10, "completion_tokens": 5},
         }
+    who: dict[str, Any] = {
+        "model_id": MODEL,
+        "name": "ai/tiny:latest",
+        "backend": "llama.cpp",
+        "mode": "completion",
+        "context_size": 4096,
+        "config": "{}",
+    }
     given: dict[str, Any] = {
         "at": 1_800_000_000.0,
         "request_id": "req_1",
         "method": "POST",
         "path": CHAT,
         "model": "ai/tiny",
-        "model_id": MODEL,
-        "backend": "llama.cpp",
-        "mode": "completion",
-        "user_agent": "OpenAI/Python 1.2",
-        "key": "",
         "address": "127.0.0.1",
+        "user_agent": "OpenAI/Python 1.2",
+        "key": None,
         "replay_of": None,
+        "trace": None,
+        "request_type": "application/json",
+        "answer_type": "application/json",
         "status": 200,
         "outcome": "ok",
         "error": None,
@@ -52,25 +60,22 @@ def noted(
         "seconds": 1.25,
         "queued": 0.5,
         "loading": 0.3,
-        "context_size": 4096,
-        "config": "{}",
-        "request_type": "application/json",
-        "answer_type": "application/json",
         "cut": False,
         "keep": True,
         "body": body if isinstance(body, bytes) else json.dumps(body).encode(),
-        "answer": [response] if isinstance(response, bytes) else [json.dumps(response).encode()],
-        **more,
+        "answer": response if isinstance(response, bytes) else json.dumps(response).encode(),
+        **{name: value for name, value in more.items() if name not in who},
     }
-    return Noted(**given)
+    for header in ("request_id", "user_agent", "key", "replay_of", "trace", "request_type", "answer_type"):
+        if isinstance(given[header], str):
+            given[header] = given[header].encode()
+    who |= {name: value for name, value in more.items() if name in who}
+    return Noted(instance=Instance(**who) if who["model_id"] else None, **given)
 
 
 def entry(prompt: str = "hello", answer: str = "Hi there!", **more: Any) -> Entry:
     """A request as it is stored."""
     return read_noted(noted(prompt, answer, **more), (), b"salt")
-
-
-Store = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ filler.unlink()
 again = recorder.take(Notes(3, [noted("x" * 200_000)]))
 assert (again.lost, again.state) == (0, "ok"), again
 assert "again" in again.log[0][1]
-print([summary["id"] for summary in again.read])
+print(again.stored)
 """
 
 

@@ -179,7 +179,7 @@ def test_a_receiver_that_refuses_loses_nothing_else_and_is_said_once(
     said = []
     for number in range(3):
         report = recorder.take(Notes(number, [noted()]))
-        assert [] != report.read
+        assert [] != report.stored
         said += report.log
         assert recorder._telemetry is not None
         recorder._telemetry._traces.force_flush()
@@ -198,4 +198,4 @@ def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPa
     report = Recorder(Order(None, 0, 1.0, [], exports=True)).take(Notes(1, [noted()]))
 
     assert "modelrunner[otel]" in report.log[0][1]
-    assert 1 == len(report.read)
+    assert (1, 0) == (report.batch, report.lost)

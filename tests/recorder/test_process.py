@@ -12,7 +12,7 @@ from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.process import Recorder, serve
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.searching import page
-from modelrunner.recorder.values import Damaged, Filter, Forget, Noted, Notes, Order, Report, Told
+from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Notes, Order, Report, Told
 from tests.recorder.conftest import noted
 
 
@@ -39,16 +39,17 @@ def test_what_it_is_told_is_stored_and_reported(file: Path) -> None:
         order(file), Notes(1, [noted(), noted(keep=False), noted()]), Forget(5, Filter(ids=(1,)))
     )
 
-    assert [1, None, 2] == [summary.get("id") for summary in stored.read]
+    assert [1, 2] == stored.stored
     assert (5, 1) == forgotten.answer
     assert 1 == count(file)
 
 
 def test_without_a_file_requests_are_read_and_nothing_is_stored(tmp_path: Path) -> None:
-    [report] = reports_of(order(None), Notes(1, [noted()]))
+    report, figures = reports_of(order(None), Notes(1, [noted()]), Figures(3))
 
-    assert 10 == report.read[0]["prompt_tokens"]
-    assert "id" not in report.read[0]
+    assert [] == report.stored
+    assert (3, 0) == figures.answer
+    assert 'modelrunner_tokens_total{model="ai/tiny:latest",kind="prompt"} 10\n' in figures.text
     assert [] == list(tmp_path.iterdir())
 
 
@@ -108,7 +109,7 @@ def test_a_request_that_breaks_its_reading_is_kept_without_its_bodies(
     report = Recorder(order(file)).take(Notes(1, [noted()]))
 
     assert "not understood" in report.log[0][1]
-    assert 1 == report.read[0]["id"]
+    assert [1] == report.stored
 
 
 def test_it_starts_as_a_program_and_ends_with_its_pipe(file: Path) -> None:

@@ -59,19 +59,3 @@ def query(words: str) -> str | None:
         quoted = quoted.replace('"', '""')
         terms.append(f'"{quoted}"*' if is_beginning else f'"{quoted}"')
     return " AND ".join(terms) or None
-
-
-def fits(wanted: Filter, summary: dict[str, object]) -> bool:
-    """Whether a summary fits a filter, apart from its words and its ids: what `condition` asks the file."""
-    if wanted.models is not None and not {summary["model"], summary["model_id"]} & set(wanted.models):
-        return False
-    names = ("caller", "dialect", "mode", "path", "outcome")
-    if any(getattr(wanted, name) not in {None, summary[name]} for name in names):
-        return False
-    status = summary["status"]
-    if wanted.status is not None and not (
-        isinstance(status, int) and wanted.status[0] <= status <= wanted.status[1]
-    ):
-        return False
-    seconds = summary["seconds"]
-    return wanted.slower is None or (isinstance(seconds, float) and seconds >= wanted.slower)

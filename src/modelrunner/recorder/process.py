@@ -20,9 +20,10 @@ import msgspec
 
 from modelrunner.recorder import frames
 from modelrunner.recorder.database import is_damage, open_to_write, salt_of, set_aside
+from modelrunner.recorder.measuring import Measuring
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.redaction import compiled
-from modelrunner.recorder.values import Damaged, Entry, Forget, Noted, Notes, Order, Report
+from modelrunner.recorder.values import Damaged, Entry, Figures, Forget, Noted, Notes, Order, Report
 from modelrunner.recorder.writing import Writing
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Recorder:
         self._file = 0
         self._batches = 0
         self._log: list[tuple[str, str]] = []
+        self._measuring = Measuring()
         self._failing = ""
         self._complaint = ""
         self._telemetry = self._exporting(environ or {}) if order.exports else None
@@ -55,7 +57,7 @@ class Recorder:
         """Read requests, and store those that may be; what cannot be stored is counted as lost."""
         entries = [self._read(noted) for noted in notes.noted]
         kept = [entry for entry, noted in zip(entries, notes.noted, strict=True) if noted.keep]
-        stored: list[dict[str, object]] = []
+        stored: list[int] = []
         lost = 0
         if self._path is not None and kept:
             try:
@@ -68,12 +70,13 @@ class Recorder:
         if self._telemetry is not None:
             for entry, noted in zip(entries, notes.noted, strict=True):
                 self._telemetry.tell(entry, content=noted.keep)
-        numbers = iter(stored)
-        read = [
-            next(numbers, entry.summary) if noted.keep else entry.summary
-            for entry, noted in zip(entries, notes.noted, strict=True)
-        ]
-        return self._report(batch=notes.batch, read=read, lost=lost)
+        for entry, noted in zip(entries, notes.noted, strict=True):
+            self._measuring.count(noted, entry.summary)
+        return self._report(batch=notes.batch, stored=stored, lost=lost)
+
+    def figures(self, told: Figures) -> Report:
+        """Say what was counted."""
+        return self._report(answer=(told.number, 0), text=self._measuring.lines())
 
     def forget(self, told: Forget) -> Report:
         """Forget what is meant."""
@@ -118,9 +121,9 @@ class Recorder:
             return read_noted(noted, self._rules, self._salt)
         except Exception as exc:  # noqa: BLE001 - the top of one request's reading; it is told
             self._log.append(("error", f"request not understood path={noted.path} error={exc!r}"))
-            return read_noted(msgspec.structs.replace(noted, body=b"", answer=[]), (), self._salt)
+            return read_noted(msgspec.structs.replace(noted, body=b"", answer=b""), (), self._salt)
 
-    def _stored(self, entries: list[Entry]) -> list[dict[str, object]]:
+    def _stored(self, entries: list[Entry]) -> list[int]:
         try:
             stored = self._opened().store(entries)
         except sqlite3.DatabaseError as exc:
@@ -191,6 +194,8 @@ def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None =
             report = recorder.take(message)
         elif isinstance(message, Forget):
             report = recorder.forget(message)
+        elif isinstance(message, Figures):
+            report = recorder.figures(message)
         elif isinstance(message, Damaged):
             report = recorder.damaged(message)
         else:

@@ -13,35 +13,44 @@ from modelrunner.recorder.asking import as_text, dialect_of, gist, read_asked
 from modelrunner.recorder.documents import JSON, clean, dict_of, read_json
 from modelrunner.recorder.folding import folded
 from modelrunner.recorder.shortening import Rules, Shortened, medium, redacted, shortened
-from modelrunner.recorder.values import Answered, Counts, Entry, Noted
+from modelrunner.recorder.values import Answered, Counts, Entry, Instance, Noted
 
 _GIST = 200  # characters
 _PRODUCT = re.compile(r"[\w.+-]+(?:/Python|/JS)?")
 _MOST_TEXT = 64 << 20  # bytes of a request or a response that are kept
+_LONGEST = 500  # characters of a header
+_LONGEST_NUMBER = 18
+_STREAMS = (b"text/event-stream", b"application/x-ndjson")
+_NOBODY = Instance("", "", "", "", None, "{}")
 _TEXTS = ("application/json", "text/", "application/x-ndjson")
 
 
 def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     """Read a request and its answer. `salt` is for the marks that stand for API keys."""
     dialect = dialect_of(noted.path)
+    instance = noted.instance or _NOBODY
+    in_pieces = noted.answer_type.startswith(_STREAMS)
     asked_for = shortened(_request(noted), rules)
     asked = read_asked(asked_for.value)
-    answer = b"".join(noted.answer)
-    document = _answer(dialect, noted, answer)
+    document = _answer(dialect, noted)
     answered_with = shortened(document, rules)
     answered = read_answered(answered_with.value)
     times_in(noted.engine, answered.counts)
     error, more = redacted(noted.error or answered.error or "", rules)
     request, cut_request = _kept(noted.body, asked_for)
-    response, cut_response = _kept(answer, answered_with) if answer else (None, False)
-    if response is not None and not isinstance(document, str) and noted.answer_type.startswith(_TEXTS[1:]):
+    response, cut_response = _kept(noted.answer, answered_with) if noted.answer else (None, False)
+    if (
+        response is not None
+        and not isinstance(document, str)
+        and _text(noted.answer_type).startswith(_TEXTS[1:])
+    ):
         response, cut_response = _limited(_encoded(answered_with.value))
     redactions = asked_for.redacted + answered_with.redacted + more
     prompt = as_text(asked.messages)
     summary = {
-        **_who(noted, dialect, salt),
-        **_what(noted, answered),
-        "streamed": noted.answer_type.startswith(("text/event-stream", "application/x-ndjson")),
+        **_who(noted, instance, dialect, salt),
+        **_what(noted, instance, answered),
+        "streamed": in_pieces,
         "error": error or None,
         "prompt": gist(asked.messages, _GIST),
         "answer": (answered.text or answered.reasoning or _called(answered))[:_GIST],
@@ -58,39 +67,39 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
             "timeline": _timeline(noted, answered.counts),
             "redacted": redactions,
             "cut": noted.cut or cut_request or cut_response,
-            "config": noted.config,
+            "config": instance.config,
             "reached": noted.asked is not None,
         },
         messages=asked.messages,
         parameters=asked.parameters,
-        trace=noted.trace,
+        trace=_text(noted.trace),
     )
 
 
-def _who(noted: Noted, dialect: str, salt: bytes) -> JSON:
-    agent = clean(noted.user_agent)[:500]
+def _who(noted: Noted, instance: Instance, dialect: str, salt: bytes) -> JSON:
+    agent = _text(noted.user_agent)
     product = _PRODUCT.match(agent)
     caller = product[0] if product else "unknown"
     if noted.key:
-        mark = hashlib.blake2b(noted.key.encode("utf-8", "replace"), key=salt, digest_size=4).hexdigest()
+        mark = hashlib.blake2b(noted.key, key=salt, digest_size=4).hexdigest()
         caller = f"{caller} key:{mark}"
     return {
-        "request_id": clean(noted.request_id),
+        "request_id": _text(noted.request_id),
         "at": noted.at,
-        "model_id": noted.model_id,
-        "backend": noted.backend,
-        "mode": noted.mode,
+        "model_id": instance.model_id,
+        "backend": instance.backend,
+        "mode": instance.mode,
         "dialect": dialect,
         "method": noted.method,
         "path": clean(noted.path)[:500],
         "caller": caller,
         "user_agent": agent,
         "address": noted.address,
-        "replay_of": noted.replay_of,
+        "replay_of": _number(noted.replay_of),
     }
 
 
-def _what(noted: Noted, answered: Answered) -> JSON:
+def _what(noted: Noted, instance: Instance, answered: Answered) -> JSON:
     counts = answered.counts
     first = noted.first
     if first is not None and noted.asked is not None and not _in_pieces(noted):
@@ -111,7 +120,7 @@ def _what(noted: Noted, answered: Answered) -> JSON:
         "tokens_per_second": rate,
         "prompt_per_second": counts.prompt_per_second,
         "context_used": sum(used) if used else None,
-        "context_size": noted.context_size,
+        "context_size": instance.context_size,
         "first_token": first,
         "seconds": noted.seconds,
         "finish_reason": counts.finish_reason,
@@ -138,7 +147,7 @@ def _timeline(noted: Noted, counts: Counts) -> JSON:
 
 
 def _in_pieces(noted: Noted) -> bool:
-    return noted.answer_type.startswith(("text/event-stream", "application/x-ndjson"))
+    return noted.answer_type.startswith(_STREAMS)
 
 
 def _called(answered: Answered) -> str:
@@ -146,8 +155,9 @@ def _called(answered: Answered) -> str:
 
 
 def _request(noted: Noted) -> Any:
-    if noted.request_type.startswith("multipart/"):
-        return _form(noted.request_type, noted.body)
+    kind = _text(noted.request_type)
+    if kind.startswith("multipart/"):
+        return _form(kind, noted.body)
     return read_json(noted.body)
 
 
@@ -168,14 +178,16 @@ def _form(content_type: str, body: bytes) -> JSON:
     return fields
 
 
-def _answer(dialect: str, noted: Noted, answer: bytes) -> Any:
+def _answer(dialect: str, noted: Noted) -> Any:
     """Read an answer; what is neither JSON nor a stream of it is a text, or a medium."""
+    answer = noted.answer
     if not answer:
         return None
-    found = folded(dialect, noted.answer_type, answer)
+    kind = _text(noted.answer_type)
+    found = folded(dialect, kind, answer)
     if found is not None:
         return found
-    kind = noted.answer_type.partition(";")[0].strip()
+    kind = kind.partition(";")[0].strip()
     if not kind or kind.startswith(_TEXTS):
         return answer.decode("utf-8", "replace")
     return medium(answer, kind)
@@ -200,6 +212,14 @@ def _encoded(value: Any) -> str:
 def _limited(text: str) -> tuple[str, bool]:
     text = clean(text)
     return (text, False) if len(text) <= _MOST_TEXT else (text[:_MOST_TEXT], True)
+
+
+def _text(header: bytes | None) -> str:
+    return "" if header is None else header[:_LONGEST].decode("latin-1")
+
+
+def _number(header: bytes | None) -> int | None:
+    return int(header) if header and header.isdigit() and len(header) <= _LONGEST_NUMBER else None
 
 
 def moment(at: float) -> str:

@@ -7,28 +7,45 @@ import msgspec
 JSON = dict[str, Any]
 
 
-class Noted(msgspec.Struct, array_like=True):
-    """One request as it was seen on its way; nothing of it has been read.
+class Instance(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Who was asked: a model by id and by name, in an engine, for a mode.
+
+    `context_size` is in tokens, `config` its configuration as JSON.
+    """
+
+    model_id: str
+    name: str
+    backend: str
+    mode: str
+    context_size: int | None
+    config: str
+
+
+class Noted(msgspec.Struct, array_like=True, gc=False):
+    """One request as it was seen on its way; nothing of it has been read, and headers are as they came.
 
     `at` is in seconds since the epoch, and what else is in seconds counts from then: when the engine was
     `asked`, when the `first` and the `last` piece of the answer came, and when all was over. `queued` has the
     `loading` in it. `keep` is whether it may be stored; what may not is read for its counts only.
     `engine` has the engine's last words where the answer was turned into another dialect. `trace` is the
     client's `traceparent`.
+
+    Thousands may wait, so the garbage collector leaves them alone: they hold nothing that could hold them.
     """
 
     at: float
-    request_id: str
+    request_id: bytes
     method: str
     path: str
     model: str
-    model_id: str
-    backend: str
-    mode: str
-    user_agent: str
-    key: str
+    instance: Instance | None
     address: str
-    replay_of: int | None
+    user_agent: bytes | None
+    key: bytes | None
+    replay_of: bytes | None
+    trace: bytes | None
+    request_type: bytes | None
+    answer_type: bytes
     status: int
     outcome: str
     error: str | None
@@ -38,16 +55,11 @@ class Noted(msgspec.Struct, array_like=True):
     seconds: float
     queued: float
     loading: float
-    context_size: int | None
-    config: str
-    request_type: str
-    answer_type: str
     cut: bool
     keep: bool
     body: bytes
-    answer: list[bytes]
+    answer: bytes
     engine: bytes = b""
-    trace: str = ""
 
 
 class Counts(msgspec.Struct):
@@ -165,21 +177,28 @@ class Damaged(msgspec.Struct, tag_field="kind", tag="damaged"):
     file: int
 
 
-class Report(msgspec.Struct):
-    """What became of it. `read` are the summaries of `batch`, of which `lost` are not stored.
+class Figures(msgspec.Struct, tag_field="kind", tag="figures"):
+    """Somebody wants to know the metrics of requests; `number` comes back."""
 
-    `answer` is for what had a number: that, and how many requests it took, negative when it failed. `file`
-    counts up when another file was begun.
+    number: int
+
+
+class Report(msgspec.Struct):
+    """What became of it: of `batch` those with the numbers `stored` are in the file, and `lost` are not.
+
+    `answer` is for what had a number: that, and how many requests it took, negative when it failed. `text` is
+    an answer too. `file` counts up when another file was begun.
     """
 
     batch: int = 0
-    read: list[JSON] = []
+    stored: list[int] = []
     lost: int = 0
     state: str = "ok"
     reason: str = ""
     file: int = 0
     answer: tuple[int, int] | None = None
+    text: str = ""
     log: list[tuple[str, str]] = []
 
 
-Told = Notes | Forget | Damaged | Order
+Told = Notes | Forget | Damaged | Figures | Order

@@ -8,7 +8,6 @@ import msgspec
 
 from modelrunner.recorder.conditions import condition
 from modelrunner.recorder.database import COLUMNS, pages, transaction
-from modelrunner.recorder.documents import JSON
 from modelrunner.recorder.values import Entry, Filter
 
 _NAMES = (*COLUMNS, "reached")
@@ -40,13 +39,13 @@ class Writing:
         self._lifetime = lifetime
         self._clock = clock
 
-    def store(self, entries: Iterable[Entry]) -> list[JSON]:
-        """Store requests, all or none of them; returns their summaries with their ids.
+    def store(self, entries: Iterable[Entry]) -> list[int]:
+        """Store requests, all or none of them; returns their numbers.
 
         Raises:
             sqlite3.Error: they are not stored.
         """
-        stored: list[JSON] = []
+        stored: list[int] = []
         connection = self._connection
         with transaction(connection):
             for entry in entries:
@@ -58,7 +57,7 @@ class Writing:
                     _DETAIL, (*texts, entry.request, entry.response, msgspec.json.encode(detail).decode())
                 )
                 connection.execute(_WORDS, texts)
-                stored.append({"id": number, **summary})
+                stored.append(number or 0)
         return stored
 
     def trim(self) -> int:

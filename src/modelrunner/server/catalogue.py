@@ -34,6 +34,11 @@ class Catalogue:
         self._rendered: dict[str, tuple[Snapshot, bytes]] = {}
 
     @property
+    def snapshot(self) -> Snapshot:
+        """The models as they are known now; another one after every change."""
+        return self._store.snapshot
+
+    @property
     def models(self) -> tuple[StoredModel, ...]:
         """All models, as they are on disk now."""
         self._store.refresh()

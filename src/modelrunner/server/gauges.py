@@ -46,7 +46,12 @@ class Metrics:
             )
             for (key, _), text in zip(running, told, strict=True)
         )
-        return self._measuring.lines() + self._looked_at() + (engines or _NO_ENGINES)
+        return (
+            await self._recording.figures()
+            + self._measuring.lines()
+            + self._looked_at()
+            + (engines or _NO_ENGINES)
+        )
 
     async def _engine(self, key: Key, instance: Instance) -> str:
         try:

@@ -1,18 +1,17 @@
 """Requests as they are recorded, as server-sent events: in our form, and in Docker Model Runner's."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+import sqlite3
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
-from modelrunner.recorder.conditions import fits
-from modelrunner.recorder.documents import JSON
-from modelrunner.recorder.searching import latest, oldest_summaries, told
+from modelrunner.recorder.searching import latest, oldest_summaries
 from modelrunner.recorder.values import Filter
 from modelrunner.server.archive import Archive
 from modelrunner.server.recorded_form import groups
 from modelrunner.server.recording import Listener, Recording
+from modelrunner.wire import RequestSummary
 
 _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes for a minute
 STILL_HERE = b": still here\n\n"
@@ -36,8 +35,9 @@ async def follow(
         async for found in _each(listener):
             if isinstance(found, bytes):
                 yield found
-            elif found["id"] > seen and fits(wanted, found):
-                yield _event(found["id"], told(found))
+            elif found > seen:
+                for summary in await archive.ask(lambda it, new=found: _one(it, wanted, new)):  # type: ignore[misc]
+                    yield _event(found, summary)
 
 
 async def follow_as_reference(
@@ -56,13 +56,18 @@ async def follow_as_reference(
             if isinstance(found, bytes):
                 if found is STILL_HERE:
                     yield found
-            elif found["id"] > seen and fits(wanted, found):
-                one = Filter(ids=(found["id"],))
+            elif found > seen:
+                one = msgspec.structs.replace(wanted, ids=(found,))
                 for row in await archive.ask(lambda it, one=one: latest(it, one, 1)):  # type: ignore[misc]
                     yield _named(b"new_request", groups([row], named=True))
 
 
-async def _each(listener: Listener) -> AsyncGenerator[JSON | bytes, None]:
+def _one(connection: sqlite3.Connection, wanted: Filter, number: int) -> list[RequestSummary]:
+    """A request by its number, if it fits."""
+    return oldest_summaries(connection, msgspec.structs.replace(wanted, ids=(number,)), 1)
+
+
+async def _each(listener: Listener) -> AsyncGenerator[int | bytes, None]:
     """Yield what is recorded, and what there is to say in between: that some were lost, or nothing came."""
     lost = 0
     while True:
@@ -73,10 +78,10 @@ async def _each(listener: Listener) -> AsyncGenerator[JSON | bytes, None]:
         yield STILL_HERE if found is None else found
 
 
-async def _next(take: Callable[[], Any]) -> JSON | None:
+async def _next(take: Callable[[], Awaitable[int]]) -> int | None:
     try:
         async with asyncio.timeout(_KEEP_ALIVE):
-            return dict(await take())
+            return await take()
     except TimeoutError:
         return None
 

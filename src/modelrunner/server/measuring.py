@@ -1,14 +1,11 @@
-"""The daemon's own metrics: what is counted as it happens. What is only looked at is in `gauges`."""
+"""The daemon's metrics of models and transfers, counted as it happens; the recorder counts requests."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from itertools import chain
 
-from modelrunner.recorder.asking import dialect_of
-from modelrunner.recorder.documents import JSON
 from modelrunner.runtime.events import Event, Kind
 from modelrunner.runtime.plan import Key, Reason
-from modelrunner.server.note import Ended
 from modelrunner.telemetry.metrics import Family, Histogram
 from modelrunner.wire import ProgressLine
 
@@ -30,47 +27,13 @@ _EVICTIONS = frozenset(
 
 
 class Measuring:
-    """Counts requests, tokens, loads and transfers. `called` says what a model is called."""
+    """Counts loads, unloads, failures and transfers. `called` says what a model is called."""
 
     def __init__(self, called: Callable[[Key], str]) -> None:
         self._called = called
         self._names: dict[Key, str] = {}
-        self._by_id: dict[str, str] = {}
         self._starting: dict[Key, float] = {}
         self._crashed: set[Key] = set()
-        self._requests = Family(
-            "modelrunner_requests_total",
-            "counter",
-            "Requests to models, by how they ended: ok, failed, or cancelled by the client.",
-            ("model", "api", "outcome", "status"),
-        )
-        self._received = Family(
-            "modelrunner_request_bytes_total", "counter", "Bytes of bodies that came in.", _MODEL
-        )
-        self._sent = Family(
-            "modelrunner_response_bytes_total", "counter", "Bytes of bodies that went out.", _MODEL
-        )
-        self._seconds = Histogram(
-            "modelrunner_request_duration_seconds", "How long requests took in all.", _SHORT, _MODEL
-        )
-        self._queued = Histogram(
-            "modelrunner_queue_wait_seconds", "How long requests waited, with loading.", _SHORT, _MODEL
-        )
-        self._first = Histogram(
-            "modelrunner_time_to_first_token_seconds",
-            "From when a request came in to its first token.",
-            _SHORT,
-            _MODEL,
-        )
-        self._speed = Histogram(
-            "modelrunner_tokens_per_second", "How fast answers were written.", _SPEED, _MODEL
-        )
-        self._tokens = Family(
-            "modelrunner_tokens_total",
-            "counter",
-            "Tokens of prompts, of those the cached ones, and of answers.",
-            ("model", "kind"),
-        )
         self._load = Histogram(
             "modelrunner_model_load_seconds", "How long models took to load.", _LONG, _MODEL
         )
@@ -108,38 +71,14 @@ class Measuring:
             ("kind",),
         )
 
+    @property
+    def families(self) -> tuple[Family | Histogram, ...]:
+        """All of them."""
+        return tuple(each for each in vars(self).values() if isinstance(each, Family | Histogram))
+
     def lines(self) -> str:
         """Write all."""
-        return "".join(
-            chain.from_iterable(
-                each.lines() for each in vars(self).values() if isinstance(each, Family | Histogram)
-            )
-        )
-
-    def ended(self, ended: Ended) -> None:
-        """Count a request that is over."""
-        model = _UNKNOWN if ended.key is None else self._name(ended.key)
-        self._requests.add(1, model, dialect_of(ended.path), ended.outcome, str(ended.status))
-        self._received.add(ended.size_in, model)
-        self._sent.add(ended.size_out, model)
-        if ended.reached:
-            self._seconds.observe(ended.seconds, model)
-            self._queued.observe(ended.queued, model)
-
-    def read(self, summary: JSON) -> None:
-        """Count what a request that was read says of itself."""
-        model = self._by_id.get(summary["model_id"], _UNKNOWN)
-        for kind, name in (
-            ("prompt", "prompt_tokens"),
-            ("cached", "cached_tokens"),
-            ("completion", "completion_tokens"),
-        ):
-            if summary[name]:
-                self._tokens.add(summary[name], model, kind)
-        if summary["first_token"] is not None and summary["outcome"] == "ok":
-            self._first.observe(summary["first_token"], model)
-        if summary["tokens_per_second"]:
-            self._speed.observe(summary["tokens_per_second"], model)
+        return "".join(chain.from_iterable(each.lines() for each in self.families))
 
     def offer(self, event: Event) -> None:
         """Count what happened to a model in memory."""
@@ -189,5 +128,5 @@ class Measuring:
     def _name(self, key: Key, *, anew: bool = False) -> str:
         name = self._names.get(key)
         if name is None or anew:
-            name = self._names[key] = self._by_id[str(key.model)] = self._called(key)
+            name = self._names[key] = self._called(key)
         return name

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 from starlette.types import Message, Scope, Send
 
 from modelrunner.errors import RunnerError
-from modelrunner.recorder.values import Noted
+from modelrunner.recorder.values import Instance, Noted
 from modelrunner.runtime.plan import Key
 from modelrunner.server.answer import Answer
 from modelrunner.server.lifeline import Ending
@@ -22,36 +22,18 @@ _OFF = frozenset({b"off", b"false", b"0", b"no"})
 _LEFT = frozenset({Ending.CLIENT_LEFT, Ending.CLIENT_STALLED})
 _MOST_ANSWER = 64 << 20  # bytes
 _LAST_PIECES = 3
-_LAST_WORDS = 4096  # bytes of each
-_LONGEST = 500  # characters of a header
-_LONGEST_NUMBER = 18
+_LAST_WORDS = 4096  # bytes of each of them
+_BODY = "http.response.body"
 
 
 class Circumstances(NamedTuple):
-    """How an instance is run: its context in tokens, its configuration as JSON, whether to record it."""
+    """Who is asked, and whether what is asked may be recorded."""
 
-    context_size: int | None
-    config: str
+    instance: Instance | None
     record: bool
 
 
-_UNKNOWN = Circumstances(None, "{}", record=True)
-
-
-class Ended(NamedTuple):
-    """What can be told of a request without reading it. Times are in seconds."""
-
-    key: Key | None
-    path: str
-    status: int
-    outcome: str
-    queued: float
-    loading: float
-    first: float | None
-    seconds: float
-    size_in: int
-    size_out: int
-    reached: bool
+_UNKNOWN = Circumstances(None, record=True)
 
 
 class Taker(Protocol):
@@ -59,10 +41,6 @@ class Taker(Protocol):
 
     def circumstances(self, key: Key) -> Circumstances:
         """Say how an instance is run."""
-        ...
-
-    def ended(self, ended: Ended) -> None:
-        """Count a request."""
         ...
 
     def take(self, noted: Noted) -> None:
@@ -106,8 +84,7 @@ class Note:
         self._model = ""
         self._status = 0
         self._media_type = b""
-        self._first: float | None = None
-        self._last = 0.0
+        self._first = self._last = 0.0
         self._pieces: list[bytes] = []
         self._size = 0
         self._cut = False
@@ -118,16 +95,16 @@ class Note:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on to the client."""
-        if message["type"] == "http.response.body":
+        if message["type"] == _BODY:
             piece = message["body"]
             if piece:
                 self._last = time.monotonic()
-                if self._first is None:
-                    self._first = self._last
                 if self._size <= _MOST_ANSWER:
                     self._pieces.append(piece)
                 else:
                     self._cut = True
+                if not self._size:
+                    self._first = self._last
                 self._size += len(piece)
         else:
             self._status = message["status"]
@@ -179,69 +156,47 @@ class Note:
     ) -> None:
         assert self.body is not None
         since, now = self._since, time.monotonic()
-        outcome = "failed" if self._error is not None else "cancelled" if is_cancelled else "ok"
+        outcome = "ok"
+        if self._error is not None or is_cancelled:
+            outcome = "failed" if self._error is not None else "cancelled"
         queued, loading, asked = timing or (0.0, 0.0, None)
-        first = None if self._first is None else self._first - since
         key = self._key
-        ended = Ended(
-            key,
-            self._scope["path"],
-            self._status,
-            outcome,
-            queued,
-            loading,
-            first,
-            now - since,
-            len(self.body),
-            self._size,
-            asked is not None,
-        )
-        self._taker.ended(ended)
-        here = _UNKNOWN if key is None else self._taker.circumstances(key)
-        headers, client = self._headers, self._scope.get("client")
+        instance, record = _UNKNOWN if key is None else self._taker.circumstances(key)
+        scope, header = self._scope, self._headers.get
+        client = scope.get("client")
+        unwanted = header(_RECORD)
+        began = self._size > 0
         self._taker.take(
-            Noted(
-                at=self._at,
-                request_id=name.decode("latin-1"),
-                method=self._scope["method"],
-                path=self._scope["path"],
-                model=self._model,
-                model_id="" if key is None else str(key.model),
-                backend="" if key is None else key.engine,
-                mode="" if key is None else key.mode.value,
-                user_agent=_text(headers.get(b"user-agent")),
-                key=_text(headers.get(b"authorization") or headers.get(b"x-api-key")),
-                address=client[0] if client else "",
-                replay_of=_number(headers.get(_REPLAY)),
-                status=self._status,
-                outcome=outcome,
-                error=self._error,
-                asked=None if asked is None else asked - since,
-                first=first,
-                last=None if first is None else self._last - since,
-                seconds=now - since,
-                queued=queued,
-                loading=loading,
-                context_size=here.context_size,
-                config=here.config,
-                request_type=_text(headers.get(b"content-type")),
-                answer_type=self._media_type.decode("latin-1"),
-                cut=self._cut,
-                keep=here.record and headers.get(_RECORD, b"").strip().lower() not in _OFF,
-                body=self.body,
-                answer=self._pieces,
-                trace=_text(headers.get(b"traceparent")),
-                engine=b"".join(piece[-_LAST_WORDS:] for piece in self._engine),
+            Noted(  # in the order of its fields: names would cost as much again
+                self._at,
+                name,
+                scope["method"],
+                scope["path"],
+                self._model,
+                instance,
+                client[0] if client else "",
+                header(b"user-agent"),
+                header(b"authorization") or header(b"x-api-key"),
+                header(_REPLAY),
+                header(b"traceparent"),
+                header(b"content-type"),
+                self._media_type,
+                self._status,
+                outcome,
+                self._error,
+                None if asked is None else asked - since,
+                self._first - since if began else None,
+                self._last - since if began else None,
+                now - since,
+                queued,
+                loading,
+                self._cut,
+                record and (unwanted is None or unwanted.strip().lower() not in _OFF),
+                self.body,
+                b"".join(self._pieces),
+                b"".join([piece[-_LAST_WORDS:] for piece in self._engine]),
             )
         )
 
 
 Begin = Callable[[Send, Scope, Mapping[bytes, bytes]], Note | None]
-
-
-def _text(value: bytes | None) -> str:
-    return "" if value is None else value[:_LONGEST].decode("latin-1")
-
-
-def _number(value: bytes | None) -> int | None:
-    return int(value) if value and value.isdigit() and len(value) <= _LONGEST_NUMBER else None

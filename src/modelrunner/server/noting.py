@@ -1,21 +1,22 @@
-"""Who takes the notes of requests: counts them for the metrics, and gives them to the recorder."""
+"""Who takes the notes of requests, with what is known of who was asked, and gives them to the recorder."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from starlette.types import Scope, Send
 
 from modelrunner.engines.base import Options
 from modelrunner.engines.registry import Engines
-from modelrunner.recorder.values import Noted
+from modelrunner.recorder.values import Instance, Noted
 from modelrunner.runtime.plan import Key
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration import Configuration
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.in_force import context_in_force
 from modelrunner.server.loader import Loader
-from modelrunner.server.note import Circumstances, Ended, Note
+from modelrunner.server.note import Circumstances, Note
 from modelrunner.server.recording import Recording
+from modelrunner.store.snapshot import Snapshot
 
 
 class Noting:
@@ -28,43 +29,40 @@ class Noting:
         catalogue: Catalogue,
         configurations: Configurations,
         loader: Loader,
-        count: Callable[[Ended], None] | None,
     ) -> None:
-        """`count` is told of each request; None when nobody wants to know."""
         self._recording = recording
         self._engines = engines
         self._catalogue = catalogue
         self._configurations = configurations
         self._loader = loader
-        self._count = count
-        self._is_off = recording.order is None and count is None
-        self._known: dict[Key, tuple[Options, Configuration, Circumstances]] = {}
+        self._known: dict[Key, tuple[Options, Configuration, Snapshot, Circumstances]] = {}
 
     def begin(self, send: Send, scope: Scope, headers: Mapping[bytes, bytes]) -> Note | None:
         """Begin a note, if anybody wants it."""
-        return None if self._is_off else Note(self, send, scope, headers)
+        return None if self._recording.order is None else Note(self, send, scope, headers)
 
     def circumstances(self, key: Key) -> Circumstances:
         """See `note.Taker`; worked out anew when the instance or its configuration is another."""
         configured = self._configurations.effective(key)
         options = self._loader.running.get(key, configured.options)
+        snapshot = self._catalogue.snapshot
         known = self._known.get(key)
-        if known is None or known[0] is not options or known[1] is not configured:
-            context = context_in_force(self._engines, self._catalogue, key, options)
-            found = Circumstances(
-                None if context is None else context.tokens,
-                msgspec.json.encode(configured.as_wire()).decode(),
-                configured.record,
-            )
-            known = self._known[key] = (options, configured, found)
-        return known[2]
+        if known is None or known[0] is not options or known[1] is not configured or known[2] is not snapshot:
+            found = Circumstances(self._instance(key, configured, options), configured.record)
+            known = self._known[key] = (options, configured, snapshot, found)
+        return known[3]
 
-    def ended(self, ended: Ended) -> None:
-        """See `note.Taker`."""
-        if self._count is not None:
-            self._count(ended)
+    def _instance(self, key: Key, configured: Configuration, options: Options) -> Instance:
+        context = context_in_force(self._engines, self._catalogue, key, options)
+        return Instance(
+            model_id=str(key.model),
+            name=self._catalogue.called(key.model),
+            backend=key.engine,
+            mode=key.mode.value,
+            context_size=None if context is None else context.tokens,
+            config=msgspec.json.encode(configured.as_wire()).decode(),
+        )
 
     def take(self, noted: Noted) -> None:
         """See `note.Taker`."""
-        if self._recording.order is not None:
-            self._recording.take(noted)
+        self._recording.take(noted)

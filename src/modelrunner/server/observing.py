@@ -52,11 +52,9 @@ class Observing:
         measuring = metrics = None
         if not settings.disable_metrics:
             measuring = Measuring(lambda key: catalogue.called(key.model))
-            recording.on_read = measuring.read
             pool.events.attend(measuring)
             metrics = Metrics(pool, catalogue, recording, measuring)
-        count = None if measuring is None else measuring.ended
-        noting = Noting(recording, engines, catalogue, configurations, loader, count)
+        noting = Noting(recording, engines, catalogue, configurations, loader)
         return cls(recording, archive, noting, Activity(pool, catalogue, archive), measuring, metrics)
 
     def counted(self, kind: str, lines: Lines) -> Lines:

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from modelrunner.errors import StoreError
-from modelrunner.recorder.documents import JSON
 from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.redaction import rules_of
-from modelrunner.recorder.values import Damaged, Filter, Forget, Noted, Notes, Order, Report, Told
+from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Notes, Order, Report, Told
 from modelrunner.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -54,20 +53,20 @@ def order_of(settings: Settings) -> Order | None:
 
 
 class Listener:
-    """The requests recorded since it began to listen; `lost` counts those it was too slow for."""
+    """The numbers of requests stored since it began to listen; `lost` counts those it was too slow for."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[JSON] = asyncio.Queue(_MOST_UNREAD)
+        self._queue: asyncio.Queue[int] = asyncio.Queue(_MOST_UNREAD)
         self.lost = 0
 
-    def offer(self, summary: JSON) -> None:
+    def offer(self, number: int) -> None:
         """Take one, or count it as lost."""
         try:
-            self._queue.put_nowait(summary)
+            self._queue.put_nowait(number)
         except asyncio.QueueFull:
             self.lost += 1
 
-    async def next(self) -> JSON:
+    async def next(self) -> int:
         """Wait for the next one."""
         return await self._queue.get()
 
@@ -92,7 +91,7 @@ class Recording:
             for name, value in environ.items()
             if name in _PASSED or name.startswith("OTEL_") or name.lower().endswith("_proxy")
         }
-        self._waiting: deque[tuple[Noted, int]] = deque()
+        self._waiting: deque[Noted] = deque()
         self._held = 0  # bytes, also of what is under way
         self._news = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -101,13 +100,12 @@ class Recording:
         self._running: _Process | None = None
         self._batches = 0
         self._taken = self._settled = 0  # requests
-        self._asked: dict[int, asyncio.Future[int]] = {}
+        self._asked: dict[int, asyncio.Future[Report | None]] = {}
         self._numbers = count(1)
         self._listeners: set[Listener] = set()
         self._closing = False
         self.dropped = 0
         self.last = Report()
-        self.on_read: Callable[[JSON], None] = lambda _summary: None
         self.on_new_file: Callable[[], None] = lambda: None
 
     @property
@@ -122,13 +120,13 @@ class Recording:
 
     def take(self, noted: Noted) -> None:
         """Take a request; it is dropped when too much waits already."""
-        size = len(noted.body) + sum(map(len, noted.answer)) + _OVERHEAD
+        size = _size(noted)
         if self._closing or self.order is None or (self._held and self._held + size > _MOST_HELD):
             self.dropped += noted.keep
             return
         self._held += size
         self._taken += 1
-        self._waiting.append((noted, size))
+        self._waiting.append(noted)
         if not self._news.is_set():
             self._news.set()
             if self._task is None:
@@ -161,7 +159,8 @@ class Recording:
             StoreError: the file cannot be written.
         """
         await self.settle()
-        gone = await self._answer(lambda number: Forget(number, meant))
+        report = await self._answer(lambda number: Forget(number, meant))
+        gone = -1 if report is None or report.answer is None else report.answer[1]
         if gone < 0:
             raise StoreError(f"requests cannot be forgotten: {self.last.reason}", hint="see `dmr logs`")
         return gone
@@ -170,11 +169,19 @@ class Recording:
         """Have the recorder set its file aside, which is damaged."""
         await self._answer(lambda number: Damaged(number, self.last.file))
 
-    async def _answer(self, told: Callable[[int], Told]) -> int:
-        """Tell the recorder something under a number, and wait for what it says to that."""
+    async def figures(self) -> str:
+        """The metrics of requests, as text; of none, as long as there was no request."""
+        await self.settle()
+        if self._running is None:
+            return ""
+        report = await self._answer(Figures)
+        return "" if report is None else report.text
+
+    async def _answer(self, told: Callable[[int], Told]) -> Report | None:
+        """Tell the recorder something under a number; wait for what it says to that, None when it ends."""
         running = await self._started()
         number = next(self._numbers)
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Report | None] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
             await _say(running, told(number))
@@ -215,16 +222,16 @@ class Recording:
             running = await self._started()
         except OSError as exc:
             _log.error("the recorder cannot be started error=%s", exc)
-            self._lose(len(self._waiting), sum(size for _, size in self._waiting))
+            self._lose(len(self._waiting), sum(map(_size, self._waiting)))
             self._waiting.clear()
             await self._settled_some()
             return
         batch: list[Noted] = []
         held = 0
         while self._waiting and len(batch) < _BATCH and held < _BATCH_BYTES:
-            noted, size = self._waiting.popleft()
+            noted = self._waiting.popleft()
             batch.append(noted)
-            held += size
+            held += _size(noted)
         self._batches += 1
         running.under_way[self._batches] = (len(batch), held)
         await _say(running, Notes(self._batches, batch))
@@ -264,7 +271,7 @@ class Recording:
         running.under_way.clear()
         for future in self._asked.values():
             if not future.done():
-                future.set_result(-1)
+                future.set_result(None)
         await self._settled_some()
 
     async def _heard(self, running: _Process, report: Report) -> None:
@@ -276,13 +283,11 @@ class Recording:
         if report.answer is not None:
             future = self._asked.get(report.answer[0])
             if future is not None and not future.done():
-                future.set_result(report.answer[1])
+                future.set_result(report)
         self.dropped += report.lost
-        for summary in report.read:
-            self.on_read(summary)
-            if "id" in summary:
-                for listener in self._listeners:
-                    listener.offer(summary)
+        for listener in self._listeners:
+            for stored in report.stored:
+                listener.offer(stored)
         number, held = running.under_way.pop(report.batch, (0, 0))
         self._held -= held
         self._settled += number
@@ -296,6 +301,10 @@ class Recording:
     async def _settled_some(self) -> None:
         async with self._done:
             self._done.notify_all()
+
+
+def _size(noted: Noted) -> int:
+    return len(noted.body) + len(noted.answer) + _OVERHEAD
 
 
 async def _say(running: _Process, message: Told) -> None:
