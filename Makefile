@@ -48,7 +48,7 @@ docs: setup
 	$(BIN)/python scripts/reference.py
 	$(BIN)/python scripts/grafana.py
 	$(BIN)/python scripts/tools.py
-	$(BIN)/python scripts/manual.py
+	$(BIN)/python -c "from pathlib import Path; from modelrunner.cli import manual; manual.write(Path('build/man/man1'))"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "open build/site/index.html, or: man -M build/man dmr"
 

