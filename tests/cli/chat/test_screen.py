@@ -1,6 +1,9 @@
 """An answer while it is written, on lines that a test can look at."""
 
 import re
+import signal
+import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -148,3 +151,51 @@ def test_what_came_stays_when_the_answer_breaks_off(end: BaseException) -> None:
         _show([Piece("some **bold"), end], place)
 
     assert place.settled == ["some **bold"]
+
+
+@pytest.mark.parametrize(
+    ("number", "end"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_a_signal_ends_an_answer_in_order(
+    number: signal.Signals, end: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What came is whole, the cursor is in sight again, and signals mean what they meant."""
+    place = Place()
+    before = signal.getsignal(number)
+    watch = Watch(time.monotonic)
+
+    def come() -> Iterator[Piece | Calling]:
+        yield Piece("some text")
+        signal.raise_signal(number)
+        yield Piece(" that never comes")
+
+    with pytest.raises(end), Screen(place, Look(lambda: 40), watch) as screen:
+        screen.show(come())
+
+    assert place.settled == ["some text"]
+    assert capsys.readouterr().out == "\x1b[?25l\x1b[?25h"
+    assert signal.getsignal(number) is before
+
+
+def test_a_spinner_tells_what_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also while nothing comes; it is gone at the end."""
+    seen = threading.Event()
+    watch = Watch(time.monotonic)
+
+    class Telling(Place):
+        def replace(self, lines: Sequence[str]) -> None:
+            super().replace(lines)
+            if any("waiting" in line for line in lines):
+                seen.set()
+
+    place = Telling()
+
+    def come() -> Iterator[Piece | Calling]:
+        assert seen.wait(10)
+        yield Piece("done")
+
+    with Screen(place, Look(lambda: 40), watch) as screen:
+        screen.show(come())
+
+    assert any("ctrl-c stops" in line for state in place.states for line in state)
+    assert place.settled == ["done"]

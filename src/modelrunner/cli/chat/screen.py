@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, NoReturn, Protocol, Self
 
 from modelrunner.cli.cells import fitting, wrap
 from modelrunner.cli.chat.asking import Calling
@@ -22,6 +22,9 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _TICK = 0.1  # seconds
 _WINDOW = 4  # lines of thoughts that are seen while they are folded
 _PATIENT = 0.3  # seconds before a spinner says that something goes on
+_TAIL = 2000  # characters of thoughts in which those are
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+_SUSPEND = getattr(signal, "SIGTSTP", None)  # Windows has none
 _WIDEST = 100  # columns of thoughts
 
 
@@ -72,13 +75,16 @@ class Screen:
         self._lock = threading.RLock()
         self._over = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="screen", daemon=True)
-        self._drawing = self._interrupted = False
-        self._handler: object = None
+        self._drawing = False
+        self._interrupted = 0
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if self._look.live:
             emit(_HIDE_CURSOR)
-            self._handler = signal.signal(signal.SIGINT, self._interrupt)
+            self._handlers = {number: signal.signal(number, self._interrupt) for number in _ENDS}
+            if _SUSPEND is not None:
+                self._handlers[_SUSPEND] = signal.signal(_SUSPEND, self._suspend)
             self._ticker.start()
         return self
 
@@ -88,14 +94,16 @@ class Screen:
         self._over.set()
         if self._look.live:
             self._ticker.join()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            for number in self._handlers:
+                signal.signal(number, signal.SIG_IGN)
         try:
             self._place.replace(self._section(self._look.width()))
             self._place.close()
         finally:
             if self._look.live:
                 emit(_SHOW_CURSOR)
-                signal.signal(signal.SIGINT, self._handler)  # type: ignore[arg-type]  # what signal() returned
+                for number, handler in self._handlers.items():
+                    signal.signal(number, handler)
 
     @staticmethod
     def warm() -> None:
@@ -158,8 +166,12 @@ class Screen:
     def _thinking_lines(self, width: int) -> list[str]:
         if self._look.thoughts is Thoughts.HIDE:
             return []
-        lines = wrap(self._thinking.strip(), min(width, _WIDEST))
-        if self._look.thoughts is Thoughts.FOLD:
+        folds = self._look.thoughts is Thoughts.FOLD
+        text = self._thinking.strip()
+        if folds and len(text) > _TAIL:
+            text = text[text.find(" ", len(text) - _TAIL) + 1 :]
+        lines = wrap(text, min(width, _WIDEST))
+        if folds:
             lines = lines[-_WINDOW:]
         return [f"{_THOUGHT}{line}{_PLAIN}" if line else "" for line in lines]
 
@@ -218,13 +230,30 @@ class Screen:
             finally:
                 self._drawing = False
         if self._interrupted:
-            raise KeyboardInterrupt
+            _end(self._interrupted)
 
-    def _interrupt(self, _signal: int, _frame: FrameType | None) -> None:
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         if self._drawing:
-            self._interrupted = True
+            self._interrupted = number
         else:
-            raise KeyboardInterrupt
+            _end(number)
+
+    def _suspend(self, number: int, _frame: FrameType | None) -> None:
+        """Stop as any program does at Ctrl-Z, and go on below of what came in between."""
+        with self._lock:
+            self._place.replace(self._lines)
+            self._place.close()
+            emit(_SHOW_CURSOR)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+        signal.signal(number, self._suspend)
+        emit(_HIDE_CURSOR)
+
+
+def _end(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
 
 
 def _dim(facts: Sequence[str], width: int) -> str:

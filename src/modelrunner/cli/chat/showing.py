@@ -94,7 +94,7 @@ def _render(seen: Iterable[Piece | Calling], watch: Watch, thinking: Thinking) -
     from modelrunner.cli.chat.screen import Look, Screen
 
     live = is_terminal(sys.stdout)
-    look = Look(lambda: size()[0], live, thinking.thoughts, thinking.hint)
+    look = Look(lambda: size()[0] - 1, live, thinking.thoughts, thinking.hint)
     with Screen(Region(emit, size) if live else Flow(emit), look, watch) as screen:
         return screen.show(seen)
 
