@@ -5,7 +5,7 @@ import { get, request, said } from './api'
 import { events } from './lines'
 import type { DaemonEvent, Model, Running, Waiting } from './types'
 
-const RETRY = [500, 1000, 2000, 4000]
+const RETRY = [500, 1000, 2000]
 const REFRESH = 4000
 
 export const daemon = $state({

@@ -68,7 +68,7 @@ function take(all: Transfer[]): void {
 
 export async function start(kind: 'pull' | 'push', model: string): Promise<void> {
   const made = await send<Transfer>('POST', '/transfers', { kind, model })
-  transfers.all = [made, ...transfers.all.filter((each) => each.id !== made.id)]
+  transfers.all = [made, ...transfers.all.filter((each) => each.kind !== kind || each.model !== model)]
   void look()
 }
 
