@@ -24,7 +24,7 @@ from gguf import GGMLQuantizationType as Kind
 from benchmarks import shapes
 from benchmarks.daemons import free_port, post
 from benchmarks.figures import Figure, show
-from modelrunner.engines.base import Address, EngineSettings, Options
+from modelrunner.engines.base import Address, Draft, EngineSettings, Options
 from modelrunner.engines.estimate import Estimate
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.models.bundle import Bundle
@@ -49,10 +49,12 @@ class Case:
     context: int
     flags: tuple[str, ...] = ()
     requests: int = 1
+    draft: Path | None = None
     mode: Mode = Mode.COMPLETION
 
     def __str__(self) -> str:
         more = f", {self.requests} requests" if self.requests > 1 else ""
+        more += ", with a draft" if self.draft is not None else ""
         embeds = " embeddings" if self.mode is Mode.EMBEDDING else ""
         return f"{self.model.stem[:28]} {self.context}{embeds} {' '.join(self.flags)}{more}".strip()
 
@@ -68,6 +70,10 @@ def _cases(smollm2: Path, folder: Path) -> Iterator[Case]:
     yield Case(smollm2, 2048, ("--ubatch-size", "2048"))
     yield Case(smollm2, 2048, ("--no-mmap",))
     yield Case(smollm2, 2048, mode=Mode.EMBEDDING)
+    draft = Path(shutil.copy(smollm2, folder / "draft.gguf"))
+    for context in (2048, 8192):
+        yield Case(smollm2, context, draft=draft)
+    draft.unlink()
     wide = shapes.llama(
         "wide-Q8_0", Kind.Q8_0, width=2048, layers=4, heads=(16, 4), inner=5632, vocabulary=100_000
     )
@@ -96,7 +102,8 @@ def _engine(case: Case) -> Iterator[tuple[int, int, Estimate]]:
     engine = LlamaCpp(EngineSettings(search_path=""))
     config = ModelConfig(format=Format.GGUF, metadata=describe([read_header(case.model)]).metadata)
     bundle = Bundle(case.model.parent, config, (case.model,))
-    options = Options(context_size=case.context, flags=case.flags)
+    draft = None if case.draft is None else Draft((case.draft,), tokens=4)
+    options = Options(context_size=case.context, flags=case.flags, draft=draft)
     expected = engine.estimate(bundle, case.mode, options, devices())
     assert expected is not None
     port = free_port()
