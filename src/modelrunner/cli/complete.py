@@ -163,7 +163,7 @@ def _commands(session: Session) -> Iterable[str]:
 
 
 def _backends(_: Session) -> Iterable[str]:
-    return ("diffusers", "llama.cpp", "mlx", "sglang", "vllm")
+    return ("diffusers", "llama.cpp", "mlx", "piper", "sglang", "vllm", "whisper")
 
 
 _TAKE_ONE = frozenset({"bench", "explain", "inspect", "push", "run", "show", "tag"})

@@ -10,7 +10,7 @@ from modelrunner.cli.session import Session
 from modelrunner.units import format_keep_alive, parse_keep_alive
 from modelrunner.wire import ConfigureOptions, ConfigureRequest, Speculative, VllmOptions
 
-_MODES = ("completion", "embedding", "reranking", "image-generation")
+_MODES = ("completion", "embedding", "reranking", "image-generation", "transcription", "speech")
 _THINK, _DO_NOT_THINK = -1, 0  # llama.cpp's reasoning budgets, in tokens; -1 is without limit
 # What a replacement leaves alone, so that setting only these replaces nothing.
 _STAYS = frozenset({"pinned", "memory-check", "record"})

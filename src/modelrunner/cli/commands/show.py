@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from modelrunner.client import Client
     from modelrunner.wire import ConfigurationView, ConfigView, Details, ModelView
 
-_HEADERS = (("gguf", "GGUF"), ("safetensors", "Safetensors"), ("diffusers", "Diffusers"))
+_HEADERS = (
+    ("gguf", "GGUF"),
+    ("safetensors", "Safetensors"),
+    ("diffusers", "Diffusers"),
+    ("ctranslate2", "CTranslate2"),
+    ("onnx", "ONNX"),
+)
 
 
 def configure(parser: Parser) -> None:
