@@ -349,9 +349,11 @@ class Client:
         """
         yield from ask(self._transport, CHAT, {"model": name, "messages": messages, **(options or {})})
 
-    def complete(self, name: str, messages: Sequence[Message]) -> Generator[Piece, None, None]:
-        """Ask a model and yield its answer once it is whole."""
-        body = {"model": name, "messages": messages, "stream": False}
+    def complete(
+        self, name: str, messages: Sequence[Message], options: Mapping[str, object]
+    ) -> Generator[Piece, None, None]:
+        """Ask a model and yield its answer once it is whole; `options` are further fields of the request."""
+        body = {"model": name, "messages": messages, "stream": False, **options}
         with self._transport.open("POST", CHAT, body=body) as response:
             yield from read_answer(response)
 

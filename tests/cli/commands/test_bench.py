@@ -87,6 +87,18 @@ def test_the_model_is_loaded_and_then_asked(
     }
 
 
+def test_answers_may_be_kept_short(daemon: "Daemon", dmr: "Run") -> None:
+    """A small model that rambles is no reason to wait."""
+    daemon.json("GET", "/models/m", {})
+    daemon.json("POST", CHAT, _answer(5))
+
+    dmr("bench", "--duration", "20ms", "--concurrency", "1", "--max-tokens", "16", "m")
+
+    body = daemon.chats[0].json
+    assert isinstance(body, dict)
+    assert body["max_tokens"] == 16
+
+
 def test_people_are_told_as_it_goes(daemon: "Daemon", dmr: "Run") -> None:
     """The settings first, then each level, then all of them."""
     daemon.json("GET", "/models/m", {})

@@ -463,6 +463,16 @@ def test_version_shows_both_sides(daemon: "Daemon", dmr: "Run") -> None:
     assert out.endswith("\n\nServer:\n Version:    v1.2.3\n Engine:     Docker Engine (Manual Install)\n")
 
 
+def test_versions_that_differ_are_told(daemon: "Daemon", dmr: "Run") -> None:
+    """With what helps; the same version is no news."""
+    daemon.json("GET", "/version", {"version": "1.2.3"}, {"version": __version__})
+
+    other, same = dmr("version"), dmr("version")
+
+    assert (other.code, same.code, same.err) == (0, 0, "")
+    assert other.err.startswith("\nThe two differ: ")
+
+
 def test_version_without_a_daemon_is_no_failure(dmr: "Run", monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so in the daemon's place."""
     monkeypatch.setenv("MODEL_RUNNER_HOST", "unix:///no/such/socket")

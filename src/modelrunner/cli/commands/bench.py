@@ -2,12 +2,13 @@
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.levels import Level, Request, compare, describe, document
 from modelrunner.cli.output import clean, emit, note, say, standard_json
-from modelrunner.cli.parse import Namespace, Parser
+from modelrunner.cli.parse import Namespace, Parser, number
 from modelrunner.cli.session import Session
 from modelrunner.errors import EngineFailed, InvalidRequest, RunnerError
 from modelrunner.units import format_duration, parse_duration
@@ -48,6 +49,12 @@ def configure(parser: Parser) -> None:
         metavar="duration",
         help="How long to wait for an answer (default 5m)",
     )
+    parser.add_argument(
+        "--max-tokens",
+        type=number(least=1),
+        metavar="int",
+        help="End each answer after so many tokens (default where the model ends it)",
+    )
     parser.switch("--json", help="Output results in JSON format")
     parser.examples = "  bench ai/smollm2\n  bench --duration 10s --concurrency 1,4 ai/smollm2"
 
@@ -64,7 +71,7 @@ def run(args: Namespace, session: Session) -> int:
     levels = []
     for concurrency in args.concurrency:
         told(f"\nRunning benchmark with concurrency: {concurrency}\n")
-        levels.append(_measure(client, name, args.prompt, concurrency, args.duration))
+        levels.append(_measure(partial(_ask, client, name, args), concurrency, args.duration))
         told(describe(levels[-1]))
     if not any(level.requests for level in levels):
         raise EngineFailed("no request was answered", hint="the messages above say why")
@@ -75,7 +82,7 @@ def run(args: Namespace, session: Session) -> int:
     return 0
 
 
-def _measure(client: "Client", name: str, prompt: str, concurrency: int, duration: float) -> Level:
+def _measure(ask: Callable[[], int], concurrency: int, duration: float) -> Level:
     """Have several ask, each again and again until the time is over; what is under way then still counts."""
     import threading
 
@@ -87,7 +94,7 @@ def _measure(client: "Client", name: str, prompt: str, concurrency: int, duratio
         while time.monotonic() < started + duration:
             begun = time.monotonic()
             try:
-                tokens = _ask(client, name, prompt)
+                tokens = ask()
             except RunnerError as exc:
                 if exc.message not in failures:
                     note(f"request failed during benchmark: {clean(exc.message)}")
@@ -104,9 +111,10 @@ def _measure(client: "Client", name: str, prompt: str, concurrency: int, duratio
     return Level(concurrency, time.monotonic() - started, answered, len(failures))
 
 
-def _ask(client: "Client", name: str, prompt: str) -> int:
+def _ask(client: "Client", name: str, args: Namespace) -> int:
     """The tokens of one answer: as the engine counts them, else by its length."""
-    pieces = list(client.complete(name, [{"role": "user", "content": prompt}]))
+    options = {} if args.max_tokens is None else {"max_tokens": args.max_tokens}
+    pieces = list(client.complete(name, [{"role": "user", "content": args.prompt}], options))
     counted = next((piece.usage.completion for piece in pieces if piece.usage), 0)
     return counted or sum(len(piece.content) for piece in pieces) // _LETTERS
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from modelrunner import __version__
-from modelrunner.cli.output import clean, emit, say, standard_json
+from modelrunner.cli.output import clean, emit, note, say, standard_json
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import RunnerError
@@ -26,14 +26,16 @@ def run(args: Namespace, session: Session) -> int:
     try:
         server = f"v{clean(session.client(start=False, patience=_PATIENCE).version()).removeprefix('v')}"
     except RunnerError:
-        server = "" if args.json else "(not reachable)"
+        server = ""
     if args.json:
         client = {"Version": f"v{__version__}", "OS/Arch": system(session.environ)}
         there = {"Version": server or None, "Engine": session.endpoint.kind}
         emit(standard_json({"Client": client, "Server": there}))
         return 0
     say(f"Client:\n Version:    v{__version__}\n OS/Arch:    {system(session.environ)}\n")
-    say(f"Server:\n Version:    {server}\n Engine:     {session.endpoint.kind}")
+    say(f"Server:\n Version:    {server or '(not reachable)'}\n Engine:     {session.endpoint.kind}")
+    if server not in {"", f"v{__version__}"}:
+        note("\nThe two differ: what one knows the other may lack. A restart of the daemon may help.")
     return 0
 
 
