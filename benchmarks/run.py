@@ -9,6 +9,7 @@ from benchmarks import (
     estimate,
     kv_swap,
     passthrough,
+    recorder,
     sandbox,
     scheduler,
     transfer,
@@ -20,7 +21,7 @@ from benchmarks import (
 def main() -> int:
     """Each in turn; none stops the others."""
     everything = (
-        *(passthrough, translation, cold_start, sandbox, scheduler),
+        *(passthrough, recorder, translation, cold_start, sandbox, scheduler),
         *(kv_swap, commands, chat, transfer, estimate, web),
     )
     kept = [benchmark.main() for benchmark in everything]

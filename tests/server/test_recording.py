@@ -228,6 +228,28 @@ async def test_a_damaged_file_is_set_aside(
     assert "set aside" in caplog.text
 
 
+async def test_while_nothing_can_be_written_requests_are_served_and_the_loss_is_counted(
+    make_daemon: "Make", tmp_path: Path
+) -> None:
+    blocker = tmp_path / "folder"
+    blocker.write_text("no folder")
+    daemon = await recorded(make_daemon, DMR_REQUESTS_PATH=str(blocker / "requests.db"), DISABLE_METRICS="0")
+    assert 200 == (await daemon.ask("POST", CHAT, json=daemon.chat())).status
+    assert [] == await listed(daemon)
+
+    view = (await daemon.ask("GET", "/requests/recorder")).json
+    assert ("failing", 1) == (view["state"], view["dropped"])
+    metrics = (await daemon.ask("GET", "/metrics")).text
+    assert "modelrunner_recorder_up 0\n" in metrics
+    assert "modelrunner_recorder_dropped_total 1\n" in metrics
+
+    blocker.unlink()
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    assert 1 == len(await listed(daemon))
+    view = (await daemon.ask("GET", "/requests/recorder")).json
+    assert ("ok", 1, "") == (view["state"], view["dropped"], view["reason"])
+
+
 async def test_what_is_too_much_is_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,7 @@ class Recording:
         self._task: asyncio.Task[None] | None = None
         self._running: _Process | None = None
         self._batches = 0
+        self._start_at = 0.0  # on the loop's clock; not before
         self._taken = self._settled = 0  # requests
         self._asked: dict[int, asyncio.Future[Report | None]] = {}
         self._numbers = count(1)
@@ -199,6 +200,7 @@ class Recording:
             self._closing = True
             self._task.cancel()
             await asyncio.wait([self._task])
+            self.dropped += len(self._waiting)
         self._closing = True
         if self._running is not None:
             await _ended(self._running)
@@ -241,6 +243,9 @@ class Recording:
     async def _started(self) -> _Process:
         if self._running is None:
             assert self.order is not None
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(self._start_at - loop.time())  # one that cannot live is not started for ever
+            self._start_at = loop.time() + _AGAIN_AFTER
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
