@@ -14,12 +14,14 @@ from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from modelrunner.dialects.fields_table import ENDPOINTS
+from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.serving import serving
 
 if TYPE_CHECKING:
     from tests.server.conftest import Make
 
 # They leave the machine.
-_ELSEWHERE = {"/models/create", "/models/{name}/push", "/api/pull", "/api/push", "/transfers", "/search"}
+_ELSEWHERE = {"/transfers", "/search"}
 # Behind these are the same routes again.
 _AGAIN = re.compile(
     r"/engines/(\{engine\}|v1|rerank|score|tokenize|detokenize|responses)|/(rerank|score|tokenize|detokenize|responses)"
@@ -93,7 +95,9 @@ def _make_likely(case: "schemathesis.Case[Any]", number: int) -> None:
 @pytest.mark.timeout(90)
 async def test_no_route_fails_or_says_what_is_not_described(make_daemon: "Make") -> None:
     """Cases are made from the description, and are the same in every run; so are the forms of errors."""
-    daemon = await make_daemon(engine={"tokenizes": True})
-    await daemon.add("docker.io/ai/tiny:latest")
+    async with serving(FakeRegistry()) as registry:
+        nearby = {"DEFAULT_REGISTRY": registry.removeprefix("http://"), "INSECURE_REGISTRY": "true"}
+        daemon = await make_daemon(engine={"tokenizes": True}, **nearby)
+        await daemon.add(f"{nearby['DEFAULT_REGISTRY']}/ai/tiny:latest")
 
-    assert await asyncio.to_thread(_checked, daemon.url) > 50
+        assert await asyncio.to_thread(_checked, daemon.url) > 50
