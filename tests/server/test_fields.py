@@ -18,9 +18,10 @@ from openai.types import (
 )
 from openai.types.audio import SpeechCreateParams, TranscriptionCreateParams, TranslationCreateParams
 from openai.types.chat import CompletionCreateParams as ChatParams
-from openai.types.responses import ResponseCreateParams
+from openai.types.responses import InputTokenCountParams, ResponseCompactParams, ResponseCreateParams
 
 from modelrunner.dialects.anthropic import CountRequest, MessagesRequest
+from modelrunner.dialects.compaction import CompactRequest
 from modelrunner.dialects.fields import Field, Fields, Treatment
 from modelrunner.dialects.fields_table import ENDPOINTS
 from modelrunner.dialects.ollama import ChatRequest, GenerateRequest
@@ -151,6 +152,9 @@ def _ordered(path: str, body: Mapping[str, Any]) -> object:
         ("/api/copy", ollama_types.CopyRequest),
         ("/api/delete", ollama_types.DeleteRequest),
         ("/v1/responses", Asked),
+        ("/v1/responses/compact", CompactRequest),
+        ("/v1/responses/compact", ResponseCompactParams),
+        ("/v1/responses/input_tokens", InputTokenCountParams),
         ("/v1/messages", MessagesRequest),
         ("/v1/messages/count_tokens", CountRequest),
         ("/api/chat", ChatRequest),
@@ -292,7 +296,9 @@ async def _stops(daemon: "Daemon", fields: Fields, row: Field) -> bool:
 async def _chains(daemon: "Daemon", fields: Fields, row: Field) -> bool:
     first = (await daemon.ask("POST", "/v1/responses", json=fields.base)).json["id"]
     await daemon.ask("POST", fields.path, json={**fields.base, row.name: first})
-    return 3 == len((await _asked(daemon, fields.path))["messages"])
+    # What was said and answered before, what is asked, and what a summary is asked for with.
+    wanted = 4 if fields.path.endswith("/compact") else 3
+    return wanted == len((await _asked(daemon, fields.path))["messages"])
 
 
 async def _forgets(daemon: "Daemon", fields: Fields, row: Field) -> bool:

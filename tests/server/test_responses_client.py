@@ -284,6 +284,67 @@ async def test_only_what_was_made_as_a_stream_in_the_background_has_events(
         await client.get(f"/responses/{made.id}?stream=true&starting_after=x", cast_to=str)
 
 
+async def test_a_conversation_is_made_short(able: "Daemon") -> None:
+    """The user's messages stay, the rest becomes a summary, which the next request sends along."""
+    async with connect(able) as client:
+        first = await client.responses.create(model="ai/tiny", input="one two")
+        short = await client.responses.compact(
+            model="ai/tiny", previous_response_id=first.id, input=[{"role": "user", "content": "three"}]
+        )
+        said = [item.to_dict(warnings=False) for item in short.output]
+        following: Any = [*said, {"role": "user", "content": "four"}]
+        await client.responses.create(model="ai/tiny", input=following)
+    [key] = [resident.key for resident in able.residents]
+    lease = able.services.pool.try_lease(key)
+    assert lease is not None
+    async with lease.running.request("GET", "/asked", (), b"") as upstream:
+        asked = json.loads(b"".join([piece async for piece in upstream.chunks()]))
+    lease.release()
+    *messages, summary, last = [message["content"] for message in asked["messages"]]
+
+    assert ["message", "message", "compaction"] == [item["type"] for item in said]
+    assert ("response.compaction", True) == (short.object, short.usage.output_tokens > 0)
+    assert (["one two", "three"], "four") == (messages, last)
+    assert summary.startswith("Summary of the conversation so far:\n")
+    assert "Write a summary" in summary  # the scripted engine says what it is asked
+
+
+async def test_a_conversation_too_long_for_a_summary_loses_its_beginning(make_daemon: "Make") -> None:
+    """Rather than that nothing can be done about it."""
+    daemon = await make_daemon(engine={"context": 150})
+    await daemon.add("docker.io/ai/tiny:latest")
+    items: Any = [{"role": "user", "content": "word " * 60} for _ in range(3)]
+    async with connect(daemon) as client:
+        short = await client.responses.compact(model="ai/tiny", input=items)
+        with pytest.raises(openai.BadRequestError, match="prompt is too long"):
+            await client.responses.compact(model="ai/tiny", input=f"{'word ' * 200}")
+
+    assert 4 == len(short.output)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"model": "ai/tiny"}, "nothing to make short"),
+        ({"input": "a"}, "model is required"),
+        (
+            {"model": "ai/tiny", "input": [{"type": "compaction", "encrypted_content": "gAAA"}]},
+            "not from here",
+        ),
+        (
+            {"model": "ai/tiny", "input": [{"type": "compaction", "encrypted_content": "mr1.*"}]},
+            "not from here",
+        ),
+    ],
+)
+async def test_what_cannot_be_made_short_is_refused(tiny: "Daemon", body: dict[str, Any], words: str) -> None:
+    """In OpenAI's form."""
+    answer = await tiny.ask("POST", "/v1/responses/compact", json=body)
+
+    assert 400 == answer.status
+    assert words in answer.json["error"]["message"]
+
+
 @pytest.mark.parametrize("prefix", ["", "/v1", "/engines/llama.cpp/v1"])
 async def test_the_tokens_of_a_prompt_are_counted(able: "Daemon", prefix: str) -> None:
     """As its engine reads it, with the chain that it follows."""

@@ -4,6 +4,7 @@ Source: OpenAI API reference, "Create a model response".
 """
 
 from modelrunner.dialects.fields import Fields, done, refused, taken, turned
+from modelrunner.dialects.responses_items import sealed
 
 _HI = [{"role": "user", "content": "hi"}]
 _TOOL = {"type": "function", "name": "add", "parameters": {"type": "object", "properties": {}}}
@@ -175,4 +176,30 @@ COUNT = Fields(
     "Also `/responses/input_tokens`. The engine counts the chat as it would read it.",
 )
 
-ENDPOINTS = (CREATE, COUNT)
+COMPACT = Fields(
+    "Making a conversation short",
+    "/v1/responses/compact",
+    {"model": "ai/tiny", "input": "hi"},
+    (
+        turned("model", "ai/tiny", {"model": "ai/tiny"}, "any name of it, or its id"),
+        turned("input", "hi", {"messages": [{"content": "hi"}, {}]}, "a text, or items, as for a response"),
+        turned("instructions", "be brief", {"messages": [{"role": "system", "content": "be brief"}, {}, {}]}),
+        turned(
+            "input[].compaction",
+            [{"type": "compaction", "encrypted_content": sealed("a summary")}],
+            {"messages": [{"content": "Summary of the conversation so far:\na summary"}, {}]},
+            "what was made short before; also in the input of a response",
+        ),
+        done("previous_response_id", "resp_0", "the whole chain is made short, and the input"),
+        taken("prompt_cache_key", "k"),
+        taken("prompt_cache_options", {"mode": "implicit"}),
+        taken("prompt_cache_retention", "24h"),
+        taken("service_tier", "auto"),
+        taken("image", {}),
+        done("keep_alive", "10m", "our own: how long the model stays afterwards"),
+    ),
+    "Also `/responses/compact`. The answer has the user's messages as they were, and a summary of the rest,"
+    " which the model writes; it is one item, to be sent along with what comes next.",
+)
+
+ENDPOINTS = (CREATE, COUNT, COMPACT)

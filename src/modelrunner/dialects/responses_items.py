@@ -3,6 +3,8 @@
 Source: OpenAI API reference, "Responses", input items.
 """
 
+import base64
+import contextlib
 import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +16,8 @@ JSON = dict[str, Any]
 # Templates know no developers, only systems.
 _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "developer": "system"}
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+_SEAL = "mr1."
+_SUMMARY = "Summary of the conversation so far:\n"
 _TEXTS = frozenset({"input_text", "output_text", "text", "summary_text", "reasoning_text"})
 
 
@@ -76,6 +80,10 @@ class _Messages:
                 self._call(item)
             case "function_call_output":
                 self._output(item)
+            case "compaction":
+                self.messages.append(
+                    {"role": "user", "content": _SUMMARY + _opened(item.get("encrypted_content"))}
+                )
             case "reasoning":
                 parts = [*_parts(item.get("content")), *_parts(item.get("summary"))]
                 self._thoughts += [_text(part) for part in parts[:1] or ()]
@@ -141,6 +149,21 @@ class _Messages:
             self._thoughts = []
         self.messages.append(turn)
         return turn
+
+
+def sealed(text: str) -> str:
+    """Write a summary as the `encrypted_content` of a compaction, which clients do not look into."""
+    return _SEAL + base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _opened(content: Any) -> str:
+    if isinstance(content, str) and content.startswith(_SEAL):
+        with contextlib.suppress(ValueError):  # no base64, or no characters
+            return base64.b64decode(content.removeprefix(_SEAL), b"-_", validate=True).decode()
+    raise InvalidRequest(
+        "input: the `encrypted_content` of a compaction is not from here",
+        hint="make one with `POST /v1/responses/compact`",
+    )
 
 
 def _parts(content: Any) -> list[Mapping[str, Any]]:

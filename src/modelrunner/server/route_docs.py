@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from modelrunner import errors, wire
 from modelrunner.dialects.anthropic import CountRequest, MessagesRequest
+from modelrunner.dialects.compaction import CompactRequest
 from modelrunner.dialects.ollama import ChatRequest, EmbedRequest, GenerateRequest
 from modelrunner.dialects.openai_texts import DetokenizeRequest, ScoreRequest, TokenizeRequest
 from modelrunner.dialects.responses import Asked
@@ -255,6 +256,9 @@ DOCS: dict[tuple[str, str], Doc] = {
         summary="Make a response.",
         body=Asked,
         raises=(*ENGINE, errors.PreviousNotFound, *KEEP),
+    ),
+    ("POST", "/responses/compact"): MODEL._replace(
+        summary="Make a conversation short.", body=CompactRequest, raises=(*ENGINE, errors.PreviousNotFound)
     ),
     ("POST", "/responses/input_tokens"): MODEL._replace(
         summary="Count the tokens of a prompt.", body=Asked, raises=(*ENGINE, errors.PreviousNotFound)

@@ -82,6 +82,11 @@ async def test_models_are_listed(tiny: "Daemon") -> None:
     listed = (await tiny.ask("GET", "/anthropic/v1/models")).json
     one = (await tiny.ask("GET", "/anthropic/v1/models/ai/tiny")).json
 
+    versioned = {"anthropic-version": "2023-06-01"}
+    at_the_root = (await tiny.ask("GET", "/v1/models", headers=versioned)).json
+    one_at_the_root = (await tiny.ask("GET", "/v1/models/ai/tiny", headers=versioned)).json
+
+    assert (listed, one) == (at_the_root, one_at_the_root)
     assert [one] == listed["data"]
     assert ("model", "ai/tiny:latest") == (one["type"], one["id"])
     assert (False, "ai/tiny:latest", "ai/tiny:latest") == (

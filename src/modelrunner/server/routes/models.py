@@ -39,6 +39,7 @@ from modelrunner.server.replies import (
     read,
     text_reply,
 )
+from modelrunner.server.routes import anthropic
 from modelrunner.server.services import Services
 from modelrunner.server.views import brief_view, model_view, openai_view, remote_view
 from modelrunner.store.removal import Step
@@ -60,6 +61,7 @@ _log = logging.getLogger(__name__)
 _SMALL_BODY = 1 << 20  # bytes; requests of a few fields
 _LONG_LIST = 16 << 20  # bytes; a digest has 71, and a store may have many
 _TAR = "application/x-tar"
+_ANTHROPIC = "anthropic-version"
 
 
 async def list_models(services: Services, request: Request) -> Response:
@@ -214,13 +216,17 @@ async def purge(services: Services, request: Request) -> Response:
     return Response()
 
 
-async def openai_list(services: Services, _request: Request) -> Response:
-    """`GET /v1/models`."""
+async def openai_list(services: Services, request: Request) -> Response:
+    """`GET /v1/models`; Anthropic's clients, who name a version, get the list in their form."""
+    if _ANTHROPIC in request.headers:
+        return await anthropic.list_models(services, request)
     return json_reply(model_list(_openai(services, model) for model in services.catalogue.models))
 
 
 async def openai_look(services: Services, request: Request) -> Response:
-    """`GET /v1/models/{name}`."""
+    """`GET /v1/models/{name}`; as above."""
+    if _ANTHROPIC in request.headers:
+        return await anthropic.look(services, request)
     return json_reply(_openai(services, services.catalogue.find(_name(request))))
 
 

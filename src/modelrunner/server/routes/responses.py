@@ -9,8 +9,11 @@ import msgspec
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 
+from modelrunner.dialects import reading
 from modelrunner.dialects.anthropic import has_pictures
 from modelrunner.dialects.base import EVENT_STREAM, Question, Timing
+from modelrunner.dialects.compaction import CompactRequest, reply, summary_chat
+from modelrunner.dialects.completion import Completion, read_completion
 from modelrunner.dialects.openai import OpenAI
 from modelrunner.dialects.responses import Asked, beginning_of, body_of, left_out, read, shortened
 from modelrunner.dialects.responses_answers import JSON, Answering
@@ -19,7 +22,7 @@ from modelrunner.errors import ContextExceeded, InvalidRequest
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.abilities import Ability
-from modelrunner.server.asking import count_tokens
+from modelrunner.server.asking import ask_bytes, count_tokens
 from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
 from modelrunner.server.event_log import EventLog
 from modelrunner.server.replies import LinesReply, json_reply, query_flag
@@ -39,9 +42,11 @@ def endpoints(services: Services, deadline: float | None = None) -> Mapping[str,
     routes = _Routes(services, deadline)
     create = Endpoint(Mode.COMPLETION, _CHAT, understand=routes.create)
     count = Endpoint(Mode.COMPLETION, _CHAT, understand=routes.count)
+    compact = Endpoint(Mode.COMPLETION, _CHAT, understand=routes.compact)
     return {
         **dict.fromkeys(("/v1/responses", "/responses"), create),
         **dict.fromkeys(("/v1/responses/input_tokens", "/responses/input_tokens"), count),
+        **dict.fromkeys(("/v1/responses/compact", "/responses/compact"), compact),
     }
 
 
@@ -97,7 +102,7 @@ class _Routes:
     async def create(self, request: Request) -> Call | Reply | Streamed:
         """Make a response; one in the background is answered for at once."""
         asked = read(request.body)
-        body = body_of(asked, await self._before(asked))
+        body = body_of(asked, await self._before(asked.previous_response_id))
         await self._check(asked, body, request.engine)
         name = f"resp_{secrets.token_hex(24)}"
         beginning = beginning_of(asked, name, time.time())
@@ -138,7 +143,7 @@ class _Routes:
     async def count(self, request: Request) -> Call:
         """`POST /v1/responses/input_tokens`."""
         asked = read(request.body)
-        body = body_of(asked, await self._before(asked))
+        body = body_of(asked, await self._before(asked.previous_response_id))
         await self._check(asked, body, request.engine)
 
         async def work(instance: Instance, _timing: Timing) -> Reply:
@@ -146,6 +151,29 @@ class _Routes:
             return Reply(msgspec.json.encode({"object": "response.input_tokens", "input_tokens": count}))
 
         return Call(asked.model or "", Mode.COMPLETION, work, engine=request.engine)
+
+    async def compact(self, request: Request) -> Call:
+        """`POST /v1/responses/compact`; what is oldest is left out where all of it is too long to be read."""
+        asked = reading.read(request.body, CompactRequest)
+        items = [*await self._before(asked.previous_response_id), *asked.items]
+        chat = summary_chat(asked, items)
+
+        async def work(instance: Instance, _timing: Timing) -> Reply:
+            answer = await self._summary(instance, chat)
+            return Reply(reply(answer, items, time.time()))
+
+        return Call(asked.model or "", Mode.COMPLETION, work, request.engine, asked.keep_alive)
+
+    async def _summary(self, instance: Instance, chat: JSON) -> Completion:
+        while True:
+            try:
+                return read_completion(await ask_bytes(instance, _CHAT, chat))
+            except ContextExceeded as exc:
+                *messages, wish = chat["messages"]
+                left = _shorter(messages, exc)
+                if left is None:
+                    raise
+                chat = {**chat, "messages": [*left, wish]}
 
     async def _check(self, asked: Asked, body: JSON, engine: str | None) -> None:
         """Refuse what the model is known not to do."""
@@ -157,14 +185,14 @@ class _Routes:
         if has_pictures(body):
             facts.demand(Ability.VISION, model)
 
-    async def _before(self, asked: Asked) -> list[JSON]:
+    async def _before(self, previous: str | None) -> list[JSON]:
         """The conversation that a request goes on with."""
-        if not asked.previous_response_id:
+        if not previous:
             return []
-        chain = await self._responding.store.chain(asked.previous_response_id)
+        chain = await self._responding.store.chain(previous)
         if chain[-1].response["status"] in {"queued", "in_progress"}:
             raise InvalidRequest(
-                f"the previous response is not complete: `{asked.previous_response_id[:100]}`",
+                f"the previous response is not complete: `{previous[:100]}`",
                 hint="retrieve it until its status is `completed`",
             )
         return items_of((kept.input, kept.response) for kept in chain)
@@ -172,12 +200,8 @@ class _Routes:
 
 def _question(asked: Asked, body: JSON, making: Making, *, streams: bool) -> Question:
     def shorter(exc: ContextExceeded) -> Question | None:
-        """Leave out what is oldest; how much of it, the engine's own counts say if it gives any."""
-        tokens, most = exc.detail.get("prompt_tokens"), exc.detail.get("context_size")
-        if not isinstance(tokens, int) or not isinstance(most, int):
-            tokens, most = 2, 1  # half of it, then
         messages = body["messages"]
-        left = shortened(messages, asked=tokens, most=most)
+        left = _shorter(messages, exc)
         if left is None:
             return None
         making.drop(len(messages) - len(left))
@@ -190,6 +214,14 @@ def _question(asked: Asked, body: JSON, making: Making, *, streams: bool) -> Que
         translator=making.answering,
         shorter=shorter if asked.truncation == "auto" else None,
     )
+
+
+def _shorter(messages: list[JSON], exc: ContextExceeded) -> list[JSON] | None:
+    """Leave out what is oldest; how much of it, the engine's own counts say if it gives any."""
+    tokens, most = exc.detail.get("prompt_tokens"), exc.detail.get("context_size")
+    if not isinstance(tokens, int) or not isinstance(most, int):
+        tokens, most = 2, 1  # half of it, then
+    return shortened(messages, asked=tokens, most=most)
 
 
 def _number_after(text: str | None) -> int:
