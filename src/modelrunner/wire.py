@@ -339,9 +339,10 @@ class FailuresReply(TypedDict):
 class Facts(Whose):
     """What is known of a model, and what would happen if somebody asked for it now.
 
-    `state` is `unloaded`, `starting`, `ready` or `stopping`. Amounts are in bytes by device, of which `place`
-    counts models: what it needs (`parts` by what it is for), what there is in all, and what is seen to be
-    free. `loaded` is what is in memory, `stops` what would have to go, in this order.
+    `state` is `unloaded`, `starting`, `ready`, `dozing`, `asleep`, `waking` or `stopping`. Amounts are in
+    bytes by device, of which `place` counts models: what it needs (`parts` by what it is for), what there is
+    in all, and what is seen to be free. `loaded` is what is in memory, `stops` what would have to go, in this
+    order; `sleeps` is whether the first of them is put to sleep instead.
     """
 
     state: str
@@ -352,6 +353,7 @@ class Facts(Whose):
     loaded: list[LoadedModel]
     starts: bool
     stops: list[str]
+    sleeps: bool
     wait: WaitView | None
     refusal: RefusalView | None
     failures: FailuresReply | None

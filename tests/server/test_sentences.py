@@ -42,6 +42,7 @@ def told(**more: Any) -> list[str]:
         "loaded": [],
         "starts": False,
         "stops": [],
+        "sleeps": False,
         "wait": None,
         "refusal": None,
         "failures": None,
@@ -60,6 +61,19 @@ def test_a_model_that_fits_is_loaded_at_once() -> None:
         "Of 4 places for models, 1 is taken: `ai/b`.",
         "A request now loads it at once.",
     ] == told(starts=True, parts={"weights": 2 * GB, "cache": GB}, loaded=[loaded("ai/b:latest")])
+
+
+def test_what_sleeps_has_no_place_and_wakes() -> None:
+    """And what can sleep makes room so."""
+    sleeping = loaded(WHO["model"], state="asleep")
+
+    assert told(state="asleep", starts=True, loaded=[sleeping])[0].startswith("`ai/a` is asleep")
+    assert "Of 4 places for models, none is taken." in told(state="asleep", loaded=[sleeping])
+    assert "A request now wakes it at once." == told(state="asleep", starts=True, loaded=[sleeping])[-1]
+    assert (
+        "A request now has `ai/b` (idle for 40 seconds) put to sleep first"
+        in told(stops=["ai/b"], sleeps=True, loaded=[loaded("ai/b")])[-1]
+    )
 
 
 def test_who_makes_room_is_named_in_order() -> None:

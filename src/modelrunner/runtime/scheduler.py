@@ -52,13 +52,14 @@ class Outlook(NamedTuple):
     """What would happen if a model were asked for now.
 
     `state` is that of its instance, if there is one. `starts` is whether it would be loaded at once, `stops`
-    are those that would be stopped first, `wait` why it would wait, and `refusal` why it would be refused.
-    With nothing of that it would be served at once.
+    are those that would be stopped first (the first one is put to sleep instead, if `sleeps`), `wait` is why
+    it would wait, and `refusal` why it would be refused. With nothing of that it would be served at once.
     """
 
     state: State | None
     starts: bool
     stops: tuple[Key, ...]
+    sleeps: bool
     wait: Wait | None
     refusal: Refusal | None
 
@@ -262,7 +263,7 @@ class Scheduler(Generic[S]):
         loaded = self.residents.get(key)
         state = loaded.state if loaded is not None else None
         if self._available(key) is not None:
-            return Outlook(state, starts=False, stops=(), wait=None, refusal=None)
+            return Outlook(state, starts=False, stops=(), sleeps=False, wait=None, refusal=None)
         failed = self.histories.of(key).failures
         waiting = [
             entry._replace(need=need) if entry.key == key and entry.need is None else entry
@@ -280,6 +281,7 @@ class Scheduler(Generic[S]):
             stops=wait.others
             if wait is not None and any(step.cause == key for step in (*plan.stop, *plan.sleep))
             else (),
+            sleeps=any(step.cause == key for step in plan.sleep),
             wait=wait,
             refusal=self._failing(key, now) or next((each for each in plan.refuse if each.key == key), None),
         )

@@ -41,7 +41,7 @@ _STILL_HERE = b": still here\n\n"
 _LET_IT_TRY = "see why with `dmr logs`; `dmr unload` or `dmr configure` lets it be tried at once"
 _NOT_ESTIMATED = "not_estimated"
 _UNKNOWN = Weight({})
-_NOTHING = Outlook(None, starts=False, stops=(), wait=None, refusal=None)
+_NOTHING = Outlook(None, starts=False, stops=(), sleeps=False, wait=None, refusal=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,7 @@ class Insight:
             "loaded": [self._loaded(each) for each in residents],
             "starts": outlook.starts,
             "stops": self._called(outlook.stops),
+            "sleeps": outlook.sleeps,
             "wait": None if wait is None else self._wait(wait),
             "refusal": None if refusal is None else _refusal(refusal, weight),
             "failures": None if failures is None else _failures(failures),

@@ -116,7 +116,7 @@ def _room(facts: Facts, name: str) -> Iterator[str]:
     if name not in facts["capacity"]:
         return
     if name == PLACE:
-        taken = [_called(each["model"]) for each in facts["loaded"]]
+        taken = [_called(each["model"]) for each in facts["loaded"] if each["state"] != State.ASLEEP]
         holders = f": {_and(taken)}" if taken else ""
         count = facts["capacity"][name]
         places = "1 place" if count == 1 else f"{count} places"
@@ -165,7 +165,8 @@ def _outcome(facts: Facts) -> Iterator[str]:
         if refusal["hint"]:
             yield f"What helps: {refusal['hint']}."
     elif facts["starts"]:
-        yield "A request now loads it at once."
+        begins = "wakes" if facts["state"] == State.ASLEEP else "loads"
+        yield f"A request now {begins} it at once."
     elif facts["stops"]:
         yield from _evictions(facts)
     elif wait is not None:
@@ -180,7 +181,8 @@ def _evictions(facts: Facts) -> Iterator[str]:
     by_name = {each["model"]: each for each in facts["loaded"]}
     victims = [by_name[name] for name in facts["stops"]]
     shown = _then(f"{_called(each['model'])} (idle for {_age(each)})" for each in victims)
-    yield f"A request now has {shown} unloaded first, one at a time and no more than needed."
+    how = "put to sleep" if facts["sleeps"] else "unloaded"
+    yield f"A request now has {shown} {how} first, one at a time and no more than needed."
     first = victims[0]
     spared = [each for each in facts["loaded"] if each not in victims and _is_spared(each, first)]
     if spared:
