@@ -87,6 +87,7 @@ class Settings(NamedTuple):
     search_path: str
     model_runner_host: str | None
     autostart: bool
+    no_auto_install: bool
     tls: bool | None
     tls_skip_verify: bool | None
     tls_ca_cert: Path | None
@@ -622,6 +623,7 @@ CLIENT: tuple[Setting, ...] = (
         "Whether a command starts the daemon when none answers; never where MODEL_RUNNER_HOST says.",
         default="true",
     ),
+    Setting("no_auto_install", "MODEL_RUNNER_NO_AUTO_INSTALL", _ANYTHING, "The same as DMR_AUTOSTART=false."),
     Setting("tls", "MODEL_RUNNER_TLS", _MAYBE_SWITCH, "Use HTTPS."),
     Setting("tls_skip_verify", "MODEL_RUNNER_TLS_SKIP_VERIFY", _MAYBE_SWITCH, "Accept any certificate."),
     Setting("tls_ca_cert", "MODEL_RUNNER_TLS_CA_CERT", _PATH, "Certificate authority to trust, as PEM."),

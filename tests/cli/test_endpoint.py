@@ -20,6 +20,7 @@ from modelrunner.settings import load
         ({"DMR_BIND": "0.0.0.0"}, "http://127.0.0.1:12434", True),
         ({"DMR_BIND": "::1"}, "http://[::1]:12434", True),
         ({"DMR_AUTOSTART": "0"}, "http://127.0.0.1:12434", False),
+        ({"MODEL_RUNNER_NO_AUTO_INSTALL": "1"}, "http://127.0.0.1:12434", False),
         ({"MODEL_RUNNER_HOST": "http://gpu.lan:1234/"}, "http://gpu.lan:1234", False),
         ({"MODEL_RUNNER_HOST": "gpu.lan:1234"}, "http://gpu.lan:1234", False),
         ({"MODEL_RUNNER_HOST": "http://gpu.lan"}, "http://gpu.lan:80", False),

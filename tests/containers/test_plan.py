@@ -78,17 +78,15 @@ def test_with_tls_nothing_else_is_open_beyond_this_machine() -> None:
     """The plain port stays on loopback."""
     options = Options(host="0.0.0.0", tls=True, tls_cert="/c.pem", tls_key="/k.pem")
 
-    arguments = plan(options, BRIDGED).arguments
+    planned = plan(options, BRIDGED)
 
-    assert arguments["ports"] == {
+    assert planned.arguments["ports"] == {
         "80/tcp": [("127.0.0.1", 12434)],
         "12444/tcp": [("0.0.0.0", 12444)],
     }
-    assert arguments["volumes"] == {
-        "docker-model-runner-models": {"bind": "/models", "mode": "rw"},
-        "docker-model-runner-state": {"bind": "/var/lib/modelrunner", "mode": "rw"},
-        "/c.pem": {"bind": "/etc/model-runner/certs/cert.pem", "mode": "ro"},
-        "/k.pem": {"bind": "/etc/model-runner/certs/key.pem", "mode": "ro"},
+    assert planned.files == {
+        "/c.pem": "/home/modelrunner/certs/cert.pem",
+        "/k.pem": "/home/modelrunner/certs/key.pem",
     }
 
 

@@ -24,6 +24,7 @@ import pytest
 
 from modelrunner.testing.daemon import BIN
 from modelrunner.testing.docker_engine import DockerEngine, docker_engine
+from modelrunner.testing.tls import make_authority
 
 ROOT = Path(__file__).parent.parent.parent
 NAME = "docker-model-runner"
@@ -124,9 +125,15 @@ def test_the_image_is_healthy_and_not_root(engine: DockerEngine) -> None:
     )
     seen = json.loads(engine.must("exec", NAME, "python3", "-c", script))
 
+    login = base64.b64encode(b"me:other").decode()
+    (engine.config / "config.json").write_text(json.dumps({"auths": {"other.test": {"auth": login}}}))
+    engine.run("model", "pull", "other.test/x")
+    later = json.loads(engine.must("exec", NAME, "python3", "-c", script))
+
     assert health.returncode == 0, health.stdout
     assert "Docker Model Runner is running" in health.stdout
     assert seen == [1000, False, "600", 1000, ["registry.test"]]
+    assert later == [1000, False, "600", 1000, ["other.test"]]
 
 
 def test_other_containers_reach_it_where_status_says(engine: DockerEngine) -> None:
@@ -299,19 +306,26 @@ def test_a_restart_keeps_port_models_and_configurations(engine: DockerEngine, po
     assert configured[0]["Config"]["context-size"] == 2048
 
 
-def test_what_is_stopped_starts_as_it_was(engine: DockerEngine, port: int) -> None:
-    """But for what is said: another port."""
-    other = _free_port()
+def test_what_is_stopped_starts_as_it_was(engine: DockerEngine, port: int, tmp_path: Path) -> None:
+    """But for what is said: another port, and TLS besides."""
+    other, secure = _free_port(), _free_port()
+    authority = make_authority(tmp_path / "authority")
+    certificate, key = authority.issue("runner", "127.0.0.1")
+    tls = ("--tls", "--tls-port", str(secure), "--tls-cert", certificate, "--tls-key", key)
 
     stopped = engine.must("model", "stop-runner")
     gone = engine.must("ps", "--all", "--quiet")
     started = engine.must("model", "start-runner")
-    moved = engine.must("model", "reinstall-runner", "--port", str(other))
+    moved = engine.must("model", "reinstall-runner", "--port", str(other), *tls)
+    trust = {"MODEL_RUNNER_HOST": f"https://127.0.0.1:{secure}"}
+    trust["MODEL_RUNNER_TLS_CA_CERT"] = str(authority.certificate)
+    through_tls = engine.run("model", "ls", "-q", environ=trust)
 
     assert (stopped, gone) == (f"Removed container {NAME}\n", "")
     assert f"http://127.0.0.1:{port}" in started
     assert f"http://127.0.0.1:{other}" in moved
     assert "smollm2" in engine.must("model", "ls")
+    assert (through_tls.returncode, len(through_tls.stdout)) == (0, 13), through_tls.stderr
 
 
 def test_a_port_that_is_taken_is_said_to_be(engine: DockerEngine) -> None:

@@ -6,6 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelrunner.cli import json_file
+from modelrunner.cli.output import clean, note
+from modelrunner.cli.session import Session
+from modelrunner.errors import RunnerError
+
+
+def hand_over(session: Session) -> None:
+    """Give the runner's container today's logins before it asks a registry; other runners have their own.
+
+    What goes wrong is told and no more: the registry may ask for none.
+    """
+    from modelrunner.cli.endpoint import CONTAINER_KIND
+
+    if session.endpoint.kind != CONTAINER_KIND:
+        return
+    try:
+        config = config_for(session.docker_config, session.environ)
+        if config is not None:
+            from modelrunner.cli.runner import opened
+
+            with opened(session) as runners:
+                runners.copy_credentials(config)
+    except RunnerError as exc:
+        note(f"Warning: the runner's container has the logins of when it was made: {clean(exc.message)}")
 
 
 def config_for(folder: Path, environ: Mapping[str, str]) -> bytes | None:

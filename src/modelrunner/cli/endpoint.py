@@ -74,10 +74,11 @@ def find(
             return of_container(runner)
         if elsewhere and docker.machine is not None:
             return _elsewhere(docker, docker.machine)
+    may_start = settings.autostart and not settings.no_auto_install
     if settings.socket is not None:
-        return Endpoint(Address(socket=str(settings.socket)), may_start=settings.autostart)
+        return Endpoint(Address(socket=str(settings.socket)), may_start=may_start)
     host = _ANY.get(settings.host, settings.host)
-    return Endpoint(Address(host, settings.port or DEFAULT_PORT), may_start=settings.autostart)
+    return Endpoint(Address(host, settings.port or DEFAULT_PORT), may_start=may_start)
 
 
 def check_url(text: str) -> None:

@@ -64,7 +64,7 @@ def typed(args: Namespace) -> dict[str, Any]:
 def install(args: Namespace, session: Session, *, pull: bool) -> None:
     """Make the container, unless there is one; `pull` fetches its image first."""
     wanted = typed(args) | ({"backend": args.backend} if getattr(args, "backend", None) else {})
-    with _runners(session) as runners:
+    with opened(session) as runners:
         found = _running(runners)
         if found is not None:
             _remember(session, found, runners)
@@ -77,7 +77,7 @@ def install(args: Namespace, session: Session, *, pull: bool) -> None:
 def reinstall(args: Namespace, session: Session) -> None:
     """Remove the container that there is, and make a new one."""
     wanted = typed(args) | ({"backend": args.backend} if args.backend else {})
-    with _runners(session) as runners:
+    with opened(session) as runners:
         found = runners.find()
         options = _options(wanted, _base(session, found), session)
         _check(options)
@@ -87,7 +87,7 @@ def reinstall(args: Namespace, session: Session) -> None:
 
 def restart(args: Namespace, session: Session) -> None:
     """Remove the container, and make one of the same options, but for those that are given."""
-    with _runners(session) as runners:
+    with opened(session) as runners:
         options = _options(typed(args), _base(session, runners.find()), session)
         _check(options)
         _say_removed(runners.remove())
@@ -96,7 +96,7 @@ def restart(args: Namespace, session: Session) -> None:
 
 def stop(session: Session, *, models: bool) -> None:
     """Remove the container, and with `models` the volumes; what it was made of is remembered."""
-    with _runners(session) as runners:
+    with opened(session) as runners:
         found = runners.find()
         path, engine = installed.path_in(session.docker_config), session.docker.url
         _say_removed(removed := runners.remove())
@@ -113,17 +113,18 @@ def stop(session: Session, *, models: bool) -> None:
 def uninstall(session: Session, *, models: bool, images: bool) -> None:
     """Remove the container, and on request volumes and images; nothing is remembered."""
     stop(session, models=models)
-    with _runners(session) as runners:
+    with opened(session) as runners:
         runners.remove_network()
     installed.write(installed.path_in(session.docker_config), session.docker.url, None)
     if images:
-        with _runners(session) as runners:
+        with opened(session) as runners:
             for name in runners.remove_images(_repository(session)):
                 say(f"Removed image {name}")
 
 
 @contextmanager
-def _runners(session: Session) -> Iterator["Runners"]:
+def opened(session: Session) -> Iterator["Runners"]:
+    """Connect to the Docker Engine that is meant, for as long as the block lasts."""
     from modelrunner.containers import engine
     from modelrunner.containers.runner import Runners
 

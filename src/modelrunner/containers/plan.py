@@ -25,8 +25,8 @@ OPTIONS_LABEL = "modelrunner.options"
 CONTROLLER, STORAGE = "controller", "model-storage"
 
 HOME = "/home/modelrunner"
-_CERTIFICATES = "/etc/model-runner/certs"
-_PROXY_CERTIFICATE = "/usr/local/share/ca-certificates/proxy-ca.crt"
+_CERTIFICATES = f"{HOME}/certs"
+_PROXY_CERTIFICATE = f"{HOME}/certs/proxy.pem"
 BACKENDS = ("llama.cpp", "vllm", "diffusers")
 
 
@@ -95,10 +95,15 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A container: its image, what the Docker Engine is told, and where it will be reached."""
+    """A container: its image, what the Docker Engine is told, and where it will be reached.
+
+    `files` of this machine are copied to where the values say: the engine may be on another one, and what
+    only their owner may read is to be the container's user's.
+    """
 
     image: str
     arguments: dict[str, object]
+    files: dict[str, str]
     host: str
     port: int
     gateway: str | None
@@ -187,7 +192,10 @@ def plan(options: Options, facts: Facts) -> Plan:
             OPTIONS_LABEL: options.dump(),
         },
         "environment": _environment(options, shares_network=not facts.has_bridge),
-        "volumes": _volumes(options),
+        "volumes": {
+            MODELS_VOLUME: {"bind": "/models", "mode": "rw"},
+            STATE_VOLUME: {"bind": "/var/lib/modelrunner", "mode": "rw"},
+        },
         "restart_policy": {"Name": "always"},
         "init": True,
         "detach": True,
@@ -204,7 +212,9 @@ def plan(options: Options, facts: Facts) -> Plan:
         arguments["extra_hosts"] = {"host.docker.internal": "host-gateway"}
     else:
         arguments["network_mode"] = "host"
-    return Plan(chosen, arguments, plain, options.port, gateway, gpu is Gpu.CUDA, facts.has_bridge)
+    return Plan(
+        chosen, arguments, _files(options), plain, options.port, gateway, gpu is Gpu.CUDA, facts.has_bridge
+    )
 
 
 def _environment(options: Options, *, shares_network: bool) -> dict[str, str]:
@@ -230,18 +240,11 @@ def _environment(options: Options, *, shares_network: bool) -> dict[str, str]:
     return environment
 
 
-def _volumes(options: Options) -> dict[str, dict[str, str]]:
-    volumes = {
-        MODELS_VOLUME: {"bind": "/models", "mode": "rw"},
-        STATE_VOLUME: {"bind": "/var/lib/modelrunner", "mode": "rw"},
-    }
-    mounted = {options.proxy_cert: _PROXY_CERTIFICATE}
+def _files(options: Options) -> dict[str, str]:
+    copied = {options.proxy_cert: _PROXY_CERTIFICATE}
     if options.tls:
-        mounted |= {
-            options.tls_cert: f"{_CERTIFICATES}/cert.pem",
-            options.tls_key: f"{_CERTIFICATES}/key.pem",
-        }
-    return volumes | {path: {"bind": inside, "mode": "ro"} for path, inside in mounted.items() if path}
+        copied |= {options.tls_cert: f"{_CERTIFICATES}/cert.pem", options.tls_key: f"{_CERTIFICATES}/key.pem"}
+    return {path: inside for path, inside in copied.items() if path}
 
 
 def _devices(gpu: Gpu, facts: Facts) -> dict[str, object]:

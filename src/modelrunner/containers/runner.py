@@ -6,6 +6,7 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import docker
@@ -155,7 +156,7 @@ class Runners:
         container = self._container()
         if container is not None:
             with translated():
-                _put(container, config)
+                _put_config(container, config)
 
     def logs(self, *, follow: bool) -> Iterator[bytes]:
         """Yield what the container wrote."""
@@ -228,7 +229,9 @@ class Runners:
             arguments["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
         container = self._client.containers.create(plan.image, **arguments)  # type: ignore[arg-type]  # as planned
         if credentials is not None:
-            _put(container, credentials)
+            _put_config(container, credentials)
+        for source, inside in plan.files.items():
+            _put(container, inside, Path(source).read_bytes())
         if plan.joins_network:
             self._network().connect(container, aliases=[ALIAS])
         container.start()
@@ -248,14 +251,21 @@ class Runners:
         return "".join(f"\n  {line}" for line in text.splitlines() if line.strip())
 
 
-def _put(container: Container, config: bytes) -> None:
-    """Write `config.json` into the home of the container's user, for that user only."""
+def _put_config(container: Container, config: bytes) -> None:
+    """Write `config.json` into the home of the container's user."""
+    _put(container, f"{HOME}/.docker/config.json", config)
+
+
+def _put(container: Container, path: str, content: bytes) -> None:
+    """Write a file that only the container's user may read, and the folder that it is in."""
+    folder, _, name = path.rpartition("/")
+    above, _, last = folder.rpartition("/")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        folder = tarfile.TarInfo(".docker")
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, 0o700, _UID, _UID
-        archive.addfile(folder)
-        entry = tarfile.TarInfo(".docker/config.json")
-        entry.size, entry.mode, entry.uid, entry.gid = len(config), 0o600, _UID, _UID
-        archive.addfile(entry, io.BytesIO(config))
-    container.put_archive(HOME, buffer.getvalue())
+        entry = tarfile.TarInfo(last)
+        entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o755, _UID, _UID
+        archive.addfile(entry)
+        entry = tarfile.TarInfo(f"{last}/{name}")
+        entry.size, entry.mode, entry.uid, entry.gid = len(content), 0o600, _UID, _UID
+        archive.addfile(entry, io.BytesIO(content))
+    container.put_archive(above, buffer.getvalue())

@@ -8,9 +8,11 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +30,15 @@ class DockerEngine:
     environ: dict[str, str] = field(repr=False)
 
     def run(
-        self, *arguments: str | Path, stdin: int | None = subprocess.DEVNULL, **more: str
+        self,
+        *arguments: str | Path,
+        stdin: int | None = subprocess.DEVNULL,
+        environ: Mapping[str, str] | None = None,
     ) -> "subprocess.CompletedProcess[str]":
-        """Run `docker` with some arguments, its output caught."""
+        """Run `docker` with some arguments and more environment, its output caught."""
         return subprocess.run(
             ["docker", *map(str, arguments)],
-            env=self.environ | more,
+            env={**self.environ, **(environ or {})},
             stdin=stdin,
             capture_output=True,
             text=True,
@@ -65,7 +70,7 @@ def docker_engine(folder: Path) -> Iterator[DockerEngine]:
     config = folder / "config"
     config.mkdir()
     url = f"unix://{folder}/docker.sock"
-    with _bridge(bridge, gateway), _daemon(folder, url, bridge):
+    with _bridge(bridge, gateway), _nameserver(gateway), _daemon(folder, url, bridge, gateway):
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -96,14 +101,38 @@ def _ip(*arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def _daemon(folder: Path, url: str, bridge: str) -> Iterator[None]:
+def _nameserver(address: str) -> Iterator[None]:
+    """Answer that there is no such name, whatever it is: otherwise containers wait long for nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind((address, 53))
+        thread = threading.Thread(target=_deny, args=(server,), name="nameserver", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.sendto(b"", (address, 53))
+            thread.join()
+
+
+def _deny(server: socket.socket) -> None:
+    """Answer until an empty datagram comes. Source: RFC 1035, section 4.1."""
+    while True:
+        query, peer = server.recvfrom(4096)
+        if not query:
+            return
+        question = query[12 : query.find(b"\0", 12) + 5]
+        server.sendto(query[:2] + b"\x81\x83\0\1\0\0\0\0\0\0" + question, peer)
+
+
+@contextlib.contextmanager
+def _daemon(folder: Path, url: str, bridge: str, gateway: str) -> Iterator[None]:
     log = folder / "dockerd.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "TERM", "dockerd", "--iptables=false", f"--bridge={bridge}"),
                 *("--storage-driver=vfs", "--data-root", str(folder / "data"), "--host", url),
-                *("--dns", "127.0.0.1"),  # where nobody is: names outside fail at once
+                *("--dns", gateway),
                 *("--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
             ],
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ import sys
 from contextlib import closing
 from typing import TextIO
 
+from modelrunner.cli.container_credentials import hand_over
 from modelrunner.cli.output import is_terminal, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import announce_retry, follow
@@ -33,6 +34,7 @@ def pull(session: Session, name: str, plain: TextIO) -> str:
 
     The daemon stops when its last client leaves, and keeps what it has.
     """
+    hand_over(session)
     lines = session.client().pull(name, token_for(name, session), on_retry=announce_retry("download"))
     try:
         with closing(lines):

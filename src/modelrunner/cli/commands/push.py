@@ -4,6 +4,7 @@ import sys
 from contextlib import closing
 
 from modelrunner.cli.commands.pull import token_for
+from modelrunner.cli.container_credentials import hand_over
 from modelrunner.cli.output import is_terminal, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import announce_retry, follow
@@ -19,6 +20,7 @@ def configure(parser: Parser) -> None:
 def run(args: Namespace, session: Session) -> int:
     """Push, then print how it went."""
     name = args.words[0]
+    hand_over(session)
     lines = session.client().push(name, token_for(name, session), on_retry=announce_retry("push"))
     try:
         with closing(lines):
