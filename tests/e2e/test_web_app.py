@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -19,13 +20,35 @@ from modelrunner.testing.serving import serving_in_thread
 ENGINE = json.dumps({"tokens_per_second": 150})
 
 
+class DockerHub:
+    """Docker Hub's list of models, and its registry with one of them, at one address."""
+
+    def __init__(self) -> None:
+        self.registry = FakeRegistry()
+        artifact = make_artifact(b"found" * 1000)
+        self.registry.add("ai/found", "latest", artifact.content, artifact.contents)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if not scope["path"].startswith("/v2/repositories/"):
+            await self.registry(scope, receive, send)
+            return
+        rows = [{"name": "found", "description": "a <b>model</b> to be found", "pull_count": 1234}]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps({"results": rows}).encode()})
+
+
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """A daemon with two models; the tests here share it, and delete only what is theirs."""
     folder = tmp_path_factory.mktemp("web")
     program = fake_llama_server(folder / "engine")
     variables = {"LLAMA_SERVER_PATH": str(program), "FAKE_ENGINE": ENGINE, "DMR_PULL_LIMIT": "3MB"}
-    with running(folder / "home", **variables) as runner:
+    with (
+        serving_in_thread(DockerHub()) as hub,
+        running(
+            folder / "home", **variables, DMR_HUB_ENDPOINT=hub, MODEL_RUNNER_REGISTRY_MIRRORS=hub
+        ) as runner,
+    ):
         for name in ("ai/tiny", "ai/other"):
             runner.must("package", "--gguf", tiny_gguf(folder / "tiny.gguf", **{"general.name": name}), name)
         yield runner
@@ -170,6 +193,19 @@ def test_a_pull_goes_on_without_the_page_and_is_resumed(app: Window, daemon: Run
         expect(transfer).to_contain_text("Done")
         expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
     daemon.must("rm", name)
+
+
+def test_a_model_is_found_and_pulled(app: Window, daemon: Runner) -> None:
+    """It says whether it fits before, and is here after; what its publisher wrote is only text."""
+    page = app.show("models")
+    page.get_by_role("tab", name="Find more").click()
+    page.get_by_label("Search models").fill("found")
+    found = page.get_by_role("listitem").filter(has_text="ai/found")
+    expect(found).to_contain_text("a <b>model</b> to be found")
+    expect(found.get_by_text("fits", exact=True)).to_be_visible()
+    found.get_by_role("button", name="Pull").click()
+    expect(found.get_by_text("here", exact=True)).to_be_visible()
+    daemon.must("rm", "ai/found")
 
 
 def test_a_file_becomes_a_model_which_is_tagged_configured_loaded_and_deleted(

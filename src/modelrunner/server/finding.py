@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from modelrunner.engines.estimate import RAM
-from modelrunner.errors import InvalidRequest
+from modelrunner.errors import InvalidRequest, RegistryError
 from modelrunner.search.found import Found, Source
 from modelrunner.search.searching import Catalogue, search
 from modelrunner.wire import FoundModel, SearchReply
@@ -12,6 +12,8 @@ _PATIENCE = 12.0  # seconds; a person waits
 # What a model needs beside its weights only its header tells; this is the usual share, and the program.
 _BESIDE_WEIGHTS = 0.15
 _PROGRAM = 400 << 20  # bytes
+_EVERY = "search failed: all search sources failed: "
+_OFFLINE = "check the network and the proxy settings of the machine that the daemon runs on"
 
 
 class Finding:
@@ -33,7 +35,10 @@ class Finding:
             names = ", ".join(f"`{name}`" for name in self._catalogues)
             raise InvalidRequest(f"unknown source: `{source[:100]}`", hint=f"one of {names}")
         chosen = [each for name, each in self._catalogues.items() if source in {None, name}]
-        results = await search(chosen, term.strip(), limit, patience=_PATIENCE)
+        try:
+            results = await search(chosen, term.strip(), limit, patience=_PATIENCE)
+        except RegistryError as exc:
+            raise RegistryError(exc.message.removeprefix(_EVERY).strip("[]"), hint=_OFFLINE) from exc
         return {
             "models": [self._view(found) for found in results.found],
             "warnings": list(results.warnings),

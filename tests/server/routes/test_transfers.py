@@ -122,11 +122,14 @@ async def test_models_are_found_by_words(make_daemon: "Make") -> None:
         daemon = await make_daemon(DMR_HUB_ENDPOINT=url, DMR_MIRRORS=url)
         found = await daemon.ask("GET", "/search?q=small&source=dockerhub")
         wrong = await daemon.ask("GET", "/search?source=moon")
+    gone = await daemon.ask("GET", "/search?source=dockerhub")
 
     assert [(each["name"], each["fits"], each["size"]) for each in found.json["models"]] == [
         ("ai/small", None, None)
     ]
     assert found.json["memory"] > 0
+    assert gone.status == 502
+    assert gone.text.startswith("failed to search Docker Hub: cannot reach")
     assert wrong.status == 400
     assert "`dockerhub`, `huggingface`" in wrong.text
 

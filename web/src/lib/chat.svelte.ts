@@ -167,6 +167,7 @@ export async function answer(conversation: Conversation, side: Side, after: stri
     writing: true,
     request: newId(),
   }
+  if (side === 'beside') turn.beside = true
   const body = requestBody(conversation, path(turns.map, after), model)
   if (side === 'main') conversation.leaf = turn.id
   else conversation.leafBeside = turn.id
@@ -228,7 +229,7 @@ export function isWriting(): boolean {
 /** Shows another branch at a turn. */
 export async function show(turn: Message, side: Side): Promise<void> {
   if (!chats.open) return
-  const leaf = newestLeaf(turns.map, turn.id)
+  const leaf = newestLeaf(turns.map, turn.id, side === 'beside')
   if (side === 'main') chats.open.leaf = leaf
   else chats.open.leafBeside = leaf
   await save(chats.open)

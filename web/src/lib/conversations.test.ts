@@ -43,6 +43,11 @@ describe('a conversation is a tree', () => {
     expect(newestLeaf(turns, 'q1')).toBe('q2b')
     expect(newestLeaf(turns, 'a1')).toBe('a2')
   })
+  it('in which two models side by side keep to their own answers', () => {
+    const both = map(turn('q', null, 'user'), turn('a', 'q', 'assistant'), { ...turn('b', 'q', 'assistant'), beside: true })
+    expect(branches(branching(both), both.get('a')!)).toHaveLength(1)
+    expect([newestLeaf(both, 'q'), newestLeaf(both, 'q', true)]).toEqual(['a', 'b'])
+  })
   it('in which a circle, which only damage could make, ends', () => {
     expect(path(map({ ...turn('x', 'y', 'user') }, { ...turn('y', 'x', 'user') }), 'x')).toHaveLength(2)
   })

@@ -33,6 +33,8 @@ export interface Message {
   error?: string
   hint?: string
   request?: string
+  /** Of the second of two models side by side; what both have said before belongs to both. */
+  beside?: boolean
   /** It is being written by a page that lives. */
   writing?: boolean
 }
@@ -89,7 +91,7 @@ export function path(turns: Turns, leaf: string | null | undefined): Message[] {
 
 export type Branches = ReadonlyMap<string, readonly Message[]>
 
-const place = (turn: Message) => `${turn.parent ?? ''} ${turn.role}`
+const place = (turn: Message) => `${turn.parent ?? ''} ${turn.role} ${turn.beside ?? false}`
 
 /** All turns by where they stand; those at one place are branches, oldest first. */
 export function branching(turns: Turns): Branches {
@@ -109,11 +111,11 @@ export function branches(all: Branches, turn: Message): readonly Message[] {
   return all.get(place(turn)) ?? [turn]
 }
 
-/** Where a branch leads to: its newest turn, and the newest after that. */
-export function newestLeaf(turns: Turns, from: string): string {
+/** Where a branch leads to on one side: its newest turn, and the newest after that. */
+export function newestLeaf(turns: Turns, from: string, beside = false): string {
   const children = new Map<string, Message[]>()
   for (const turn of turns.values()) {
-    if (turn.parent === null) continue
+    if (turn.parent === null || (turn.role === 'assistant' && (turn.beside ?? false) !== beside)) continue
     const list = children.get(turn.parent)
     if (list) list.push(turn)
     else children.set(turn.parent, [turn])
