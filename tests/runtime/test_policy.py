@@ -385,6 +385,16 @@ SLEEP_CASES: dict[str, tuple[Plan, Plan]] = {
         Plan(stop=(Step(B, MEMORY, A),)),
         on_gpu([sleeper(B, State.ASLEEP)], [SECOND._replace(need={RAM: 90}), SECOND._replace(key=B)]),
     ),
+    "what sleeps makes room together with a load that everybody has left": (
+        Plan(stop=(Step(C, EVICTED, A),)),
+        plan(
+            [Resident(C, State.STARTING, {RAM: 7, PLACE: 1}), sleeper(B, State.ASLEEP, need={RAM: 33})],
+            [Waiting(A, NOW - PATIENCE, {RAM: 71, PLACE: 1})],
+            Limits({PLACE: 1, RAM: 100}, PATIENCE),
+            NOW,
+            lambda: Seen({RAM: 67}),
+        ),
+    ),
     "what is idle for long falls asleep": (
         Plan(sleep=(Step(B, Reason.IDLE),)),
         on_gpu([sleeper(B, keep_alive=10.0)], []),

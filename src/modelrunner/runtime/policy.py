@@ -158,6 +158,7 @@ class _Decision:
             self._wait(entry, Why.STOPPING, (entry.key,))
             self._claim(need)
         else:
+            self._earlier.add(entry.key)
             self._idle = [r for r in self._idle if r is not sleeping]
             asleep = sleeping.asleep or _NOTHING
             self._seat(entry, larger(need, asleep), asleep)
@@ -287,7 +288,7 @@ class _Decision:
         names = tuple(victim.key for victim in victims)
         due = max(entry.since, *map(_unasked_since, victims)) + self._patience
         if due > self._now:
-            abandoned = all(victim.state is State.STARTING for victim in victims)
+            abandoned = all(victim.state is not State.READY for victim in victims)
             self._wait(entry, Why.ABANDONED if abandoned else Why.BUSY, names, until=due)
             return True
         self._give_up(victims)
@@ -303,8 +304,8 @@ class _Decision:
     def _candidates(self, lack: Amounts) -> list[Resident]:
         """Who could give way: who loads for nobody, the idle, the longest here; nobody if all are too few."""
         if self._askable is None:
-            ready = [r for r in self._here.values() if r.state is State.READY and not r.pinned]
-            ready.sort(key=lambda r: (r.leases > 0, r.ready_since))
+            ready = [r for r in self._here.values() if r.state in _HERE and not r.pinned]
+            ready.sort(key=lambda r: (r.state is State.READY, r.leases > 0, r.ready_since))
             self._askable = [*self._abandoned, *ready]
             self._askable_in_all = Room(total(r.need for r in self._askable))
         if self._askable_in_all.lack(lack):
