@@ -141,7 +141,7 @@ def _all(browser: Browser, daemon: Runner, folder: Path) -> Iterator[Path]:
 
 
 def _docs(browser: Browser, daemon: Runner, folder: Path) -> Iterator[Path]:
-    chosen = {"light": ("chat", "model", "activity"), "dark": ("request",)}
+    chosen = {"light": ("chat", "model"), "dark": ("request",)}
     for scheme, names in chosen.items():
         viewport = {"width": 1200, "height": 740}
         with window(browser, daemon.url, viewport=viewport, color_scheme=scheme) as opened:
