@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelrunner import __version__
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Case, Daemon, Run
 
@@ -47,6 +49,15 @@ def test_docker_lists_the_plug_in(docker: Docker) -> None:
 
     assert "  model*      Docker Model Runner\n" in done.stdout
     assert "Invalid Plugins" not in done.stdout
+
+
+def test_docker_info_shows_its_version(docker: Docker) -> None:
+    """By which Compose decides whether runtime flags are passed on."""
+    plugins = json.loads(docker("info", "--format", "{{json .ClientInfo.Plugins}}").stdout)
+
+    (model,) = (plugin for plugin in plugins if plugin["Name"] == "model")
+    assert (model["Vendor"], model["Version"]) == ("Model Runner", f"v{__version__}")
+    assert "Err" not in model
 
 
 def test_docker_model_list_answers(daemon: "Daemon", docker: Docker) -> None:

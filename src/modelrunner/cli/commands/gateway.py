@@ -40,5 +40,10 @@ def run(args: Namespace, session: Session) -> int:
 
     config = parse(text, session.environ, f"{session.endpoint.address.url}/engines/v1")
     if any(deployment.provider is RUNNER for deployment in config.deployments):
+        if session.endpoint.address.socket is not None:
+            raise InvalidRequest(
+                "the model runner listens on a socket, which the gateway cannot reach",
+                hint="start it on a port, or give `api_base`",
+            )
         session.client().version()  # which starts a daemon when there is none
     return serve(config, args.host, args.port, verbose=args.verbose)
