@@ -9,6 +9,7 @@ import pytest
 
 from modelrunner.recorder.database import open_to_write
 from modelrunner.recorder.reading import read_noted
+from modelrunner.recorder.redaction import Rules
 from modelrunner.recorder.values import Entry, Instance, Noted
 from modelrunner.recorder.writing import Writing
 
@@ -75,7 +76,7 @@ def noted(
 
 def entry(prompt: str = "hello", answer: str = "Hi there!", **more: Any) -> Entry:
     """A request as it is stored."""
-    return read_noted(noted(prompt, answer, **more), (), b"salt")
+    return read_noted(noted(prompt, answer, **more), Rules(), b"salt")
 
 
 @pytest.fixture

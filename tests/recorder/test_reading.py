@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.values import Entry
-from tests.recorder.conftest import entry, noted
+from tests.recorder.conftest import entry
 
 
 def test_a_request_is_read_with_its_counts_and_its_times() -> None:
@@ -100,11 +99,8 @@ def test_a_body_may_be_no_json_at_all(body: bytes) -> None:
 
 
 def test_an_error_makes_it_failed_and_is_found() -> None:
-    found = read_noted(
-        noted(status=500, outcome="failed", error="it broke", response={"error": {"message": "it broke"}}),
-        (),
-        b"",
-    )
+    answer = {"error": {"message": "it broke"}}
+    found = entry(status=500, outcome="failed", error="it broke", response=answer)
 
     assert ("failed", "it broke") == (found.summary["outcome"], found.summary["error"])
 

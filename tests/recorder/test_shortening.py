@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.errors import InvalidRequest
-from modelrunner.recorder.redaction import compiled, rules_of
+from modelrunner.recorder.redaction import Rules, rules_of
 from modelrunner.recorder.shortening import as_reference, has_media, media_in, medium, shortened
 
 PICTURE = bytes(range(256)) * 4
@@ -17,7 +17,7 @@ ENCODED = base64.b64encode(PICTURE).decode()
 
 def test_a_picture_becomes_a_digest_and_a_size() -> None:
     url = f"data:image/png;base64,{ENCODED}"
-    found = shortened({"messages": [{"content": [{"image_url": {"url": url}}]}]}, ())
+    found = shortened({"messages": [{"content": [{"image_url": {"url": url}}]}]}, Rules())
 
     text = found.value["messages"][0]["content"][0]["image_url"]["url"]
     assert 1 == found.media
@@ -28,7 +28,7 @@ def test_a_picture_becomes_a_digest_and_a_size() -> None:
 
 def test_the_reference_s_form_is_cut_as_the_reference_cuts() -> None:
     url = f"data:image/png;base64,{ENCODED}"
-    text = shortened({"url": url}, ()).value["url"]
+    text = shortened({"url": url}, Rules()).value["url"]
 
     cut = f"data:image/png;base64,{ENCODED[:100]}...[truncated {len(ENCODED) - 100} chars]"
     assert cut == as_reference(text)
@@ -36,11 +36,11 @@ def test_the_reference_s_form_is_cut_as_the_reference_cuts() -> None:
 
 @pytest.mark.parametrize("name", ["data", "images", "b64_json"])
 def test_base64_is_known_by_the_name_of_its_field(name: str) -> None:
-    assert 1 == shortened({name: ENCODED}, ()).media
+    assert 1 == shortened({name: ENCODED}, Rules()).media
 
 
 def test_a_long_word_in_a_prompt_is_no_picture() -> None:
-    found = shortened({"content": "a" * 500}, ())
+    found = shortened({"content": "a" * 500}, Rules())
 
     assert "a" * 500 == found.value["content"]
     assert not found.changed
@@ -53,7 +53,7 @@ def test_a_file_of_a_form_is_told_by_its_type() -> None:
 
 
 def test_long_vectors_keep_their_first_numbers() -> None:
-    found = shortened({"data": [{"embedding": [0.5] * 768}]}, ())
+    found = shortened({"data": [{"embedding": [0.5] * 768}]}, Rules())
 
     assert [0.5] * 8 == found.value["data"][0]["embedding"]
     assert found.changed
@@ -74,7 +74,7 @@ def test_long_vectors_keep_their_first_numbers() -> None:
     ],
 )
 def test_rules_replace_what_they_find(text: str, kept: str) -> None:
-    rules = compiled(rules_of(["secrets", "emails", "cards", "phones"], None))
+    rules = Rules(rules_of(["secrets", "emails", "cards", "phones"], None))
 
     assert kept == shortened({"content": text}, rules).value["content"]
 
@@ -82,14 +82,14 @@ def test_rules_replace_what_they_find(text: str, kept: str) -> None:
 def test_a_secret_that_is_written_as_escapes_is_found_too() -> None:
     from modelrunner.recorder.documents import read_json
 
-    rules = compiled(rules_of(["secrets"], None))
+    rules = Rules(rules_of(["secrets"], None))
     found = shortened(read_json(b'{"a": "\\u0073k-proj-abcdefghijklmnopqrstuv"}'), rules)
 
     assert {"a": "[redacted key]"} == found.value
 
 
 def test_a_secret_in_a_name_is_found_too() -> None:
-    rules = compiled(rules_of(["secrets"], None))
+    rules = Rules(rules_of(["secrets"], None))
 
     assert {"[redacted key]": 1} == shortened({"sk-proj-abcdefghijklmnopqrstuv": 1}, rules).value
 

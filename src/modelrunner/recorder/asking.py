@@ -51,7 +51,8 @@ def read_asked(document: Any) -> Asked:
             said.append(Said("system", text))
     said += [_message(message) for message in dicts_of(body.get("messages"))]
     for name, role in _PLAIN:
-        said += _plain(body.get(name), role)
+        if name in body:
+            said += _plain(body[name], role)
     parameters = {name: value for name, value in body.items() if name not in _WORDS}
     return Asked(said, parameters)
 

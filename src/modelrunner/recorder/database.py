@@ -15,6 +15,7 @@ from pathlib import Path
 
 BUSY_SECONDS = 5.0  # while another process writes
 VERSION = 1
+_CACHE = 32_768  # KiB
 COLUMNS = (
     "request_id",
     "at",
@@ -113,6 +114,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
     )
     connection.execute("PRAGMA query_only = ON")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE}")
     connection.row_factory = sqlite3.Row
     return connection
 

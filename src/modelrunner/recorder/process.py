@@ -22,7 +22,7 @@ from modelrunner.recorder import frames
 from modelrunner.recorder.database import is_damage, open_to_write, salt_of, set_aside
 from modelrunner.recorder.measuring import Measuring
 from modelrunner.recorder.reading import read_noted
-from modelrunner.recorder.redaction import compiled
+from modelrunner.recorder.redaction import Rules
 from modelrunner.recorder.values import Damaged, Entry, Figures, Forget, Noted, Notes, Order, Report
 from modelrunner.recorder.writing import Writing
 
@@ -41,7 +41,7 @@ class Recorder:
         """`environ` says how to export, if that is ordered."""
         self._order = order
         self._path = None if order.path is None else Path(order.path)
-        self._rules = compiled(order.rules)
+        self._rules = Rules(order.rules)
         self._connection: sqlite3.Connection | None = None
         self._writing: Writing | None = None
         self._salt = secrets.token_bytes(16)
@@ -121,7 +121,7 @@ class Recorder:
             return read_noted(noted, self._rules, self._salt)
         except Exception as exc:  # noqa: BLE001 - the top of one request's reading; it is told
             self._log.append(("error", f"request not understood path={noted.path} error={exc!r}"))
-            return read_noted(msgspec.structs.replace(noted, body=b"", answer=b""), (), self._salt)
+            return read_noted(msgspec.structs.replace(noted, body=b"", answer=b""), Rules(), self._salt)
 
     def _stored(self, entries: list[Entry]) -> list[int]:
         try:

@@ -12,7 +12,8 @@ from modelrunner.recorder.answering import read_answered, times_in
 from modelrunner.recorder.asking import as_text, dialect_of, gist, read_asked
 from modelrunner.recorder.documents import JSON, clean, dict_of, read_json
 from modelrunner.recorder.folding import folded
-from modelrunner.recorder.shortening import Rules, Shortened, medium, redacted, shortened
+from modelrunner.recorder.redaction import Rules
+from modelrunner.recorder.shortening import Shortened, medium, redacted, shortened
 from modelrunner.recorder.values import Answered, Counts, Entry, Instance, Noted
 
 _GIST = 200  # characters

@@ -36,6 +36,8 @@ SETS: Mapping[str, tuple[Pattern, ...]] = {
     "phones": (("phone", r"(?<![\w.])\+\d(?:[ ()-]{0,2}\d){7,14}\b"),),
 }
 _MOST = 200  # of the user's own
+_SHORT = 40  # characters
+_MOST_REMEMBERED = 5000
 
 
 def rules_of(sets: Iterable[str], file: Path | None) -> list[Pattern]:
@@ -58,9 +60,24 @@ def rules_of(sets: Iterable[str], file: Path | None) -> list[Pattern]:
     return rules
 
 
-def compiled(rules: Iterable[Pattern]) -> list[tuple[str, "re.Pattern[str]"]]:
-    """Compile rules that were checked."""
-    return [(name, re.compile(pattern)) for name, pattern in rules]
+class Rules:
+    """Rules, ready to be applied."""
+
+    def __init__(self, patterns: Iterable[Pattern] = ()) -> None:
+        self._patterns = [(f"[redacted {name}]", re.compile(pattern)) for name, pattern in patterns]
+        self.harmless: set[str] = set()  # short texts, which come again and again: names of fields
+
+    def apply(self, text: str) -> tuple[str, int]:
+        """Replace what is found; says how often."""
+        if text in self.harmless:
+            return text, 0
+        found = 0
+        for mark, pattern in self._patterns:
+            text, count = pattern.subn(mark, text)
+            found += count
+        if not found and len(text) <= _SHORT and len(self.harmless) < _MOST_REMEMBERED:
+            self.harmless.add(text)
+        return text, found
 
 
 def _read(file: Path) -> list[Pattern]:

@@ -8,11 +8,11 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from modelrunner.recorder.documents import clean
+from modelrunner.recorder.redaction import Rules
 from modelrunner.wire import Media
 
 _KEPT = 100  # characters of a medium, as in the reference
@@ -41,28 +41,27 @@ class Shortened:
         return bool(self.media or self.redacted or self.vectors or self.unclean)
 
 
-Rules = Sequence[tuple[str, "re.Pattern[str]"]]
-
-
-@dataclass(slots=True)
 class _Walk:
-    rules: Rules
-    found: Shortened = field(default_factory=lambda: Shortened(None))
+    def __init__(self, rules: Rules) -> None:
+        self.apply = rules.apply
+        self.harmless = rules.harmless
+        self.found = Shortened(None)
 
     def walk(self, value: Any, name: str) -> Any:
         if isinstance(value, str):
-            return self.text(value, name)
+            return value if value in self.harmless else self.text(value, name)
         if isinstance(value, dict):
-            return {self.key(key): self.walk(each, str(key)) for key, each in value.items()}
+            harmless = self.harmless
+            return {
+                key if key in harmless else self.secret(str(key)): self.walk(each, key)
+                for key, each in value.items()
+            }
         if isinstance(value, list):
             if len(value) > _MOST_NUMBERS and all(isinstance(each, int | float) for each in value):
                 self.found.vectors += 1
                 return value[:_FIRST_NUMBERS]
             return [self.walk(each, name) for each in value]
         return value
-
-    def key(self, key: Any) -> str:
-        return self.secret(str(key))
 
     def text(self, text: str, name: str) -> str:
         if len(text) > _KEPT:
@@ -73,10 +72,9 @@ class _Walk:
         return self.secret(text)
 
     def secret(self, text: str) -> str:
-        for rule, pattern in self.rules:
-            text, count = pattern.subn(f"[redacted {rule}]", text)
-            self.found.redacted += count
-        return text
+        kept, count = self.apply(text)
+        self.found.redacted += count
+        return kept
 
 
 def shortened(document: Any, rules: Rules) -> Shortened:
@@ -88,8 +86,7 @@ def shortened(document: Any, rules: Rules) -> Shortened:
 
 def redacted(text: str, rules: Rules) -> tuple[str, int]:
     """Redact a text; says how often."""
-    walk = _Walk(rules)
-    return walk.secret(clean(text)), walk.found.redacted
+    return rules.apply(clean(text))
 
 
 def medium(data: bytes, media_type: str) -> str:
