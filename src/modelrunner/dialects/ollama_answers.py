@@ -215,13 +215,13 @@ class Generate(Talk):
 class Embed:
     """The answer of `/api/embed`: `dimensions` are the first of each vector, as long as one again.
 
-    `truncated` are the texts that were cut, counted from 0; they are told, which is ours.
+    `notes` are told too, which are ours: texts that were cut, a context that is smaller than was asked for.
     """
 
     def __init__(self, model: str, dimensions: int | None = None, clock: Clock = CLOCK) -> None:
         self._model = model
         self._dimensions = dimensions
-        self.truncated: list[int] = []
+        self.notes: dict[str, Any] = {}
         self._clock = clock
         self._timing = Timing(0.0, 0.0, clock.steady())
 
@@ -241,9 +241,7 @@ class Embed:
             "load_duration": _nanoseconds(timing.loading),
             "prompt_eval_count": answer.usage.prompt_tokens if answer.usage else 0,
         }
-        if self.truncated:
-            reply["truncated"] = self.truncated
-        return msgspec.json.encode(reply) + b"\n"
+        return msgspec.json.encode({**reply, **self.notes}) + b"\n"
 
 
 class OldEmbed(Embed):

@@ -217,6 +217,15 @@ async def test_a_context_that_nobody_can_have_is_told(large: "Daemon") -> None:
     assert 32_768 == context_in_use(large)[1]
 
 
+async def test_a_context_that_vectors_cannot_have_is_told(large: "Daemon") -> None:
+    """As in a chat, in a header and in the answer."""
+    body = {"model": "ai/tiny", "input": "hi", "options": {"num_ctx": 100_000}}
+    answer = await large.ask("POST", "/api/embed", json=body)
+
+    assert "requested=100000; effective=32768" == answer.headers["x-context-shrunk"]
+    assert 32_768 == answer.json["num_ctx"]
+
+
 async def test_a_context_is_not_taken_from_others(large: "Daemon") -> None:
     """While the model is in use it stays as it is, and the answer says so."""
     async with large.stream(fake=SLOW) as busy:

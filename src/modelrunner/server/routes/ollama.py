@@ -134,15 +134,19 @@ class _Routes:
         if not texts or texts == [""]:
             await self._services.pool.preload(key, terms_of(request.headers, asked.keep_alive))
             return Reply(msgspec.json.encode(nothing) + b"\n")
-        notes, _ = await self._context(asked.wanted, key, options)
+        notes, size = await self._context(asked.wanted, key, options)
+        if size is not None:
+            translator.notes["num_ctx"] = size
 
         async def work(instance: Instance, timing: Timing) -> Reply:
             translator.begin(timing)
             truncate = asked.truncate is not False
             answer, cut = await embed(instance, asked.wanted, texts, truncate=truncate)
-            translator.truncated = cut
+            if not cut:
+                return Reply(translator.whole(answer))
+            translator.notes["truncated"] = cut
             told = ", ".join(f"input {place}" for place in cut).encode()
-            return Reply(translator.whole(answer), notes=((b"x-truncated", told),) if cut else ())
+            return Reply(translator.whole(answer), notes=((b"x-truncated", told),))
 
         return Call(asked.wanted, key.mode, work, keep_alive=asked.keep_alive, notes=notes)
 
