@@ -69,6 +69,17 @@ def test_plain_commands_load_nothing_heavy(daemon: "Daemon", arguments: list[str
     assert set() == loaded & EXPENSIVE
 
 
+def test_one_plain_answer_loads_nothing_to_draw_with(daemon: "Daemon") -> None:
+    """What renders and edits is for terminals."""
+    daemon.json("GET", "/models/m", {"id": "x", "created": 0, "config": None})
+    daemon.says("hi")
+    script = "from modelrunner.cli.main import main; assert main(['run', 'm', 'x'], standalone=True) == 0"
+
+    loaded = _modules_after(f"import io, sys; sys.stdin = io.StringIO(); {script}", daemon.url)
+
+    assert set() == loaded & (EXPENSIVE | {"textual"})
+
+
 def test_help_does_not_load_the_client() -> None:
     """Nobody is asked, so nobody needs to be reached."""
     loaded = _modules_after("from modelrunner.cli.main import main; main(['ls', '--help'], standalone=True)")

@@ -88,6 +88,9 @@ def test_files_are_completed_and_sent(echo: Runner, window: "Open", tmp_path: Pa
     chat.wait_for("say remember the milk\n")
     chat.wait_for("(/? for help)")
 
+    (tmp_path / "evil.txt").write_text("\x1b]0;pwn\x07\x1b[2J\x1b[31mred\x9b2J")
+    _ask(chat, f"@{tmp_path}/evil.txt", "\ufffd]0;pwn\ufffd\ufffd[2J\ufffd[31mred\ufffd2J")
+
     chat.paste(f"'{tmp_path}/notes for you.txt'")
     chat.wait_for('@"/')
     chat.press("C-u")
@@ -158,8 +161,7 @@ def test_without_colour_there_is_plain_text(echo: Runner, window: "Open", extra:
     """As the model wrote it, and no colours from us."""
     chat = window(echo, "run", "parrot", **extra)
     chat.wait_for("> ")
-    chat.enter("a **b**")
-    chat.wait_for("Token usage: 2 prompt + 2 completion = 4 total")
+    _ask(chat, "a **b**", "Token usage: 2 prompt + 2 completion = 4 total")
 
     assert "a **b**\n\nToken" in chat.screen
     assert "\x1b[3" not in chat.styled.partition("> Send")[0]

@@ -39,7 +39,11 @@ class Window:
         self._environ = {key: value for key, value in environ.items() if not key.startswith("TMUX")}
         self._environ |= {"LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
         size = ["-x", str(columns), "-y", str(rows)]
-        self._tmux("-f", options, "new-session", "-d", *size, shlex.join(map(str, command)))
+        self._code = folder / "code"
+        # tmux itself sometimes loses how a program ended. The trap leaves Ctrl-C to the program.
+        script = 'trap : INT; code=$1; shift; "$@"; echo $? > "$code.new"; mv "$code.new" "$code"'
+        watched = ["sh", "-c", script, "sh", self._code, *command]
+        self._tmux("-f", options, "new-session", "-d", *size, shlex.join(map(str, watched)))
         self._output = os.open(output, os.O_RDONLY | os.O_NONBLOCK)
         self._tmux("pipe-pane", "-O", f"exec cat > {shlex.quote(str(output))}")
 
@@ -109,13 +113,11 @@ class Window:
             AssertionError: it does not in time.
         """
         deadline = time.monotonic() + _PATIENCE
-        while True:
-            dead, _, code = self._tmux("display", "-p", "#{pane_dead} #{pane_dead_status}").partition(" ")
-            if dead == "1" and code.strip():
-                return int(code)
+        while not self._code.exists():
             if time.monotonic() > deadline:
                 raise AssertionError(f"the program goes on:\n{self.history}")
             self._wait_for_output()
+        return int(self._code.read_text())
 
     def close(self) -> None:
         """End the session, and the program with it."""

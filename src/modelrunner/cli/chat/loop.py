@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelrunner.cli.cells import wrap
 from modelrunner.cli.chat import saved
 from modelrunner.cli.chat.asking import Function, Question, take_turn
 from modelrunner.cli.chat.attachments import expand
@@ -15,7 +16,7 @@ from modelrunner.cli.chat.editor import edit
 from modelrunner.cli.chat.help import SUMMARIES
 from modelrunner.cli.chat.options import PARAMETERS
 from modelrunner.cli.chat.peer import Peer
-from modelrunner.cli.chat.showing import Manner, Thinking, show, warm
+from modelrunner.cli.chat.showing import Manner, Thinking, show, size, warm
 from modelrunner.cli.chat.slash import State, is_command, obey
 from modelrunner.cli.chat.terminal import without_echo
 from modelrunner.cli.chat.thoughts import Thoughts
@@ -203,7 +204,8 @@ class Chat:
 
     def _unfold(self) -> None:
         thought = harmless(self._state.thought.strip())
-        note(f"{_DIM}{thought}{_PLAIN}\n" if thought else "There are no thoughts behind the last answer.")
+        text = "\n".join(wrap(thought, size()[0] - 1))
+        note(f"{_DIM}{text}{_PLAIN}\n" if thought else "There are no thoughts behind the last answer.")
 
     def _status(self, width: int) -> str:
         return self._state.statistics.status(self._state.model, width, self._notes())

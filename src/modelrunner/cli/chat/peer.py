@@ -1,13 +1,17 @@
 """Whom a chat talks to: our daemon, or another server with OpenAI's API."""
 
-from typing import Protocol
+from __future__ import annotations
 
-from modelrunner.cli.chat.asking import Talker
+from typing import TYPE_CHECKING, Protocol
+
 from modelrunner.cli.names import display_name, matches
 from modelrunner.cli.session import Session
-from modelrunner.client import OpenAIServer
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.wire import ConfigureOptions, ConfigureRequest, ModelView
+
+if TYPE_CHECKING:
+    from modelrunner.cli.chat.asking import Talker
+    from modelrunner.client import OpenAIServer
+    from modelrunner.wire import ConfigureRequest, ModelView
 
 
 class Peer(Protocol):
@@ -70,8 +74,8 @@ class Daemon:
         """Change this one thing; a daemon of the reference would forget the others."""
         client = self._session.client()
         rows = client.configurations(name)
-        kept = next((row["Config"] for row in rows if row.get("Mode") == "completion"), ConfigureOptions())
-        request: ConfigureRequest = {**kept, "model": name, "mode": "completion"}
+        kept = next((row["Config"] for row in rows if row.get("Mode") == "completion"), None)
+        request: ConfigureRequest = {**(kept or {}), "model": name, "mode": "completion"}
         request["context-size"] = tokens
         client.configure(request)
 

@@ -70,6 +70,7 @@ class Prompt:
             history=_FileHistory(desk.history) if desk.history else InMemoryHistory(),
             completer=_Completer(desk),
             complete_while_typing=Condition(self._completes),
+            complete_in_thread=True,  # names of models come from the daemon
             reserve_space_for_menu=_MENU,
             key_bindings=_keys(desk),
             multiline=True,

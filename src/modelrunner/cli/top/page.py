@@ -12,7 +12,7 @@ _GAP = "  "
 _LEAST = 8  # columns of a model's name
 _LABEL = 10  # columns
 _BAR = 20  # columns
-_BARS, _STEP = 60, 2.0  # of the sparkline; seconds of each
+_FEWEST, _BARS, _STEP = 6, 60, 2.0  # at least and at most of the sparkline; seconds of each
 _ROOMY = 16  # rows from which on there are empty lines
 _SHORT = 9  # rows below which only the essential is there
 
@@ -104,7 +104,8 @@ def _head(picture: Picture, rates: Rates | None, given: Given, width: int) -> li
 
 def _rate(rates: Rates, now: float, width: int) -> Line:
     speed = f"{rates.tokens(now):.1f} tokens/s · {rates.requests(now):.1f} requests/s"
-    bars = min(_BARS, max(0, width - _LABEL - len(speed) - 2))
+    bars = min(_BARS, width - _LABEL - len(speed) - 2)
+    bars = bars if bars >= _FEWEST else 0
     drawn = sparkline(rates.tokens_over_time(now, bars, _STEP))
     return [Span("rate".ljust(_LABEL), "dim"), Span(drawn, "mark"), Span(f"{'  ' if bars else ''}{speed}")]
 
