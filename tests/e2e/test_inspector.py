@@ -2,16 +2,20 @@
 
 import json
 import re
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
+
+from modelrunner.testing.gguf import tiny_gguf
 
 if TYPE_CHECKING:
     from modelrunner.testing.daemon import Runner
 
-pytestmark = pytest.mark.engine
 
-
+@pytest.mark.engine
 def test_a_request_is_found_repeated_and_compared_and_outlives_its_model(real: "Runner") -> None:
     real.must("run", "ai/smollm2", "Name a zebrafish in one word, please.")
 
@@ -30,3 +34,21 @@ def test_a_request_is_found_repeated_and_compared_and_outlives_its_model(real: "
     assert "max_tokens" in different
     assert [again["id"], found["id"]] == [each["id"] for each in still]
     assert "zebrafish" in real.must("requests", "export", str(found["id"]))
+
+
+def test_what_was_recorded_survives_a_daemon_that_is_killed(fake: "Runner", tmp_path: Path) -> None:
+    """And its recorder goes with it."""
+    fake.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/tiny")
+    fake.must("run", "ai/tiny", "hello whales")
+    assert 1 == len(json.loads(fake.must("requests", "--search", "whales", "--json")))
+    [recorder] = [
+        child
+        for child in psutil.Process(fake.pid).children()
+        if "modelrunner.recorder.process" in child.cmdline()
+    ]
+
+    fake.stop(signal.SIGKILL)
+    recorder.wait(timeout=10)
+    fake.start()
+
+    assert 1 == len(json.loads(fake.must("requests", "--search", "whales", "--json")))

@@ -8,7 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelrunner.errors import Conflict, RequestNotFound, StoreError
+from modelrunner.errors import Conflict, RequestNotFound
 from modelrunner.recorder.documents import dict_of, read_json
 from modelrunner.recorder.shortening import has_media
 from modelrunner.server.call import Endpoint
@@ -47,8 +47,9 @@ class Replaying:
         try:
             return json_reply(await services.observing.archive.find(name))
         except RequestNotFound as exc:
-            raise StoreError(
-                "the request was sent again, but not recorded", hint="see `GET /requests/recorder`"
+            raise Conflict(
+                "the request was sent again, but not recorded",
+                hint="`dmr requests status` says whether it can be; a model may be configured not to be",
             ) from exc
 
 

@@ -106,6 +106,15 @@ async def test_what_was_not_kept_whole_is_not_sent_again(recorded: "Daemon") -> 
     assert 400 == (await recorded.ask("POST", "/requests/1/replay", data=b"[]")).status
 
 
+async def test_a_replay_of_what_is_no_longer_recorded_says_so(recorded: "Daemon") -> None:
+    await recorded.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "record": False})
+
+    answer = await recorded.ask("POST", "/requests/1/replay")
+
+    assert 409 == answer.status
+    assert "not recorded" in answer.text
+
+
 async def test_two_are_compared(recorded: "Daemon") -> None:
     await recorded.ask("POST", "/requests/1/replay", json={"parameters": {"temperature": 1}})
 
