@@ -196,3 +196,16 @@ async def test_a_model_for_vectors_does_not_talk(daemon: "Daemon", dialect: Dial
 
     assert 422 == answer.status
     assert "embedding" in dialect.message(answer.json)
+
+
+@each
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_engine_may_break_off(make_daemon: "Make", dialect: Dialect, stream: bool) -> None:
+    """Its last words come with a status, or as the last event of a stream; nobody holds a lease."""
+    daemon = await make_daemon(engine={"tokens": 9, "crash_after_tokens": 3})
+    await daemon.add("docker.io/ai/tiny:latest")
+    answer = await ask(daemon, dialect, stream=stream)
+
+    assert (200 if stream else 500) == answer.status
+    assert "crashed on purpose" in (dialect.last(answer) if stream else dialect.message(answer.json))
+    assert {0} >= {resident.leases for resident in daemon.residents}
