@@ -103,4 +103,4 @@ def markdown(fields: Fields) -> str:
     rows = "".join(f"| `{row.name}` | {row.treatment} | {row.words} |\n" for row in fields.rows)
     words = f"{fields.words}\n\n" if fields.words else ""
     head = f"## {fields.title}\n\n`{fields.method} {fields.path}`\n\n{words}"
-    return f"{head}| field | | |\n|---|---|---|\n{rows}"
+    return f"{head}| field | what becomes of it | more |\n|---|---|---|\n{rows}"
