@@ -67,14 +67,8 @@ def build() -> None:
     if is_fresh():
         return
     npm = _npm()
-    install, bundle = [*npm, "ci", "--ignore-scripts", "--no-fund"], [*npm, "run", "--silent", "build"]
-    for command in [bundle] if _is_installed() else [install, bundle]:
-        done = subprocess.run(
-            command, cwd=WEB, env=_environ(npm), capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            sys.exit(f"the web app could not be built: {' '.join(command)}\n{done.stdout}\n{done.stderr}")
-        INSTALLED.write_text(f"{_hash(WEB / 'package-lock.json')}\n")
+    _install(npm)
+    _must(npm, "run", "--silent", "build")
     STAMP.write_text(f"{_fingerprint()}\n")
 
 
@@ -95,9 +89,21 @@ def is_fresh() -> bool:
     return not (WEB / "package.json").is_file() or STAMP.read_text().strip() == _fingerprint()
 
 
-def _is_installed() -> bool:
-    """Whether what stands in `node_modules` is what the lock file says."""
-    return INSTALLED.is_file() and INSTALLED.read_text().strip() == _hash(WEB / "package-lock.json")
+def _install(npm: list[str]) -> None:
+    """Bring what the lock file says, unless it stands in `node_modules` already."""
+    wanted = _hash(WEB / "package-lock.json")
+    if not INSTALLED.is_file() or INSTALLED.read_text().strip() != wanted:
+        _must(npm, "ci", "--ignore-scripts", "--no-fund")
+        INSTALLED.write_text(f"{wanted}\n")
+
+
+def _must(npm: list[str], *arguments: str) -> None:
+    """Run npm, which has to succeed."""
+    done = subprocess.run(
+        [*npm, *arguments], cwd=WEB, env=_environ(npm), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"the web app could not be built: npm {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
 
 
 def _hash(path: Path) -> str:
@@ -159,6 +165,7 @@ def _machine_node() -> str | None:
 def run(script: str) -> int:
     """Run one of the scripts of `package.json`; its exit code."""
     npm = _npm()
+    _install(npm)
     return subprocess.run(
         [*npm, "run", "--silent", script], cwd=WEB, env=_environ(npm), check=False
     ).returncode

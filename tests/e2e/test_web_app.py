@@ -158,6 +158,19 @@ def test_a_prompt_that_is_a_script_is_only_text(app: Window) -> None:
     assert page.locator('a[href^="javascript"]').count() == 0
 
 
+def test_a_prompt_of_ten_megabytes_does_not_stop_the_page(app: Window) -> None:
+    """It is sent and answered whole, shown in part, and found again; the page goes on meanwhile."""
+    page = app.show("chat?model=ai/tiny")
+    page.get_by_label("Message", exact=True).evaluate(
+        "area => { area.value = 'long' + 'x'.repeat(10_000_000); area.dispatchEvent(new Event('input')) }"
+    )
+    page.keyboard.press("Enter")
+    _answered(page, "longxxx")
+    expect(page.get_by_role("button", name="Show all 10,000,004 characters").last).to_be_visible()
+    page.get_by_role("link", name="See the request").click()
+    expect(page.get_by_role("region", name=re.compile("Request"))).to_contain_text("longxxx")
+
+
 def test_pictures_and_texts_go_along(app: Window, tmp_path: Path) -> None:
     """A picture is shown and sent as data; of a text file the text is in the message; others are refused."""
     (tmp_path / "notes.txt").write_text("secret-of-the-file")

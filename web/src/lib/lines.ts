@@ -7,9 +7,10 @@ export async function* lines(body: ReadableStream<Uint8Array>): AsyncGenerator<s
   try {
     for (;;) {
       const { done, value } = await reader.read()
+      const seen = rest.length // without a line end; one line may be of many megabytes
       rest += value ? decoder.decode(value, { stream: true }) : decoder.decode()
       let start = 0
-      for (let end = rest.indexOf('\n'); end >= 0; end = rest.indexOf('\n', start)) {
+      for (let end = rest.indexOf('\n', seen); end >= 0; end = rest.indexOf('\n', start)) {
         yield rest.slice(start, end).replace(/\r$/, '')
         start = end + 1
       }
