@@ -398,6 +398,7 @@ DONE = b"data: [DONE]\n\n"
             [Piece(speed=42.5)],
         ),
         (_event(content="x" * 300_000) + DONE, [Piece("x" * 300_000)]),
+        (_event(content="\ud800a\ud83c\udf89é") + DONE, [Piece("\ufffda🎉é")]),
     ],
 )
 def test_answers_are_read_in_every_form(

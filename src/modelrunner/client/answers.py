@@ -61,6 +61,13 @@ def ask(transport: Transport, path: str, request: Mapping[str, object]) -> Gener
         yield from read_answer(response)
 
 
+def valid(text: str) -> str:
+    """Replace what no encoding takes: halves of characters, in JSON or for bytes that were no text."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def read_answer(body: Body) -> Iterator[Piece]:
     """Read an answer: server-sent events, or one JSON document, after any number of plain lines."""
     finished = begun = False
@@ -110,8 +117,8 @@ def _chunk(data: bytes) -> tuple[Piece, bool]:
         finish = choice.get("finish_reason")
         timings = event.get("timings")
         piece = Piece(
-            content="" + content,  # text, or TypeError
-            reasoning="" + reasoning,
+            content=valid("" + content),  # text, or TypeError
+            reasoning=valid("" + reasoning),
             usage=usage or None,
             calls=_calls(delta["tool_calls"]) if delta.get("tool_calls") else (),
             finish=str(finish or ""),
@@ -127,5 +134,5 @@ def _calls(parts: list[dict[str, Any]]) -> tuple[CallPart, ...]:
     for place, part in enumerate(parts):
         function = part.get("function") or {}
         texts = (function.get("name"), function.get("arguments"), part.get("id"))
-        found.append(CallPart(int(part.get("index", place)), *("" + (text or "") for text in texts)))
+        found.append(CallPart(int(part.get("index", place)), *(valid("" + (text or "")) for text in texts)))
     return tuple(found)

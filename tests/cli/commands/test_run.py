@@ -241,3 +241,15 @@ def test_a_model_searches_the_web(daemon: "Daemon", dmr: "Run", monkeypatch: pyt
     assert isinstance(second, dict)
     assert [message["role"] for message in second["messages"]] == ["user", "assistant", "tool"]
     assert second["messages"][2]["content"].endswith("Cats\nhttp://c\nmeow")
+
+
+def test_bytes_that_are_no_text_are_replaced(daemon: "Daemon", dmr: "Run") -> None:
+    """As a shell hands them over, or a pipe; what is no text at all is refused."""
+    daemon.says("ok")
+
+    assert dmr("run", "m", "typed \udcff", stdin="piped \udce9").code == 0
+    assert _asked(daemon) == ["typed \ufffd\n\npiped \ufffd"]
+    outcome = dmr("run", "m", "see", stdin="\udc89PNG\0\0")
+
+    assert outcome.code == 2
+    assert "error: what was piped in is no text\n" in outcome.err

@@ -22,6 +22,7 @@ from modelrunner.cli.chat.terminal import without_echo
 from modelrunner.cli.chat.thoughts import Thoughts
 from modelrunner.cli.output import emit, harmless, is_terminal, note, render_error
 from modelrunner.cli.session import Session
+from modelrunner.client.answers import valid
 from modelrunner.errors import RunnerError
 from modelrunner.settings import history_file
 from modelrunner.wire import ModelView
@@ -69,7 +70,7 @@ class Chat:
         """Read one line and do what it asks for; False when the chat is over."""
         composing = self._composer.is_open
         try:
-            line = self._prompt.read()
+            line = valid(self._prompt.read())
         except EOFError:
             return False
         except KeyboardInterrupt:

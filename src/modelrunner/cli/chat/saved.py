@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from modelrunner.cli.chat.conversation import Conversation, Turn, words_of
+from modelrunner.client.answers import valid
 from modelrunner.errors import InvalidRequest
 
 _VERSION = 1
@@ -122,7 +123,7 @@ def _read(document: Mapping[str, object]) -> Saved:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
-    return value
+    return valid(value)
 
 
 def _content(value: object) -> str | list[dict[str, object]]:

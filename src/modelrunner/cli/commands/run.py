@@ -9,6 +9,7 @@ from modelrunner.cli.commands.pull import pull
 from modelrunner.cli.output import emit, is_terminal, note
 from modelrunner.cli.parse import Namespace, Parser, one_of
 from modelrunner.cli.session import Session
+from modelrunner.client.answers import valid
 from modelrunner.errors import InvalidRequest, ModelNotFound, RunnerError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def run(args: Namespace, session: Session) -> int:
     name, *words = args.words
     if args.detach and args.openaiurl:
         raise InvalidRequest("--detach flag cannot be used with --openaiurl flag")
-    typed = " ".join(words)
+    typed = valid(" ".join(words))
     piped = "" if args.detach or is_terminal(sys.stdin) else _piped()
     prompt = "\n\n".join(part for part in (typed, piped.rstrip("\n")) if part.strip())
     if not prompt and not args.detach and not is_terminal(sys.stdin):
@@ -75,11 +76,14 @@ def _piped() -> str:
         InvalidRequest: it is no text.
     """
     try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as exc:
+        text = sys.stdin.read()
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
         raise InvalidRequest(
             "what was piped in is no text", hint="name an image by its path: `run MODEL describe ./cat.png`"
-        ) from exc
+        )
+    return valid(text)
 
 
 def _peer(args: Namespace, session: Session) -> "Peer":
