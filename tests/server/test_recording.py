@@ -269,6 +269,24 @@ async def test_what_is_too_much_is_dropped_and_counted(
     await recording.close()
 
 
+async def test_a_rule_that_takes_for_ever_costs_what_it_hangs_on_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STUCK_AFTER", 3.0)
+    monkeypatch.setattr(module, "_UNDER_WAY", 1)
+    rules = [("slow", r"(a+)+b$")]
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, rules), os.environ)
+    recording.take(noted("a" * 100))
+    await recording.settle()
+
+    recording.take(noted("fine"))
+    await recording.settle()
+
+    assert recording.dropped == 1
+    assert 1 == await recording.forget(Filter())
+    await recording.close()
+
+
 async def test_a_listener_that_reads_too_slowly_loses_and_knows_how_many(tmp_path: Path) -> None:
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
     with recording.listen() as slow:

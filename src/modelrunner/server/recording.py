@@ -28,6 +28,7 @@ _BATCH_BYTES = 8 << 20
 _UNDER_WAY = 2  # batches that the recorder has and has not reported
 _GATHER = 0.25  # seconds; each hand-over has a price, which many requests share
 _SETTLED_WITHIN = 5.0  # seconds
+_STUCK_AFTER = 60.0  # seconds for a batch
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 _AGAIN_AFTER = 1.0  # seconds between two starts
 _MOST_UNREAD = 100  # requests that a listener has not taken yet
@@ -236,9 +237,16 @@ class Recording:
             held += _size(noted)
         self._batches += 1
         running.under_way[self._batches] = (len(batch), held)
-        await _say(running, Notes(self._batches, batch))
-        async with self._done:
-            await self._done.wait_for(lambda: len(running.under_way) < _UNDER_WAY)
+        try:
+            async with asyncio.timeout(_STUCK_AFTER):
+                await _say(running, Notes(self._batches, batch))
+                async with self._done:
+                    await self._done.wait_for(lambda: len(running.under_way) < _UNDER_WAY)
+        except TimeoutError:  # a rule of the user's that takes for ever, as a rule
+            _log.error("the recorder does not get on, it is started anew")
+            running.process.kill()
+            if running.reading is not None:
+                await asyncio.wait([running.reading])
 
     async def _started(self) -> _Process:
         if self._running is None:
