@@ -164,6 +164,8 @@ def test_without_colour_there_is_plain_text(echo: Runner, window: "Open", extra:
     _ask(chat, "a **b**", "Token usage: 2 prompt + 2 completion = 4 total")
 
     assert "a **b**\n\nToken" in chat.screen
+    if extra.get("TERM") == "dumb":
+        _ask(chat, "/copy", "This terminal has no clipboard.")
     assert "\x1b[3" not in chat.styled.partition("> Send")[0]
     chat.press("C-d")
     assert chat.end() == 0

@@ -23,7 +23,7 @@ from modelrunner.cli.chat.thoughts import Thoughts
 from modelrunner.cli.output import emit, harmless, is_terminal, note, render_error
 from modelrunner.cli.session import Session
 from modelrunner.client.answers import valid
-from modelrunner.errors import RunnerError
+from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.settings import history_file
 from modelrunner.wire import ModelView
 
@@ -199,14 +199,20 @@ class Chat:
         return edit(text, self._session.settings.editor)
 
     def write(self, sequence: str) -> None:
-        """Send something to the terminal that is no text."""
-        if is_terminal(sys.stdout):
-            emit(sequence)
+        """Send something to the terminal that is no text.
+
+        Raises:
+            InvalidRequest: it is none that would understand it.
+        """
+        if not is_terminal(sys.stdout) or self._session.environ.get("TERM") == "dumb":
+            raise InvalidRequest("This terminal has no clipboard. /save writes a file.")
+        emit(sequence)
 
     def _unfold(self) -> None:
         thought = harmless(self._state.thought.strip())
         text = "\n".join(wrap(thought, size()[0] - 1))
-        note(f"{_DIM}{text}{_PLAIN}\n" if thought else "There are no thoughts behind the last answer.")
+        shown = f"{_DIM}{text}{_PLAIN}\n" if self._how is Manner.RENDERED else f"{text}\n"
+        note(shown if thought else "There are no thoughts behind the last answer.")
 
     def _status(self, width: int) -> str:
         return self._state.statistics.status(self._state.model, width, self._notes())
