@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { errorOf, namePath } from './api'
 import { ago, bytes, plural, seconds, short, spaced, tokens } from './format'
 import { add, matching, MOST, visible, type LogLine } from './logs'
-import { marked, merge, phases, query, NO_FILTERS, type Recorded, type Summary } from './requests'
+import { marked, merge, phases, query, who, NO_FILTERS, type Recorded, type Summary } from './requests'
 import { href, parse } from './router.svelte'
 
 describe('numbers', () => {
@@ -72,6 +72,9 @@ describe('requests', () => {
   })
   it('are asked for by the filters that are set', () => {
     expect(query({ ...NO_FILTERS, q: ' a b ', outcome: 'failed' }, { limit: '9' })).toBe('q=a+b&outcome=failed&limit=9')
+  })
+  it('tell who asked', () => {
+    expect([who('Mozilla'), who('Mozilla key:ab'), who('curl')]).toEqual(['browser', 'browser key:ab', 'curl'])
   })
   it('show what was found', () => {
     expect(marked('a \u2068word\u2069 b')).toEqual(['a ', 'word', ' b'])

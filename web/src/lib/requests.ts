@@ -111,6 +111,11 @@ export function marked(text: string): string[] {
   return text.split(/[\u2068\u2069]/)
 }
 
+/** Who asked, as people say it: every browser calls itself by the name of one that is gone. */
+export function who(caller: string): string {
+  return caller.replace(/^Mozilla\b/, 'browser')
+}
+
 export interface Phase {
   name: string
   seconds: number
