@@ -455,6 +455,7 @@ async def test_what_is_in_force_without_a_configuration(tiny: "Daemon") -> None:
             "keep_alive": ("5m0s", "default"),
             "memory-check": (True, "default"),
             "pinned": (False, "default"),
+            "record": (True, "default"),
         }
     } == await in_force(tiny)
 
@@ -471,6 +472,7 @@ async def test_what_is_in_force_says_what_was_configured(tiny: "Daemon") -> None
             "keep_alive": ("-1", "configured"),
             "memory-check": (True, "default"),
             "pinned": (True, "configured"),
+            "record": (True, "default"),
             "runtime-flags": (["--temp", "0"], "configured"),
         }
     } == await in_force(tiny)
