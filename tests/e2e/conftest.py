@@ -81,8 +81,11 @@ def _with_template(
     return name
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, once for all tests; each opens windows of its own."""
+    """Chromium, once for a module; each test opens windows of its own.
+
+    While it is there, Playwright's event loop is the thread's, and no other test can have one.
+    """
     with browsing() as opened:
         yield opened
