@@ -24,15 +24,25 @@ def runner(fake: Runner, tmp_path: Path) -> Runner:
     return fake
 
 
-def engines(runner: Runner) -> Iterator[list[str]]:
-    """The command lines of the engines that the daemon has started."""
+def engine_processes(runner: Runner) -> Iterator[tuple[int, list[str]]]:
+    """The numbers and the command lines of the engines that the daemon has started."""
     for child in psutil.Process(runner.pid).children(recursive=True):
         try:
             arguments = child.cmdline()
         except psutil.Error:  # gone meanwhile
             continue
         if "--model" in arguments:
-            yield arguments
+            yield child.pid, arguments
+
+
+def engine_numbers(runner: Runner) -> list[int]:
+    """Which processes they are."""
+    return [number for number, _ in engine_processes(runner)]
+
+
+def engines(runner: Runner) -> Iterator[list[str]]:
+    """What they were started with."""
+    yield from (arguments for _, arguments in engine_processes(runner))
 
 
 def context(runner: Runner) -> str:
@@ -87,11 +97,12 @@ def test_compose_may_configure_again_what_is_in_use(runner: Runner) -> None:
     arguments = ("configure", "--context-size", "768", "ai/tiny", "--", "--temp", "0")
     runner.must(*arguments)
     runner.must("run", "ai/tiny", "hello")
-    before = [child.pid for child in psutil.Process(runner.pid).children(recursive=True)]
+    before = engine_numbers(runner)
     outcome = runner.run(*arguments, program="docker-model")
 
     assert (0, "", "") == (outcome.code, outcome.out, outcome.err)
-    assert before == [child.pid for child in psutil.Process(runner.pid).children(recursive=True)]
+    assert before
+    assert before == engine_numbers(runner)
 
 
 def test_a_pinned_model_is_there_after_a_restart(runner: Runner) -> None:
