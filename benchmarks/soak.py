@@ -8,6 +8,7 @@ or byte set aside. `--real` does the same with the embedded llama.cpp and the te
 
 import argparse
 import asyncio
+import contextlib
 import random
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from benchmarks.soak_actors import Crowd, Report, follow, meddle, watch
+from benchmarks.soak_actors import Crowd, Report, engines_of, follow, meddle, watch
 from modelrunner.testing.daemon import FAKE_ENGINE, Runner
 from modelrunner.testing.gguf import tiny_gguf
 
@@ -30,6 +31,7 @@ MEDDLERS = 2
 READERS = 3
 BURST = 500
 BURST_EVERY = 120.0  # seconds
+WARM = 20.0  # seconds for the first answer of each model
 REST = 60.0  # seconds for everything to come to rest in the end
 MEMORY_MAY_GROW = 48 << 20  # bytes from the first tenth of the run to its end
 DESCRIPTORS_MAY_GROW = 4
@@ -51,8 +53,6 @@ case $whim in
 esac
 exec {engine} "$@"
 """
-
-_HELPERS = ("guardian", "modelrunner.recorder")
 
 
 def whimsical_engine(folder: Path) -> Path:
@@ -81,15 +81,6 @@ def test_model() -> Path:
     """The real model of the tests."""
     command = (sys.executable, str(Path(__file__).parent.parent / "scripts" / "fetch_test_model.py"))
     return Path(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
-
-
-def engines_of(pid: int) -> list[psutil.Process]:
-    """The daemon's children that are engines, and not only waiting to be reaped; helpers stay as it does."""
-    children = psutil.Process(pid).children(recursive=True)
-    alive = (child for child in children if child.status() != psutil.STATUS_ZOMBIE)
-    return [
-        child for child in alive if not any(name in word for word in child.cmdline() for name in _HELPERS)
-    ]
 
 
 async def burst(crowd: Crowd, names: list[str]) -> None:
@@ -134,7 +125,9 @@ async def soak(runner: Runner, names: list[str], seconds: float, seed: int) -> R
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         crowd = Crowd(session, runner.url, random.Random(seed), report)
         for name in names:  # what is made once, such as a model's log, is not what leaks
-            await crowd.ask(name, CHAT)
+            with contextlib.suppress(TimeoutError):  # an engine that hangs would do so for minutes
+                async with asyncio.timeout(WARM):
+                    await crowd.ask(name, CHAT)
         await come_to_rest(crowd, names)
     await asyncio.sleep(1)
     descriptors = daemon.num_fds()

@@ -28,6 +28,18 @@ _FAKES: tuple[dict[str, object], ...] = (
 _HANGS: dict[str, object] = {"hang_on_request": True}
 
 
+_HELPERS = ("guardian", "modelrunner.recorder")
+
+
+def engines_of(pid: int) -> list[psutil.Process]:
+    """The daemon's children that are engines, and not only waiting to be reaped; helpers stay as it does."""
+    children = psutil.Process(pid).children(recursive=True)
+    alive = (child for child in children if child.status() != psutil.STATUS_ZOMBIE)
+    return [
+        child for child in alive if not any(name in word for word in child.cmdline() for name in _HELPERS)
+    ]
+
+
 class Report:
     """What was seen. `memory` is of the daemon, in bytes, once a second."""
 
@@ -204,10 +216,14 @@ async def meddle(crowd: Crowd, names: list[str], daemon: int) -> None:
 
 def _hit_an_engine(daemon: int, chance: random.Random, number: signal.Signals) -> None:
     """Send a signal to one of the engines; a stopped one is killed soon, as its answers never come."""
-    children = psutil.Process(daemon).children()
-    if not children:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        _hit(engines_of(daemon), chance, number)
+
+
+def _hit(engines: list[psutil.Process], chance: random.Random, number: signal.Signals) -> None:
+    if not engines:
         return
-    pid = chance.choice(children).pid
+    pid = chance.choice(engines).pid
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
         if number is signal.SIGSTOP:
