@@ -72,6 +72,17 @@ def test_plain_lines_come_once_a_second_and_at_the_end() -> None:
     ]
 
 
+def test_a_plain_line_that_says_nothing_new_is_left_out() -> None:
+    """That everything is there is told once, however often it is reported."""
+    stream = io.StringIO()
+
+    with Lines("hash", stream, lambda: 0.0) as lines:
+        for _ in range(3):
+            lines.show(ID, 100, 100, 100)
+
+    assert stream.getvalue().splitlines() == ["Hashed 100.00B of 100.00B"]
+
+
 def test_a_transfer_is_followed_to_its_success() -> None:
     """Warnings and sentences are shown on the way; the last sentence is handed back."""
     stream = io.StringIO()

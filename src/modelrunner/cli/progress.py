@@ -111,6 +111,7 @@ class Lines:
         self._clock = clock
         self._layers: dict[str, tuple[int, int]] = {}
         self._next = 0.0
+        self._last = ""
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +126,10 @@ class Lines:
         whole = max(total, sum(size for _, size in self._layers.values()))
         if self._clock() >= self._next or present == whole:
             self._next = self._clock() + _SPEAK
-            self.say(f"{self._word} {format_bytes(present)} of {format_bytes(whole)}")
+            text = f"{self._word} {format_bytes(present)} of {format_bytes(whole)}"
+            if text != self._last:
+                self.say(text)
+            self._last = text
 
     def say(self, text: str) -> None:
         """Print a line."""
