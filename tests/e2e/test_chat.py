@@ -123,7 +123,7 @@ def test_a_conversation_goes_on_in_every_way(echo: Runner, window: "Open", tmp_p
     _ask(chat, "/show", "turns         1", "web search    off")
     _ask(chat, "/save trip", "chats/trip.json")
     _ask(chat, "/clear", "Cleared the conversation.")
-    _ask(chat, "/load trip", "Loaded 1 turns.")
+    _ask(chat, "/load trip", "Loaded 1 turn.")
     chat.enter("/show messages")
     chat.wait_for("> edited question\n\nedited question\n")
     _ask(chat, "/stats", "all answers  6 + 6 tokens")

@@ -259,7 +259,8 @@ def _load(rest: str, state: State, hands: Hands) -> Next:
     state.statistics.forget()
     state.unanswered = None
     state.answer = found.turns[-1].answer if found.turns else ""
-    note(f"Loaded {len(found.turns)} turns.")
+    count = len(found.turns)
+    note(f"Loaded {count} {'turn' if count == 1 else 'turns'}.")
     if found.model != state.model:
         note(f"They were with {clean(found.model)}; `/model {clean(found.model)}` goes on with it.")
     return _NOTHING
