@@ -395,6 +395,7 @@ def test_status_lists_engines_by_state_then_name(
         "llama.cpp  Running        llama.cpp b9879  \n"
         "mlx        Not Installed  no               \n"
         "vllm       Not Installed                   \n"
+        "\n`dmr install-runner --backend NAME` installs an engine.\n"
         f"\nListening on {daemon.url}{suffix}\n"
     )
     assert daemon.seen[0].headers["User-Agent"] == f"docker-model-cli/{__version__}"

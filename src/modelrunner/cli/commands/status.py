@@ -49,7 +49,10 @@ def _print_text(session: Session) -> int:
         note(f"\n{exc.message}\nhint: {exc.hint}" if exc.hint else f"\n{exc.message}")
         return 1
     say("Docker Model Runner is running\n")
-    show_table(HEADER, backends(statuses), ())
+    rows = backends(statuses)
+    show_table(HEADER, rows, ())
+    if any(row.status == "Not Installed" for row in rows):
+        say("\n`dmr install-runner --backend NAME` installs an engine.")
     process = client.process()
     where = session.endpoint.host_url.removesuffix("/v1/")
     say(f"\nListening on {where}{f' (process {process})' if process else ''}")
