@@ -108,7 +108,7 @@ def _program() -> Path:
     program = Path(sys.executable).parent / _NAME
     if not program.exists():
         raise InvalidRequest(
-            f"there is no `{program}`", hint="install the package, by `pip install modelrunner` or `pipx`"
+            f"there is no `{program}`", hint="install the package, by `pip` or `pipx`"
         )
     return program
 
