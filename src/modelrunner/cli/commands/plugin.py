@@ -107,9 +107,7 @@ def _status(session: Session) -> int:
 def _program() -> Path:
     program = Path(sys.executable).parent / _NAME
     if not program.exists():
-        raise InvalidRequest(
-            f"there is no `{program}`", hint="install the package, by `pip` or `pipx`"
-        )
+        raise InvalidRequest(f"there is no `{program}`", hint="install the package, by `pip` or `pipx`")
     return program
 
 
