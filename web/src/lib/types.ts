@@ -24,6 +24,7 @@ export interface Running {
   last_used: string
   in_use?: boolean
   loading?: boolean
+  asleep?: boolean
   keep_alive?: string
   pinned?: boolean
   context_size?: number
