@@ -140,6 +140,24 @@ def test_config_prints_what_is_set(daemon: "Daemon", dmr: "Run", home: Path) -> 
     )
 
 
+def test_config_prints_the_words_that_choose_the_model(daemon: "Daemon", dmr: "Run", home: Path) -> None:
+    """They are as needful as the variables to somebody who sets everything by hand."""
+    _add(
+        home,
+        '[aider]\nprogram = "aider"\nenvironment = { OPENAI_API_BASE = "{v1}" }\n'
+        'model_arguments = ["--model", "openai/{model}"]\n',
+    )
+
+    plain = dmr("launch", "aider", "--config").out
+    chosen = dmr("launch", "aider", "--config", "--model", "ai/smollm2").out
+
+    environment = f"  Environment:\n    OPENAI_API_BASE={daemon.url}/v1\n"
+    assert plain == f"Configuration for aider (host app):\n{environment}"
+    assert chosen == (
+        f"Configuration for aider (host app):\n  Command: aider --model openai/ai/smollm2\n{environment}"
+    )
+
+
 def test_openclaw_is_told_what_to_set(daemon: "Daemon", dmr: "Run", home: Path) -> None:
     """It takes nothing from variables."""
     assert dmr("launch", "openclaw", "--config").out == (

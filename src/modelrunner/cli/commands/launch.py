@@ -140,6 +140,8 @@ def _configuration(app: App, use: Use, session: Session) -> str:
         lines.append(f"  Image:          {use.image or app.image}")
         lines.append(f"  Container port: {app.container_port}")
         lines.append(f"  Host port:      {use.port or app.port}")
+    elif len(words := command(app, use)) > 1:
+        lines.append(f"  Command: {shlex.join(words)}")
     if variables := environment(app, use):
         lines += ["  Environment:", *(f"    {name}={value}" for name, value in variables.items())]
     lines += [f"  {line}".rstrip() for line in notes(app, use)]
