@@ -11,7 +11,8 @@ def configure(parser: Parser) -> None:
     """Take a flag for each setting that has one."""
     parser.words("", most=0)
     for setting in _FLAGS:
-        about = f"{setting.help} ({setting.environment})"
+        usual = setting.shown or setting.default
+        about = f"{setting.help} ({setting.environment}{f', default {usual}' if usual else ''})"
         parser.add_argument(flag_of(setting), dest=setting.name, metavar="VALUE", help=about)
 
 
