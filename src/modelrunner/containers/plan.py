@@ -22,7 +22,7 @@ INNER_PORT = 80
 SERVICE_LABEL = "com.docker.desktop.service"
 ROLE_LABEL = "com.docker.model-runner.role"
 OPTIONS_LABEL = "modelrunner.options"
-CONTROLLER, STORAGE = "controller", "model-storage"
+CONTROLLER = "controller"
 
 HOME = "/home/modelrunner"
 _CERTIFICATES = f"{HOME}/certs"

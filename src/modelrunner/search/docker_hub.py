@@ -16,7 +16,6 @@ from modelrunner.oci.registry import Registry
 from modelrunner.search.found import Found, Source, backend_of, layer_kinds
 from modelrunner.search.pages import Pages
 
-ADDRESS = "https://hub.docker.com"
 _ORGANISATION = "ai"
 _MOST_ON_PAGE = 100
 _MOST_PAGES = 50

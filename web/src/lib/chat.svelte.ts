@@ -63,7 +63,7 @@ export function close(): void {
   turns.version += 1
 }
 
-export function leafOf(conversation: Conversation, side: Side): string | null {
+function leafOf(conversation: Conversation, side: Side): string | null {
   return side === 'main' ? conversation.leaf : (conversation.leafBeside ?? null)
 }
 

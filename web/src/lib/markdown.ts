@@ -5,7 +5,7 @@ import DOMPurify from 'dompurify'
 import { Marked, type Token, type TokensList } from 'marked'
 
 const escapes: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' }
-export const escape = (text: string) => text.replace(/[&<>"']/g, (char) => escapes[char]!)
+const escape = (text: string) => text.replace(/[&<>"']/g, (char) => escapes[char]!)
 
 const math = (tex: string, display: boolean) =>
   `<span class="math${display ? ' math-display' : ''}">${escape(tex.trim())}</span>`
