@@ -80,7 +80,7 @@ def test_a_daemon_is_started_in_a_session_of_its_own(stub: Stub) -> None:
     assert "'argv': ['serve']" in what
     assert "DOCKER_CLI_PLUGIN" not in what
     log = stub.folder / "logs" / LOG_NAME
-    assert "hello from the start" in log.read_text() or log.exists()
+    assert log.is_file()
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
