@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},
 }
-# Inside functions only: a command pays for what it uses (architecture, 3.2).
+# Inside functions only: a command pays for what it uses (architecture, "A command line that starts quickly").
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
     "cli/commands/gateway.py": {"gateway"},

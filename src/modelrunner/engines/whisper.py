@@ -73,7 +73,13 @@ class Whisper:
         """One is listened to at a time."""
         return 1
 
-    def launch(self, bundle: Bundle, mode: Mode, options: Options, address: Address) -> Launch:  # noqa: ARG002
+    def launch(
+        self,
+        bundle: Bundle,
+        mode: Mode,
+        options: Options,  # noqa: ARG002 - none changes the command line
+        address: Address,
+    ) -> Launch:
         """Describe the server process; nothing that is configured changes it.
 
         Raises:
