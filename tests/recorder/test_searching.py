@@ -210,3 +210,14 @@ def test_texts_of_very_many_lines_are_not_compared_for_ever() -> None:
     found = lines("\n".join(map(str, range(15_000))), "\n".join(map(str, range(15_000, 30_000))))
 
     assert 30_000 == len(found)
+
+
+@pytest.mark.timeout(10)
+def test_texts_of_lines_that_recur_are_not_compared_for_ever() -> None:
+    """Each with each other, as for short texts, would be some hundred millions of comparisons."""
+    found = lines("x\n" * 9_999, "x\n" * 9_998 + "y\n")
+
+    assert [("removed", "x"), ("added", "y")] == [
+        (line["kind"], line["text"]) for line in found if line["kind"] != "same"
+    ]
+    assert 10_000 == len(found)

@@ -67,7 +67,8 @@ def lines(a: str, b: str) -> list[DiffLine]:
     if len(left) + len(right) > _MOST_COMPARED:
         return [*(_line("removed", each) for each in left), *(_line("added", each) for each in right)]
     found: list[DiffLine] = []
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
+    # In a long text, lines that recur often anchor nothing: otherwise 20,000 alike would take 15 seconds.
+    matcher = difflib.SequenceMatcher(None, left, right)
     for kind, start, end, other_start, other_end in matcher.get_opcodes():
         if kind == "equal":
             found += (_line("same", each) for each in left[start:end])
