@@ -327,6 +327,21 @@ def test_the_keyboard_is_enough(app: Window) -> None:
     expect(page.get_by_role("region", name=f"Details of {second}")).to_be_visible()
 
 
+def test_escape_leads_out_of_the_message_to_the_keys(app: Window) -> None:
+    """The message has the focus from the start, and takes what is typed."""
+    page = app.show()
+    message = page.get_by_role("textbox", name="Message")
+    expect(message).to_be_focused()
+    page.keyboard.press("?")
+    expect(message).to_have_value("?")
+
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    expect(message).to_have_value("?")
+
+
 def test_an_empty_store_says_what_to_do(browser: Browser, fake: Runner) -> None:
     """Whoever opens the app first is led from nothing to the name of a model."""
     with window(browser, fake.url) as opened:
