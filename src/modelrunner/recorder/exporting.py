@@ -26,15 +26,16 @@ def as_jsonl(requests: Iterable[RecordedRequest]) -> Iterator[bytes]:
 def as_curl(request: RecordedRequest, base: str) -> bytes:
     """A command that asks the daemon at `base` the same again.
 
-    The body stands in single quotes, and every character that a terminal could mind is a JSON escape.
+    The body stands in single quotes, and every character that a terminal could mind is a JSON escape. Nothing
+    in it names a file to curl, as a first `@` would in `--data-binary`.
     """
     body = request["request"]
     try:
         body = json.dumps(json.loads(body), ensure_ascii=True)
     except ValueError:
         body = "".join(each if each.isprintable() or each == "\n" else " " for each in body)
-    parts = ["curl", "--no-buffer", "-X", request["method"], shlex.quote(base + request["path"])]
-    parts += ["-H", shlex.quote("Content-Type: application/json"), "--data-binary", shlex.quote(body)]
+    parts = ["curl", "--no-buffer", "--globoff", "-X", request["method"], shlex.quote(base + request["path"])]
+    parts += ["-H", shlex.quote("Content-Type: application/json"), "--data-raw", shlex.quote(body)]
     note = "# media were not kept: what stands in their place is no picture\n" if request["media"] else ""
     return f"{note}{' '.join(parts)}\n".encode()
 

@@ -132,7 +132,7 @@ async def test_a_command_asks_the_same_again(recorded: "Daemon") -> None:
     assert "\x1b" not in text
     words = shlex.split(text)
     assert f"{recorded.url}/api/chat" in words
-    body = json.loads(words[words.index("--data-binary") + 1])
+    body = json.loads(words[words.index("--data-raw") + 1])
     assert "it's 'quoted' \x1b[1m" == body["messages"][0]["content"]
 
 
