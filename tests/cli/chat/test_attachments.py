@@ -101,3 +101,8 @@ def test_what_a_file_says_names_no_files(folder: Path) -> None:
 def test_a_file_that_is_dragged_in_is_mentioned(folder: Path, pasted: str, expected: str) -> None:
     """However the terminal quotes its path; any other paste is text."""
     assert expected.replace("{}", str(folder)) == as_reference(pasted.replace("{}", str(folder)))
+
+
+@pytest.mark.parametrize("prompt", [f"@{'x' * 300}", "@~nobody-has-this-name/x", f'@"{"y" * 5000}"'])
+def test_what_can_be_no_file_stays_as_it_was_typed(prompt: str) -> None:
+    assert expand(prompt) == prompt

@@ -37,7 +37,7 @@ def expand(prompt: str) -> Content:
 
     def replace(match: re.Match[str]) -> str:
         path = _path(match)
-        if not path.is_file():
+        if not _is_file(path):
             return match[0]
         if path.suffix.lower() in _BY_SUFFIX:
             images.append(path)
@@ -81,7 +81,11 @@ def _is_file(path: Path) -> bool:
 
 def _path(match: re.Match[str]) -> Path:
     double, single, bare = (match[place] or match[place + 3] for place in (1, 2, 3))
-    return Path(double or single or _ESCAPED.sub(r"\1", bare)).expanduser()
+    path = Path(double or single or _ESCAPED.sub(r"\1", bare))
+    try:
+        return path.expanduser()
+    except RuntimeError:  # nobody has that name
+        return path
 
 
 def _text(path: Path) -> str | None:
