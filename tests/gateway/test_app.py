@@ -77,6 +77,8 @@ class Provider:
             {"type": "message_stop"},
         ]
         text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
+        if self.breaks:
+            text = text.replace('"jour"', '"jour')
         return Response(text, media_type="text/event-stream")
 
 
@@ -230,6 +232,27 @@ async def test_a_stream_that_breaks_off_says_so(providers: dict[str, tuple[Provi
     events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
     assert json.loads(events[0])["choices"][0]["delta"] == {"content": "Hel"}
     assert json.loads(events[-1])["error"]["type"] == "upstream_error"
+
+
+async def test_a_stream_that_cannot_be_read_says_so(providers: dict[str, tuple[Provider, str]]) -> None:
+    """In an event too, when it has begun."""
+    providers["claude"][0].breaks = True
+    async with _gateway(providers) as url, httpx.AsyncClient() as client:
+        answer = await client.post(f"{url}{CHAT}", json={"model": "claude", "stream": True, **ASKED})
+
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    assert json.loads(events[1])["choices"][0]["delta"] == {"content": "Bon"}
+    assert "cannot be read" in json.loads(events[-1])["error"]["message"]
+
+
+async def test_an_answer_that_cannot_be_read_is_the_provider_s_fault(
+    providers: dict[str, tuple[Provider, str]],
+) -> None:
+    providers["claude"][0].refuses = [(200, ["no", "message"])] * 3
+    async with _gateway(providers) as url, httpx.AsyncClient() as client:
+        answer = await client.post(f"{url}{CHAT}", json={"model": "claude", **ASKED})
+
+    assert (answer.status_code, "upstream_error") == (502, answer.json()["error"]["type"])
 
 
 async def test_the_key_is_asked_for(providers: dict[str, tuple[Provider, str]]) -> None:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from modelrunner import __version__
 from modelrunner.dialects import sse
+from modelrunner.errors import EngineFailed
 from modelrunner.gateway import anthropic
 from modelrunner.gateway.config import Config, Deployment
 from modelrunner.gateway.providers import Dialect
@@ -28,6 +29,8 @@ _KNOWN = frozenset(
     | {"frequency_penalty", "user", "tools", "tool_choice", "response_format", "seed", "input", "dimensions"}
     | {"encoding_format"}
 )
+# What comes of reading an answer that is not as it should be.
+_UNREADABLE = (ValueError, RecursionError, AttributeError, TypeError, EngineFailed)
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
@@ -149,11 +152,11 @@ class Gateway:
             if foreign:
                 try:
                     document = anthropic.answer(json.loads(raw), str(body["model"]), int(time.time()))
-                except (ValueError, AttributeError, TypeError) as exc:
+                except _UNREADABLE as exc:
                     raise Unreachable(f"{deployment.provider.name}: an answer that cannot be read") from exc
                 raw = json.dumps(document).encode()
             return Response(raw, media_type="application/json", headers=headers)
-        pieces = _anthropic(answer, str(body["model"])) if foreign else answer.pieces
+        pieces = _anthropic(answer, str(body["model"]), deployment) if foreign else answer.pieces
         return StreamingResponse(
             _until_broken(pieces, stack), media_type="text/event-stream", headers=headers
         )
@@ -210,12 +213,15 @@ async def _whole(answer: Answer) -> bytes:
     return bytes(raw)
 
 
-async def _anthropic(answer: Answer, model: str) -> AsyncIterator[bytes]:
+async def _anthropic(answer: Answer, model: str, deployment: Deployment) -> AsyncIterator[bytes]:
     parser, stream = sse.Parser(), anthropic.Stream(model, int(time.time()))
     async for piece in answer.pieces:
-        for data in parser.feed(piece):
-            for translated in stream.feed(data):
-                yield sse.event(translated)
+        try:
+            for data in parser.feed(piece):
+                for translated in stream.feed(data):
+                    yield sse.event(translated)
+        except _UNREADABLE as exc:
+            raise Unreachable(f"{deployment.provider.name}: an answer that cannot be read") from exc
 
 
 async def _until_broken(
