@@ -80,7 +80,7 @@ def _models(text: str | None, catalogue: Catalogue) -> tuple[str, ...] | None:
 def _status(text: str | None) -> tuple[int, int] | None:
     if not text:
         return None
-    if len(text) == 3 and text[0].isdigit() and text[1:] == "xx":
+    if len(text) == 3 and text.isascii() and text[0].isdigit() and text[1:] == "xx":
         return int(text[0]) * 100, int(text[0]) * 100 + 99
     number = number_of(text, "status") or 0
     return number, number
