@@ -299,7 +299,14 @@ async def test_without_a_key_pages_of_others_are_kept_out(
 
 
 @pytest.mark.parametrize(
-    ("body", "code"), [(b"{", 400), (b"[]", 400), (b'{"model": "nothing"}', 404), (b'{"model": 1}', 404)]
+    ("body", "code"),
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b'{"model": "nothing"}', 404),
+        (b'{"model": 1}', 404),
+        (b'{"model": "\\ud800"}', 404),
+    ],
 )
 async def test_bad_requests_are_refused(
     providers: dict[str, tuple[Provider, str]], body: bytes, code: int
@@ -310,3 +317,11 @@ async def test_bad_requests_are_refused(
 
     assert answer.status_code == code
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://["}, {"Host": "["}])
+async def test_an_address_that_is_none_is_refused(
+    providers: dict[str, tuple[Provider, str]], headers: dict[str, str]
+) -> None:
+    async with _gateway(providers) as url, httpx.AsyncClient() as client:
+        assert (await client.get(f"{url}/v1/models", headers=headers)).status_code == 403

@@ -92,7 +92,7 @@ class Gateway:
             body = await _body(request)
             alias = body.get("model")
             if not isinstance(alias, str) or not self._router.knows(alias):
-                raise Refused(404, "invalid_request_error", f"no such model: `{alias}`")
+                raise Refused(404, "invalid_request_error", f"no such model: `{_shown(alias)}`")
             return await self._answer(request, path, body, alias)
 
         return ask
@@ -179,8 +179,8 @@ class Gateway:
     def _is_own(self, request: Request) -> bool:
         """Whether neither a page of others asks, nor a name that others made lead here."""
         origin = request.headers.get("origin")
-        own_page = origin is None or (urlsplit(origin).hostname or "") in _LOOPBACK
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        own_page = origin is None or _host_of(origin) in _LOOPBACK
+        host = _host_of(f"//{request.headers.get('host', '')}")
         return own_page and (host in _LOOPBACK or _is_address(host))
 
     def _headers(self, request: Request) -> dict[str, str]:
@@ -234,6 +234,19 @@ async def _until_broken(
                 yield piece
         except Unreachable as exc:
             yield sse.event(json.dumps(_error("upstream_error", str(exc))).encode())
+
+
+def _host_of(url: str) -> str:
+    """The host of an address; empty when it has none, or is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _shown(value: object) -> str:
+    """What a client sent, so that it can be written in an answer; half a pair of surrogates cannot."""
+    return str(value)[:200].encode(errors="replace").decode()
 
 
 def _is_address(host: str) -> bool:
