@@ -93,3 +93,14 @@ def test_a_file_that_cannot_be_written_is_one_error(where: Files, tmp_path: Path
         pass
 
     assert not where.config.exists()
+
+
+def test_a_file_with_comments_outlives_what_the_app_writes(where: Files) -> None:
+    text = '{\n  // mine\n  "theme": "dark"\n}\n'
+    where.config.parent.mkdir(parents=True)
+    where.config.write_text(text)
+
+    with lent(where, ADDRESS, "m"):
+        where.config.write_text('{"theme": "light"}')
+
+    assert where.config.read_text() == text

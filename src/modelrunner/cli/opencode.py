@@ -81,7 +81,8 @@ def without_recent(document: Mapping[str, object], before: Mapping[str, object])
 def lent(where: Files, address: str, model: str) -> Iterator[None]:
     """Have a model in OpenCode's files for as long as the block lasts; then they are as they were.
 
-    A file that OpenCode has written meanwhile keeps that, and loses only what is ours.
+    A file that OpenCode has written meanwhile keeps that, and loses only what is ours; but one that we could
+    not read, as one with comments, is put back whole.
 
     Raises:
         StoreError: a file cannot be written.
@@ -112,7 +113,10 @@ def _changed(path: Path, document: Document, undo: Undo, before: Document) -> It
 
 def _restore(path: Path, written: bytes, original: bytes | None, undo: Undo, before: Document) -> None:
     now = path.read_bytes() if path.is_file() else None
-    if now == written and original is not None:
+    unread = original is not None and original.strip() not in {b"", b"{}"} and not before
+    if original is not None and (
+        now == written or unread
+    ):  # of what we could not read, nothing was taken over
         path.write_bytes(original)
     elif now == written:
         path.unlink()
