@@ -32,7 +32,7 @@ demo: setup
 test: setup
 	@scripts/test-packages
 	@$(BIN)/python web/build.py test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .
