@@ -30,6 +30,7 @@ class Provider:
         self.seen: list[tuple[str, dict[str, Any], dict[str, str]]] = []
         self.refuses: list[tuple[int, object]] = []
         self.breaks = False
+        self.moves = ""
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
@@ -37,6 +38,8 @@ class Provider:
     async def _answer(self, request: Request) -> Response:
         body = await request.json()
         self.seen.append((request.url.path, body, dict(request.headers)))
+        if self.moves:
+            return Response(status_code=307, headers={"Location": self.moves})
         if self.refuses:
             status, document = self.refuses.pop(0)
             return JSONResponse(document, status_code=status)
@@ -204,6 +207,17 @@ async def test_what_fails_is_tried_elsewhere(providers: dict[str, tuple[Provider
     assert wrong.json()["error"]["message"] == "no such field"
     assert fallen.json()["choices"][0]["message"]["content"] == "one"
     assert len(two.seen) == 1
+
+
+async def test_a_redirect_is_not_followed_with_the_key(providers: dict[str, tuple[Provider, str]]) -> None:
+    """Whoever it leads to would learn the key; it is an answer that is none."""
+    two = providers["two"]
+    providers["one"][0].moves = f"{two[1]}/chat/completions"
+    async with _gateway(providers) as url, httpx.AsyncClient() as client:
+        answer = await client.post(f"{url}{CHAT}", json={"model": "azure", **ASKED})
+
+    assert (502, "upstream_error") == (answer.status_code, answer.json()["error"]["type"])
+    assert [] == two[0].seen
 
 
 async def test_when_all_fail_the_last_word_is_told(providers: dict[str, tuple[Provider, str]]) -> None:

@@ -207,9 +207,16 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 async def _whole(answer: Answer) -> bytes:
+    """All of an answer.
+
+    Raises:
+        Unreachable: it breaks off, or has no end.
+    """
     raw = bytearray()
     async for piece in answer.pieces:
         raw += piece
+        if len(raw) > _MOST_BODY:
+            raise Unreachable("an answer that is too large")
     return bytes(raw)
 
 

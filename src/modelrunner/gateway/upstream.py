@@ -39,17 +39,20 @@ class Upstream:
         """Post a request to a deployment's `path`; the answer is good within the block.
 
         Raises:
-            Unreachable: nobody answered.
+            Unreachable: nobody answered, or the answer leads elsewhere.
         """
         url, headers = _address(deployment, path)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=deployment.timeout)
         try:
+            # Redirects are not followed: the key would go along to wherever they lead.
             response = await self._session.post(
-                url, data=json.dumps(body).encode(), headers=headers, timeout=timeout
+                url, data=json.dumps(body).encode(), headers=headers, timeout=timeout, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
             raise Unreachable(f"{deployment.provider.name}: {_reason(exc)}") from exc
         try:
+            if 300 <= response.status < 400:
+                raise Unreachable(f"{deployment.provider.name}: leads elsewhere, where it is not followed")
             media = response.headers.get("Content-Type", "application/json")
             yield Answer(response.status, media, _pieces(response, deployment))
         finally:
