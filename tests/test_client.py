@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.client import Address, CallPart, Client, Piece, Usage
+from modelrunner.client.exchange import Response
 from modelrunner.errors import (
     Busy,
     Conflict,
@@ -460,3 +461,17 @@ def test_an_empty_name_is_refused_before_anything_is_sent(
         call(client)
 
     assert server.requests == []
+
+
+def test_ctrl_c_while_an_answer_is_parsed_is_ctrl_c() -> None:
+    """And not an answer that is no HTTP: the parser wraps what comes up while it calls back."""
+
+    class Interrupted(Response):
+        def on_body(self, data: bytes) -> None:
+            raise KeyboardInterrupt
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        with pytest.raises(KeyboardInterrupt):
+            Interrupted(ours).read()

@@ -95,6 +95,9 @@ class Response:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
             raise NoHttp("it is another protocol") from exc
+        except httptools.HttpParserCallbackError as exc:
+            # The library wraps whatever came up in a callback: ours, and Ctrl-C, which comes anywhere.
+            raise exc.__context__ or exc from None
         except httptools.HttpParserError as exc:
             if not self._complete:
                 raise NoHttp(f"it is no HTTP ({exc})") from exc
