@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -130,13 +130,13 @@ async def test_a_slow_reader_slows_the_engine(short_path: Path) -> None:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-        while sent < size:
-            writer.write(bytes(65536))
-            sent += 65536
-            await writer.drain()
-        writer.close()
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+            while sent < size:
+                writer.write(bytes(65536))
+                sent += 65536
+                await writer.drain()
 
     async with await asyncio.start_unix_server(serve, short_path / "e.sock"):
         connections = Connections(Address(socket=short_path / "e.sock"))
@@ -174,12 +174,12 @@ async def test_what_an_idle_connection_says_ends_it(short_path: Path) -> None:
     late, ended = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(ANSWER)
-        await late.wait()
-        writer.write(ANSWER)
-        await reader.read()
-        writer.close()
+        with closing(writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(ANSWER)
+            await late.wait()
+            writer.write(ANSWER)
+            await reader.read()
         ended.set()
 
     async with await asyncio.start_unix_server(serve, short_path / "e.sock"):
