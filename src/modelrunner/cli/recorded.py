@@ -119,7 +119,7 @@ def difference(found: RequestsDiff) -> str:
             clean(f"  {each['name']:<20} {_shown(each['a'])} -> {_shown(each['b'])}") for each in values
         ]
     for title in ("prompt", "reasoning", "answer"):
-        compared: list[DiffLine] = found[title]  # type: ignore[literal-required]
+        compared: list[DiffLine] = found[title]  # type: ignore[literal-required]  # one of the shape's keys
         if compared:
             lines += [f"\n{title.capitalize()}", *_hunks(compared)]
     if len(lines) == 1:

@@ -51,7 +51,7 @@ def statistics(
         }
     for name, key in (("first_token", "first_token"), ("seconds", "seconds")):
         for found, percentiles in ranks(connection, name, group, source, values):
-            shown[found][key] = percentiles  # type: ignore[literal-required]
+            shown[found][key] = percentiles  # type: ignore[literal-required]  # one of the shape's keys
     return list(shown.values())
 
 
