@@ -58,6 +58,7 @@ def test_a_gguf_file_goes_to_a_registry_and_comes_back_and_answers(
             stdout=subprocess.PIPE,
             check=True,
         ).stdout
+    real.must("configure", name, "--", *STEADY)  # what was set for the model went away with it
     answer = real.must("run", name, "What is the capital of France?")
 
     assert "Model pushed successfully" in pushed
