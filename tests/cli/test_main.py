@@ -29,7 +29,7 @@ EXPENSIVE = {
     "modelrunner.models",
     "modelrunner.oci",
     "modelrunner.server",
-    "modelrunner.wire",
+    "modelrunner.wire.models",
     "msgspec",
     "prompt_toolkit",
     "rich",

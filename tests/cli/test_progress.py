@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from modelrunner.cli.progress import Bars, Lines, follow, render_bar
-from modelrunner.wire import LayerProgress, ProgressLine
+from modelrunner.wire.transfers import LayerProgress, ProgressLine
 
 PULL = ("Downloading", "Pull complete")
 ID = "sha256:0123456789abcdef"

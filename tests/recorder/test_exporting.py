@@ -4,7 +4,7 @@ import shlex
 from typing import cast
 
 from modelrunner.recorder.exporting import as_curl
-from modelrunner.wire import RecordedRequest
+from modelrunner.wire.requests import RecordedRequest
 
 
 def test_a_body_that_begins_with_an_at_sign_is_sent_and_names_no_file() -> None:

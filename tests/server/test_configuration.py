@@ -13,7 +13,7 @@ from modelrunner.server.configuration import (
     mode_of,
     replacement,
 )
-from modelrunner.wire import ConfigureOptions, ConfigureRequest
+from modelrunner.wire.configuration import ConfigureOptions, ConfigureRequest
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from modelrunner.runtime.events import Kind
 from modelrunner.runtime.plan import Reason, Why
 from modelrunner.server.sentences import explain, what_happened
-from modelrunner.wire import Facts
+from modelrunner.wire.insight import Facts
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 WHO = {"model": "ai/a:latest", "model_id": "sha256:00", "backend": "llama.cpp", "mode": "completion"}

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from modelrunner.cli.names import display_name, short_id
 from modelrunner.cli.output import clean, emit, is_terminal, note, standard_json, table
 from modelrunner.cli.session import Session
-from modelrunner.wire import ConfigurationView, InForce, RefusalView
+from modelrunner.wire.configuration import ConfigurationView, InForce
+from modelrunner.wire.insight import RefusalView
 
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "OPTION", "VALUE", "FROM")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from modelrunner.client.api import Client
 from modelrunner.errors import InvalidRequest, ModelNotFound
-from modelrunner.wire import TakeRequest
+from modelrunner.wire.transfers import TakeRequest
 
 if TYPE_CHECKING:
     from modelrunner.models.packaging import Tell

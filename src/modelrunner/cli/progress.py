@@ -13,7 +13,7 @@ from modelrunner.cli.output import can_draw, clean, note
 from modelrunner.units import format_bytes
 
 if TYPE_CHECKING:
-    from modelrunner.wire import ProgressLine
+    from modelrunner.wire.transfers import ProgressLine
 
 _REDRAW = 0.1  # seconds between two drawings
 _SPEAK = 1.0  # seconds between two plain lines; a log wants to be read

@@ -6,7 +6,7 @@ from datetime import datetime
 from modelrunner.cli.names import display_name
 from modelrunner.cli.output import clean, harmless, table
 from modelrunner.units import format_bytes
-from modelrunner.wire import (
+from modelrunner.wire.requests import (
     DiffLine,
     RecordedRequest,
     RecorderView,

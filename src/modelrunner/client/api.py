@@ -20,17 +20,43 @@ from modelrunner.client.streams import (
 )
 from modelrunner.client.transport import ACCEPT, Address, Transport
 from modelrunner.errors import RunnerError
+from modelrunner.wire.headers import PRELOAD_HEADER
 
 if TYPE_CHECKING:  # importing it takes 3 ms, which `list` does not have
-    from modelrunner import wire
     from modelrunner.client.inspector import Inspector
+    from modelrunner.wire.configuration import (
+        ConfigurationView,
+        ConfiguredReply,
+        ConfigureRequest,
+        ResetReply,
+    )
+    from modelrunner.wire.engines import DiskUsage, InstallRequest, RunningModel, UnloadReply, UnloadRequest
+    from modelrunner.wire.insight import EventView, Explanation, RefusalView
+    from modelrunner.wire.models import (
+        ModelView,
+        OpenAIModel,
+        OpenAIModelList,
+        PruneReply,
+        PruneRequest,
+        Removal,
+        RepackageRequest,
+        VerifyRequest,
+    )
+    from modelrunner.wire.transfers import (
+        ExportRequest,
+        ImportRequest,
+        ProgressLine,
+        PullRequest,
+        PushRequest,
+        TakeRequest,
+    )
 
 RETRY_DELAYS = (1.0, 2.0, 4.0, 8.0)  # seconds, before each further try of a pull or push
 CHAT = "/engines/v1/chat/completions"
 _TAR = "application/x-tar"
 
 # Closing one closes its connection.
-Transfer: TypeAlias = "Generator[wire.ProgressLine, None, None]"
+Transfer: TypeAlias = "Generator[ProgressLine, None, None]"
 
 _ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
 
@@ -90,33 +116,33 @@ class Client:
 
     # Models
 
-    def models(self, *, brief: bool = False) -> list[wire.ModelView]:
+    def models(self, *, brief: bool = False) -> list[ModelView]:
         """List the models that are here; `brief` leaves the headers of their weights out where it can."""
         query = {"brief": "true"} if brief else {}
         reply = self._transport.call(list[object], "GET", "/models", query=query)
-        return cast("list[wire.ModelView]", self._checked(reply, [_MODEL]))
+        return cast("list[ModelView]", self._checked(reply, [_MODEL]))
 
-    def model(self, name: str, *, remote: bool = False) -> wire.ModelView:
+    def model(self, name: str, *, remote: bool = False) -> ModelView:
         """Describe one model; `remote` asks its registry instead of the store."""
         query = {"remote": "true"} if remote else {}
         reply = self._transport.call(dict[str, object], "GET", _path(name), query=query)
-        return cast("wire.ModelView", self._checked(reply, {"id?": TEXT, **_DESCRIBED}))
+        return cast("ModelView", self._checked(reply, {"id?": TEXT, **_DESCRIBED}))
 
-    def openai_models(self) -> wire.OpenAIModelList:
+    def openai_models(self) -> OpenAIModelList:
         """List the models as OpenAI's API does."""
         reply = self._transport.call(dict[str, object], "GET", "/engines/v1/models")
-        return cast("wire.OpenAIModelList", self._checked(reply, {"data": [{"id": TEXT}]}))
+        return cast("OpenAIModelList", self._checked(reply, {"data": [{"id": TEXT}]}))
 
-    def openai_model(self, name: str) -> wire.OpenAIModel:
+    def openai_model(self, name: str) -> OpenAIModel:
         """Describe one model as OpenAI's API does."""
         path = f"/engines/v1{_path(name)}"
-        return cast("wire.OpenAIModel", self._transport.call(dict[str, object], "GET", path))
+        return cast("OpenAIModel", self._transport.call(dict[str, object], "GET", path))
 
     def pull(
         self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
     ) -> Transfer:
         """Pull a model; yields its progress until it is here. `on_retry` is told the attempt and the wait."""
-        body: wire.PullRequest = {"from": name}
+        body: PullRequest = {"from": name}
         if token:
             body["bearer-token"] = token
         return self._transfer("download", "/models/create", body, on_retry)
@@ -125,7 +151,7 @@ class Client:
         self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
     ) -> Transfer:
         """Push a model; yields its progress until it is there."""
-        body: wire.PushRequest = {"bearer-token": token} if token else {}
+        body: PushRequest = {"bearer-token": token} if token else {}
         return self._transfer("push", _path(name, "push"), body, on_retry)
 
     def load(self, archive: Iterable[bytes], size: int | None) -> Transfer:
@@ -134,7 +160,7 @@ class Client:
         return self._progress("/models/load", archive, headers)
 
     def export(
-        self, request: wire.ExportRequest, *, on_size: Callable[[int], None]
+        self, request: ExportRequest, *, on_size: Callable[[int], None]
     ) -> Generator[bytes, None, None]:
         """Yield an archive of some models in pieces; `on_size` is told its bytes before the first of them.
 
@@ -154,11 +180,11 @@ class Client:
         reply = self._transport.call(list[object], "GET", "/blobs")
         return cast("list[str]", self._checked(reply, [TEXT]))
 
-    def import_models(self, request: wire.ImportRequest) -> Transfer:
+    def import_models(self, request: ImportRequest) -> Transfer:
         """Take over models that other programs keep on the daemon's machine; yields what has come."""
         return self._progress("/models/import", request)
 
-    def take(self, request: wire.TakeRequest) -> Transfer:
+    def take(self, request: TakeRequest) -> Transfer:
         """Have the daemon read a file of this machine as a blob; the last line's message is its digest.
 
         Raises:
@@ -166,7 +192,7 @@ class Client:
         """
         return self._progress("/models/take", request)
 
-    def verify(self, request: wire.VerifyRequest) -> Transfer:
+    def verify(self, request: VerifyRequest) -> Transfer:
         """Check the files of models; yields what is found.
 
         Raises:
@@ -174,13 +200,13 @@ class Client:
         """
         return self._progress("/models/verify", request)
 
-    def prune(self, request: wire.PruneRequest) -> wire.PruneReply:
+    def prune(self, request: PruneRequest) -> PruneReply:
         """Delete files that belong to no model; says which."""
         reply = self._transport.call(dict[str, object], "POST", "/models/prune", body=request)
         shape = {"files": [{"path": TEXT, "kind": TEXT, "size": INTEGER}], "freed": INTEGER}
-        return cast("wire.PruneReply", self._checked(reply, shape))
+        return cast("PruneReply", self._checked(reply, shape))
 
-    def repackage(self, name: str, request: wire.RepackageRequest) -> None:
+    def repackage(self, name: str, request: RepackageRequest) -> None:
         """Make a variant that shares the layers of `name`."""
         self._transport.do("POST", _path(name, "repackage"), request)
 
@@ -188,11 +214,11 @@ class Client:
         """Give a model another name."""
         self._transport.do("POST", _path(name, "tag"), query={"repo": repository, "tag": tag})
 
-    def remove(self, name: str, *, force: bool) -> list[wire.Removal]:
+    def remove(self, name: str, *, force: bool) -> list[Removal]:
         """Remove a tag, and the model with its last one."""
         query = {"force": "true" if force else "false"}
         reply = self._transport.call(list[object], "DELETE", _path(name), query=query)
-        return cast("list[wire.Removal]", self._checked(reply, [{"*": TEXT}]))
+        return cast("list[Removal]", self._checked(reply, [{"*": TEXT}]))
 
     def purge(self) -> None:
         """Remove every model."""
@@ -205,19 +231,19 @@ class Client:
         reply = self._transport.call(dict[str, object], "GET", "/engines/status")
         return cast("dict[str, str]", self._checked(reply, {"*": TEXT}))
 
-    def running(self) -> list[wire.RunningModel]:
+    def running(self) -> list[RunningModel]:
         """List what is in memory."""
         reply = self._transport.call(list[object], "GET", "/engines/ps")
-        return cast("list[wire.RunningModel]", self._checked(reply, _RUNNING))
+        return cast("list[RunningModel]", self._checked(reply, _RUNNING))
 
-    def events(self, query: Mapping[str, str]) -> list[wire.EventView]:
+    def events(self, query: Mapping[str, str]) -> list[EventView]:
         """List what happened lately to models in memory; `query` narrows it down as the route has it."""
         reply = self._transport.call(list[object], "GET", "/engines/events", query=query)
-        return cast("list[wire.EventView]", self._checked(reply, [_EVENT]))
+        return cast("list[EventView]", self._checked(reply, [_EVENT]))
 
     def follow_events(
         self, query: Mapping[str, str], on_gap: Callable[[str], None]
-    ) -> Generator[wire.EventView, None, None]:
+    ) -> Generator[EventView, None, None]:
         """Yield the same, and then what happens; `on_gap` is told of what is missing, or of the end."""
         accept = {"Accept": f"text/event-stream, {ACCEPT}"}
         with self._transport.open("GET", "/engines/events", query=query, headers=accept) as response:
@@ -227,46 +253,46 @@ class Client:
                 elif name == "end":
                     on_gap(str(data.get("text", "the daemon has ended the stream")))
                 else:
-                    yield cast("wire.EventView", self._checked(data, _EVENT))
+                    yield cast("EventView", self._checked(data, _EVENT))
 
-    def explain(self, query: Mapping[str, str]) -> wire.Explanation:
+    def explain(self, query: Mapping[str, str]) -> Explanation:
         """Say what a request for a model would meet now; `query` names it as the route has it."""
         reply = self._transport.call(dict[str, object], "GET", "/engines/explain", query=query)
-        return cast("wire.Explanation", self._checked(reply, {"sentences": [TEXT], "events": [_EVENT]}))
+        return cast("Explanation", self._checked(reply, {"sentences": [TEXT], "events": [_EVENT]}))
 
     @property
     def observer(self) -> Observer:
         """What a screen that stays open asks again and again."""
         return Observer(self._transport)
 
-    def disk_usage(self) -> wire.DiskUsage:
+    def disk_usage(self) -> DiskUsage:
         """Tell what models and engines take on disk."""
         reply = self._transport.call(dict[str, object], "GET", "/engines/df")
-        return cast("wire.DiskUsage", self._checked(reply, _DISK_USAGE))
+        return cast("DiskUsage", self._checked(reply, _DISK_USAGE))
 
-    def unload(self, request: wire.UnloadRequest) -> wire.UnloadReply:
+    def unload(self, request: UnloadRequest) -> UnloadReply:
         """Unload idle models; returns when their engines are gone."""
         reply = self._transport.call(dict[str, object], "POST", "/engines/unload", body=request)
-        return cast("wire.UnloadReply", self._checked(reply, {"unloaded_runners": INTEGER}))
+        return cast("UnloadReply", self._checked(reply, {"unloaded_runners": INTEGER}))
 
-    def install_backend(self, request: wire.InstallRequest) -> Transfer:
+    def install_backend(self, request: InstallRequest) -> Transfer:
         """Install an engine; yields what happens until it is here."""
         return self._progress("/engines/install-backend", request)
 
     def uninstall_backend(self, name: str) -> None:
         """Remove an engine that was installed."""
-        request: wire.InstallRequest = {"backend": name}
+        request: InstallRequest = {"backend": name}
         self._transport.do("POST", "/engines/uninstall-backend", request)
 
-    def configure(self, request: wire.ConfigureRequest) -> wire.RefusalView | None:
+    def configure(self, request: ConfigureRequest) -> RefusalView | None:
         """Say how a model is to be run from now on."""
         return self._configured("POST", request)
 
-    def change_configuration(self, request: wire.ConfigureRequest) -> wire.RefusalView | None:
+    def change_configuration(self, request: ConfigureRequest) -> RefusalView | None:
         """Change what a request names of how a model is run, and leave the rest."""
         return self._configured("PATCH", request)
 
-    def _configured(self, method: str, request: wire.ConfigureRequest) -> wire.RefusalView | None:
+    def _configured(self, method: str, request: ConfigureRequest) -> RefusalView | None:
         with self._transport.open(method, "/engines/_configure", body=request) as response:
             raw = response.read()
         try:
@@ -276,7 +302,7 @@ class Client:
             RecursionError,
         ):  # as a rule there is nothing, and another daemon's words are its own
             return None
-        return cast("wire.ConfiguredReply", reply)["refusal"] if fits(reply, _CONFIGURED) else None
+        return cast("ConfiguredReply", reply)["refusal"] if fits(reply, _CONFIGURED) else None
 
     def reset_configuration(self, name: str | None, mode: str | None = None) -> int:
         """Forget how a model, or without a name any, is to be run; how many configurations there were."""
@@ -284,16 +310,14 @@ class Client:
         if mode is not None:
             query["mode"] = mode
         reply = self._transport.call(dict[str, object], "DELETE", "/engines/_configure", query=query)
-        return cast("wire.ResetReply", self._checked(reply, {"forgotten": INTEGER}))["forgotten"]
+        return cast("ResetReply", self._checked(reply, {"forgotten": INTEGER}))["forgotten"]
 
-    def configurations(
-        self, name: str | None = None, *, effective: bool = False
-    ) -> list[wire.ConfigurationView]:
+    def configurations(self, name: str | None = None, *, effective: bool = False) -> list[ConfigurationView]:
         """List what was configured, for all models or for one; with `effective` also what is in force."""
         query = ({"model": name} if name else {}) | ({"effective": "true"} if effective else {})
         reply = self._transport.call(list[object], "GET", "/engines/_configure", query=query)
         shape = [{"Model?": TEXT, "Mode?": TEXT, "Config": {}, "Effective?": {"*": {"from": TEXT}}}]
-        return cast("list[wire.ConfigurationView]", self._checked(reply, shape))
+        return cast("list[ConfigurationView]", self._checked(reply, shape))
 
     # The daemon
 
@@ -333,8 +357,6 @@ class Client:
 
     def preload(self, name: str) -> None:
         """Load a model; returns once its engine is ready."""
-        from modelrunner.wire import PRELOAD_HEADER  # noqa: PLC0415 - see above
-
         body = {"model": name, "messages": [], "stream": False}
         with self._transport.open("POST", CHAT, body=body, headers={PRELOAD_HEADER: "true"}) as response:
             response.read()

@@ -10,7 +10,15 @@ from modelrunner.client.streams import PIECE, read_event_texts, read_events
 from modelrunner.client.transport import ACCEPT, Transport
 
 if TYPE_CHECKING:
-    from modelrunner import wire
+    from modelrunner.wire.requests import (
+        RecordedRequest,
+        RecorderView,
+        ReplayRequest,
+        RequestsDiff,
+        RequestsPage,
+        RequestStatistics,
+        RequestSummary,
+    )
 
 _SUMMARY = {
     "id": INTEGER,
@@ -71,14 +79,12 @@ class Inspector:
         with self._transport.open("GET", "/engines/requests", query=query, headers=accept) as response:
             yield from read_event_texts(response)
 
-    def page(self, query: Query) -> wire.RequestsPage:
+    def page(self, query: Query) -> RequestsPage:
         """List requests that fit, the newest first."""
         reply = self._call("GET", "/requests", query, {"requests": [_SUMMARY], "before": (None, INTEGER)})
-        return cast("wire.RequestsPage", reply)
+        return cast("RequestsPage", reply)
 
-    def follow(
-        self, query: Query, on_gap: Callable[[str], None]
-    ) -> Generator[wire.RequestSummary, None, None]:
+    def follow(self, query: Query, on_gap: Callable[[str], None]) -> Generator[RequestSummary, None, None]:
         """Yield requests as they are recorded; `on_gap` is told of what is missing, or of the end."""
         accept = {"Accept": f"text/event-stream, {ACCEPT}"}
         with self._transport.open("GET", "/requests", query=query, headers=accept) as response:
@@ -88,29 +94,29 @@ class Inspector:
                 elif name == "end":
                     on_gap(str(data.get("text", "the daemon has ended the stream")))
                 else:
-                    yield cast("wire.RequestSummary", self._checked(data, _SUMMARY))
+                    yield cast("RequestSummary", self._checked(data, _SUMMARY))
 
-    def look(self, name: str) -> wire.RecordedRequest:
+    def look(self, name: str) -> RecordedRequest:
         """Give one, whole."""
-        return cast("wire.RecordedRequest", self._call("GET", _path(name), {}, _WHOLE))
+        return cast("RecordedRequest", self._call("GET", _path(name), {}, _WHOLE))
 
-    def replay(self, name: str, changes: wire.ReplayRequest) -> wire.RecordedRequest:
+    def replay(self, name: str, changes: ReplayRequest) -> RecordedRequest:
         """Ask again; returns when that is answered."""
         reply = self._transport.call(dict[str, object], "POST", f"{_path(name)}/replay", body=changes)
-        return cast("wire.RecordedRequest", self._checked(reply, _WHOLE))
+        return cast("RecordedRequest", self._checked(reply, _WHOLE))
 
-    def diff(self, a: str, b: str) -> wire.RequestsDiff:
+    def diff(self, a: str, b: str) -> RequestsDiff:
         """Compare two."""
-        return cast("wire.RequestsDiff", self._call("GET", "/requests/diff", {"a": a, "b": b}, _DIFF))
+        return cast("RequestsDiff", self._call("GET", "/requests/diff", {"a": a, "b": b}, _DIFF))
 
-    def statistics(self, query: Query) -> list[wire.RequestStatistics]:
+    def statistics(self, query: Query) -> list[RequestStatistics]:
         """Sum up what fits."""
         reply = self._transport.call(list[object], "GET", "/requests/statistics", query=query)
-        return cast("list[wire.RequestStatistics]", self._checked(reply, _STATISTICS))
+        return cast("list[RequestStatistics]", self._checked(reply, _STATISTICS))
 
-    def recorder(self) -> wire.RecorderView:
+    def recorder(self) -> RecorderView:
         """Say what is kept, and what was lost."""
-        return cast("wire.RecorderView", self._call("GET", "/requests/recorder", {}, _RECORDER))
+        return cast("RecorderView", self._call("GET", "/requests/recorder", {}, _RECORDER))
 
     def export(self, name: str | None, query: Query) -> Generator[bytes, None, None]:
         """Yield one, or all that fit, for another program, in pieces."""

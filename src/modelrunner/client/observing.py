@@ -7,7 +7,8 @@ from modelrunner.client.shape import INTEGER, NUMBER, TEXT, Shape, fits
 from modelrunner.client.transport import Transport
 
 if TYPE_CHECKING:
-    from modelrunner import wire
+    from modelrunner.wire.daemon import HealthReply
+    from modelrunner.wire.insight import WaitingRequest
 
 _STALLED = 503
 _NONE = 404
@@ -21,12 +22,12 @@ class Observer:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def queue(self) -> "list[wire.WaitingRequest]":
+    def queue(self) -> "list[WaitingRequest]":
         """List the requests that wait, by their place in line."""
         reply = self._transport.call(list[object], "GET", "/engines/queue")
-        return cast("list[wire.WaitingRequest]", self._checked(reply, _QUEUE))
+        return cast("list[WaitingRequest]", self._checked(reply, _QUEUE))
 
-    def health(self) -> "wire.HealthReply":
+    def health(self) -> "HealthReply":
         """Tell whether requests wait while nothing goes on."""
         with self._transport.open("GET", "/health", allowed=_STALLED) as response:
             raw = response.read()
@@ -34,7 +35,7 @@ class Observer:
             reply = json.loads(raw)
         except (ValueError, RecursionError):
             reply = None
-        return cast("wire.HealthReply", self._checked(reply, _HEALTH))
+        return cast("HealthReply", self._checked(reply, _HEALTH))
 
     def metrics(self) -> str | None:
         """Return the metrics as they are; None where there are none."""

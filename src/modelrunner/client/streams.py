@@ -12,7 +12,7 @@ from modelrunner.client.transport import TRANSIENT, shown
 from modelrunner.errors import RunnerError
 
 if TYPE_CHECKING:
-    from modelrunner import wire
+    from modelrunner.wire.transfers import ProgressLine
 
 _MAX_STRAY = 4096  # bytes of a wrong answer that are shown
 PIECE = 64 * 1024  # bytes
@@ -36,7 +36,7 @@ class Body(Protocol):
         ...
 
 
-def read_progress(body: Body) -> Iterator[wire.ProgressLine]:
+def read_progress(body: Body) -> Iterator[ProgressLine]:
     """Read a transfer's lines up to its success.
 
     Raises:
@@ -124,7 +124,7 @@ def lines(body: Body) -> Iterator[bytes]:
         yield rest
 
 
-def _progress_line(raw: bytes) -> wire.ProgressLine | None:
+def _progress_line(raw: bytes) -> ProgressLine | None:
     text = raw.decode(errors="replace").strip()
     if "&" in text and not text.startswith('{"'):
         from html import unescape  # noqa: PLC0415 - 2 ms that only older daemons cost
@@ -138,10 +138,10 @@ def _progress_line(raw: bytes) -> wire.ProgressLine | None:
         return None
     layer = line.get("layer")
     known = {"size": 0, "current": 0, **layer} if isinstance(layer, dict) else {"size": 0, "current": 0}
-    return cast("wire.ProgressLine", {"message": "", "total": 0, "mode": "pull", **line, "layer": known})
+    return cast("ProgressLine", {"message": "", "total": 0, "mode": "pull", **line, "layer": known})
 
 
-def _raise_line(line: wire.ProgressLine) -> NoReturn:
+def _raise_line(line: ProgressLine) -> NoReturn:
     message = str(line.get("message", "")).strip().removeprefix("Error: ")
     hint = line.get("hint")
     code = str(line.get("code", ""))

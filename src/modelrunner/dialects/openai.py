@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import msgspec
 
 from modelrunner.errors import RunnerError
-from modelrunner.wire import ErrorBody, ModelFacts, OpenAIModel, OpenAIModelList
+from modelrunner.wire.errors import ErrorBody
+from modelrunner.wire.models import ModelFacts, OpenAIModel, OpenAIModelList
 
 
 class OpenAI:

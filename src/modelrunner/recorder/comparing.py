@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from modelrunner.wire import DifferentValue, DiffLine, RecordedRequest, RequestsDiff, RequestSummary
+from modelrunner.wire.requests import DifferentValue, DiffLine, RecordedRequest, RequestsDiff, RequestSummary
 
 _VALUES = (
     "model",

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 
 from modelrunner import __version__
-from modelrunner.wire import RecordedRequest, Timeline
+from modelrunner.wire.requests import RecordedRequest, Timeline
 
 FORMATS = {
     "jsonl": ("application/x-ndjson", "jsonl"),

@@ -13,7 +13,7 @@ from modelrunner.recorder.documents import JSON, dict_of, read_json
 from modelrunner.recorder.reading import moment
 from modelrunner.recorder.shortening import media_in
 from modelrunner.recorder.values import Call, Filter
-from modelrunner.wire import (
+from modelrunner.wire.requests import (
     Media,
     RecordedCall,
     RecordedMessage,

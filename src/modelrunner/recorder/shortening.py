@@ -13,7 +13,7 @@ from typing import Any
 
 from modelrunner.recorder.documents import clean
 from modelrunner.recorder.redaction import Rules
-from modelrunner.wire import Media
+from modelrunner.wire.requests import Media
 
 _KEPT = 100  # characters of a medium, as in the reference
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w=.+-]+)*;base64,")

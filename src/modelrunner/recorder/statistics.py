@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from modelrunner.recorder.conditions import condition, query
 from modelrunner.recorder.reading import moment
 from modelrunner.recorder.values import Filter
-from modelrunner.wire import Percentiles, RequestStatistics
+from modelrunner.wire.requests import Percentiles, RequestStatistics
 
 _SPANS = {"minute": 60, "hour": 3600, "day": 86400}
 GROUPS = ("model", "caller", "dialect", "status", *_SPANS)

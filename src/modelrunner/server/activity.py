@@ -13,7 +13,7 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.archive import Archive
 from modelrunner.server.catalogue import Catalogue
-from modelrunner.wire import ActivityView
+from modelrunner.wire.requests import ActivityView
 
 _EVERY = 5.0  # seconds
 _REMEMBERED = 17_280  # samples: a day

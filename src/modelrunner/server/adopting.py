@@ -20,7 +20,7 @@ from modelrunner.server.repackage import store_variant
 from modelrunner.store.adopt import Way
 from modelrunner.store.store import Store
 from modelrunner.units import format_bytes
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 
 class Adopting:

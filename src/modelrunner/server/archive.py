@@ -12,7 +12,7 @@ from modelrunner.errors import RequestNotFound, StoreError
 from modelrunner.recorder.database import is_damage, open_empty, open_to_read
 from modelrunner.recorder.searching import number_of, whole
 from modelrunner.server.recording import Recording
-from modelrunner.wire import RecordedRequest
+from modelrunner.wire.requests import RecordedRequest
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]

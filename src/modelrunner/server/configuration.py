@@ -10,7 +10,13 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.models.config import MAX_CONTEXT_SIZE
 from modelrunner.models.kinds import Mode
 from modelrunner.units import format_keep_alive, parse_keep_alive
-from modelrunner.wire import ConfigureOptions, ConfigureRequest, LlamaCppOptions, Speculative, VllmOptions
+from modelrunner.wire.configuration import (
+    ConfigureOptions,
+    ConfigureRequest,
+    LlamaCppOptions,
+    Speculative,
+    VllmOptions,
+)
 
 _EMBEDDING_FLAGS = frozenset({"--embedding", "--embeddings"})
 # What a request of a stock client cannot mention, and so must not take away.

@@ -26,7 +26,7 @@ from modelrunner.server.configuration import Configuration, configuration
 from modelrunner.store.disk import explaining, sync_directory, write_atomically
 from modelrunner.store.locks import holding
 from modelrunner.units import format_bytes
-from modelrunner.wire import ConfigureOptions
+from modelrunner.wire.configuration import ConfigureOptions
 
 _log = logging.getLogger(__name__)
 VERSION = 1

@@ -14,7 +14,7 @@ from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration import Configuration, configuration, merge, mode_of, replacement
 from modelrunner.server.configurations import Change, Configurations
 from modelrunner.server.preloading import Preloading
-from modelrunner.wire import ConfigureOptions, ConfigureRequest
+from modelrunner.wire.configuration import ConfigureOptions, ConfigureRequest
 
 
 class Configuring:

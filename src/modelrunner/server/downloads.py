@@ -12,7 +12,7 @@ from modelrunner.oci.transfer import Progress, Tell
 from modelrunner.server.progress import reported
 from modelrunner.server.repackage import store_variant
 from modelrunner.store.store import Store
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 
 async def download(

@@ -6,7 +6,7 @@ from modelrunner.engines.estimate import RAM
 from modelrunner.errors import InvalidRequest, RegistryError
 from modelrunner.search.found import Found, Source
 from modelrunner.search.searching import Catalogue, search
-from modelrunner.wire import FoundModel, SearchReply
+from modelrunner.wire.search import FoundModel, SearchReply
 
 _PATIENCE = 12.0  # seconds; a person waits
 # What a model needs beside its weights only its header tells; this is the usual share, and the program.

@@ -4,7 +4,7 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.loader import Loader
-from modelrunner.wire import HealthReply
+from modelrunner.wire.daemon import HealthReply
 
 
 class Health:

@@ -8,7 +8,7 @@ from modelrunner.runtime.plan import Key
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configurations import Configurations
 from modelrunner.units import format_keep_alive
-from modelrunner.wire import InForce
+from modelrunner.wire.configuration import InForce
 
 
 def context_in_force(engines: Engines, catalogue: Catalogue, key: Key, options: Options) -> Context | None:

@@ -22,7 +22,7 @@ from modelrunner.runtime.weights import Weight
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.sentences import explain, what_happened
 from modelrunner.units import format_keep_alive
-from modelrunner.wire import (
+from modelrunner.wire.insight import (
     EventView,
     Explanation,
     Facts,

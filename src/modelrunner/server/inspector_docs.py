@@ -2,8 +2,17 @@
 
 from typing import Any
 
-from modelrunner import errors, wire
+from modelrunner import errors
 from modelrunner.server.route_docs import TEXT, Doc, Errors
+from modelrunner.wire.requests import (
+    ActivityView,
+    RecordedRequest,
+    RecorderView,
+    ReplayRequest,
+    RequestsDiff,
+    RequestsPage,
+    RequestStatistics,
+)
 
 _FILTERS = (
     *("q", "model", "caller", "dialect", "mode", "path", "outcome", "status", "since", "until"),
@@ -20,14 +29,14 @@ INSPECTOR: dict[tuple[str, str], Doc] = {
         raises=_READ,
     ),
     ("GET", "/activity"): Doc(
-        "Time series for charts.", answer=wire.ActivityView, query=("since", "step"), raises=_READ
+        "Time series for charts.", answer=ActivityView, query=("since", "step"), raises=_READ
     ),
     ("GET", "/metrics"): Doc("Metrics, for Prometheus.", media=TEXT, raises=(errors.UnknownRoute,)),
     ("GET", "/requests"): Doc(
-        "Recorded requests.", answer=wire.RequestsPage, query=(*_FILTERS, "limit", "follow"), raises=_READ
+        "Recorded requests.", answer=RequestsPage, query=(*_FILTERS, "limit", "follow"), raises=_READ
     ),
     ("DELETE", "/requests"): Doc("Forget requests.", answer=dict[str, int], query=_FILTERS[1:], raises=_READ),
-    ("GET", "/requests/diff"): Doc("Compare two.", answer=wire.RequestsDiff, query=("a", "b"), raises=_FIND),
+    ("GET", "/requests/diff"): Doc("Compare two.", answer=RequestsDiff, query=("a", "b"), raises=_FIND),
     ("GET", "/requests/export"): Doc(
         "Requests for other programs.",
         media="application/x-ndjson",
@@ -35,20 +44,20 @@ INSPECTOR: dict[tuple[str, str], Doc] = {
         raises=_READ,
     ),
     ("GET", "/requests/recorder"): Doc(
-        "What the recorder keeps.", answer=wire.RecorderView, raises=(errors.StoreError,)
+        "What the recorder keeps.", answer=RecorderView, raises=(errors.StoreError,)
     ),
     ("GET", "/requests/statistics"): Doc(
-        "Sums.", answer=list[wire.RequestStatistics], query=("by", *_FILTERS), raises=_READ
+        "Sums.", answer=list[RequestStatistics], query=("by", *_FILTERS), raises=_READ
     ),
-    ("GET", "/requests/{name}"): Doc("One request.", answer=wire.RecordedRequest, raises=_FIND),
+    ("GET", "/requests/{name}"): Doc("One request.", answer=RecordedRequest, raises=_FIND),
     ("DELETE", "/requests/{name}"): Doc("Forget one.", answer=dict[str, int], raises=_FIND),
     ("GET", "/requests/{name}/export"): Doc(
         "One for another program.", media=TEXT, query=("format",), raises=_FIND
     ),
     ("POST", "/requests/{name}/replay"): Doc(
         "Ask again.",
-        body=wire.ReplayRequest,
-        answer=wire.RecordedRequest,
+        body=ReplayRequest,
+        answer=RecordedRequest,
         query=("answer",),
         raises=(*_FIND, errors.Conflict, errors.RequestTooLarge),
     ),

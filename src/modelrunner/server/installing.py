@@ -19,7 +19,7 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.progress import status_line, success_line
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 _log = logging.getLogger(__name__)
 

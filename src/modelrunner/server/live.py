@@ -11,7 +11,7 @@ from modelrunner.recorder.values import Filter
 from modelrunner.server.archive import Archive
 from modelrunner.server.recorded_form import groups
 from modelrunner.server.recording import Listener, Recording
-from modelrunner.wire import RequestSummary
+from modelrunner.wire.requests import RequestSummary
 
 _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes for a minute
 STILL_HERE = b": still here\n\n"

@@ -7,7 +7,7 @@ from itertools import chain
 from modelrunner.runtime.events import Event, Kind
 from modelrunner.runtime.plan import Key, Reason
 from modelrunner.telemetry.metrics import Family, Histogram
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 _SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 _LONG = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)

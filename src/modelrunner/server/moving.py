@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from modelrunner.errors import RunnerError, TransferNotFound, unforeseen
 from modelrunner.server.insight import moment
 from modelrunner.server.progress import Direction
-from modelrunner.wire import ProgressLine, TransferView
+from modelrunner.wire.transfers import ProgressLine, TransferView
 
 _log = logging.getLogger(__name__)
 _ENDED_KEPT = 50

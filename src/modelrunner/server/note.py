@@ -14,7 +14,7 @@ from modelrunner.recorder.values import Instance, Noted
 from modelrunner.runtime.plan import Key
 from modelrunner.server.answer import Answer
 from modelrunner.server.lifeline import Ending
-from modelrunner.wire import RECORD_HEADER, REPLAY_HEADER
+from modelrunner.wire.headers import RECORD_HEADER, REPLAY_HEADER
 
 _RECORD = RECORD_HEADER.lower().encode()
 _REPLAY = REPLAY_HEADER.lower().encode()

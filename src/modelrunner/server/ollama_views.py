@@ -15,7 +15,7 @@ from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.views import ResidentView
 from modelrunner.server.abilities import Facts
 from modelrunner.store.snapshot import StoredModel
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 _JSON = dict[str, Any]
 _NEVER = timedelta(days=365 * 292)  # Ollama's for ever: as long as Go's durations are

@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from modelrunner import __version__, wire
+from modelrunner import __version__
 from modelrunner.dialects.fields import properties
 from modelrunner.dialects.fields_table import ENDPOINTS
 from modelrunner.server.inspector_docs import INSPECTOR
 from modelrunner.server.route_docs import ANYWHERE, DOCS, ENGINE, MEDIA, MODEL, OTHER, REFUSALS, TEXT, Doc
+from modelrunner.wire.errors import ErrorBody
 
 JSON = dict[str, Any]
 _DOCS = DOCS | INSPECTOR
@@ -47,7 +48,7 @@ _ANTHROPIC_ERROR: JSON = {
 def document(table: Iterable[tuple[str, str]]) -> JSON:
     """Describe the routes, given as methods and paths; each has its statuses."""
     docs = {route: doc_of(*route) for route in table}
-    types: list[Any] = [wire.ErrorBody]
+    types: list[Any] = [ErrorBody]
     for doc in docs.values():
         types += [kind for kind in (doc.body, doc.answer) if kind not in {None, bytes} and kind not in types]
     schemas, components = msgspec.json.schema_components(types, schema_hook=_any, ref_template=_REF)
@@ -117,7 +118,7 @@ def _statuses(doc: Doc) -> list[int]:
 
 def _refusal(path: str, status: int, schema: Any) -> JSON:
     """An error in the form of the path's dialect."""
-    content: JSON = {MEDIA: {"schema": schema(wire.ErrorBody)}}
+    content: JSON = {MEDIA: {"schema": schema(ErrorBody)}}
     if path.startswith("/api/"):
         content = {MEDIA: {"schema": _OLLAMA_ERROR}}
     elif path.startswith("/anthropic/") or "/v1/messages" in path:

@@ -18,7 +18,7 @@ from modelrunner.server.configuration import Configuration
 from modelrunner.server.configurations import Configurations
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
-from modelrunner.wire import Speculative
+from modelrunner.wire.configuration import Speculative
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from modelrunner.errors import RunnerError
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.transfer import Progress, Tell
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 Direction = Literal["pull", "push"]
 

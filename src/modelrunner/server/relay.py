@@ -33,7 +33,7 @@ from modelrunner.server.note import Begin, Note
 from modelrunner.server.renaming import renamed
 from modelrunner.server.screening import screen
 from modelrunner.server.terms import deadline_of, terms_of
-from modelrunner.wire import PRELOAD_HEADER
+from modelrunner.wire.headers import PRELOAD_HEADER
 
 _log = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from modelrunner.server.relay import Relay
 from modelrunner.server.replies import json_reply, parse, query_flag, read
 from modelrunner.server.routes.inference import Endpoints
 from modelrunner.server.services import Services
-from modelrunner.wire import REPLAY_HEADER, RecordedRequest, ReplayRequest
+from modelrunner.wire.headers import REPLAY_HEADER
+from modelrunner.wire.requests import RecordedRequest, ReplayRequest
 
 _BODY = 10 << 20  # bytes
 _OURS = frozenset({b"content-type", b"content-length", b"x-request-id", b"transfer-encoding", b"x-record"})

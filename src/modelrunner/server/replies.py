@@ -17,7 +17,7 @@ from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
 from modelrunner.server.bodies import read_body
 from modelrunner.server.lifeline import Ending, Group, Lifeline
 from modelrunner.settings import parse_boolean
-from modelrunner.wire import ERROR_MEDIA_TYPE
+from modelrunner.wire.headers import ERROR_MEDIA_TYPE
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -5,13 +5,40 @@ Statuses of errors are those of the classes that a route `raises`, so that they 
 
 from typing import Any, NamedTuple
 
-from modelrunner import errors, wire
+from modelrunner import errors
 from modelrunner.dialects.anthropic import CountRequest, MessagesRequest
 from modelrunner.dialects.compaction import CompactRequest
 from modelrunner.dialects.ollama import ChatRequest, EmbedRequest, GenerateRequest
 from modelrunner.dialects.openai_texts import DetokenizeRequest, ScoreRequest, TokenizeRequest
 from modelrunner.dialects.responses import Asked
 from modelrunner.server.creating import CreateRequest
+from modelrunner.wire.configuration import ConfigurationView, ConfiguredReply, ConfigureRequest, ResetReply
+from modelrunner.wire.daemon import HealthReply, SettingView, Version
+from modelrunner.wire.engines import DiskUsage, InstallRequest, RunningModel, UnloadReply, UnloadRequest
+from modelrunner.wire.headers import NDJSON
+from modelrunner.wire.insight import EventView, Explanation, Verdict, WaitingRequest
+from modelrunner.wire.models import (
+    ModelView,
+    OpenAIModel,
+    OpenAIModelList,
+    PruneReply,
+    PruneRequest,
+    Removal,
+    RepackageRequest,
+    TagReply,
+    VerifyRequest,
+)
+from modelrunner.wire.search import SearchReply
+from modelrunner.wire.transfers import (
+    ExportRequest,
+    ImportRequest,
+    ProgressLine,
+    PullRequest,
+    PushRequest,
+    TakeRequest,
+    TransferRequest,
+    TransferView,
+)
 
 MEDIA, TEXT, TAR, BYTES = "application/json", "text/plain", "application/x-tar", "application/octet-stream"
 FORM = "multipart/form-data"
@@ -69,7 +96,7 @@ class Doc(NamedTuple):
 
 MODEL = Doc("A question for a model, in the form of the path's API.", body=dict[str, Any], raises=ENGINE)
 OTHER = Doc("See the reference of the API.")
-_PROGRESS = Doc("", answer=wire.ProgressLine, media=wire.NDJSON)
+_PROGRESS = Doc("", answer=ProgressLine, media=NDJSON)
 _LOOK = Doc("A model, in the form of the path's API.", raises=FIND)
 _KEPT: Errors = (errors.ResponseNotFound, errors.StoreError)
 
@@ -79,19 +106,19 @@ DOCS: dict[tuple[str, str], Doc] = {
     ),
     ("GET", "/status"): Doc("Whether the daemon runs.", media=TEXT),
     ("GET", "/health"): Doc(
-        "Whether requests get on; 503 when they do not.", answer=wire.HealthReply, statuses=(200, 503)
+        "Whether requests get on; 503 when they do not.", answer=HealthReply, statuses=(200, 503)
     ),
-    ("GET", "/version"): Doc("The daemon's version.", answer=wire.Version),
+    ("GET", "/version"): Doc("The daemon's version.", answer=Version),
     ("GET", "/openapi.json"): Doc("This description."),
     ("GET", "/docs"): Doc("A page that shows this description, and asks.", media=PAGE),
-    ("GET", "/settings"): Doc("The daemon's settings.", answer=list[wire.SettingView]),
+    ("GET", "/settings"): Doc("The daemon's settings.", answer=list[SettingView]),
     ("GET", "/logs"): Doc(
         "The log.", media=TEXT, query=("follow", "no-engines", "model", "level", "tail"), raises=FIND
     ),
-    ("GET", "/models"): Doc("All models.", answer=list[wire.ModelView], query=("brief",)),
-    ("GET", "/models/{name}"): Doc("One model.", answer=wire.ModelView, query=("remote",), raises=REGISTRY),
+    ("GET", "/models"): Doc("All models.", answer=list[ModelView], query=("brief",)),
+    ("GET", "/models/{name}"): Doc("One model.", answer=ModelView, query=("remote",), raises=REGISTRY),
     ("POST", "/models/create"): _PROGRESS._replace(
-        summary="Pull a model.", body=wire.PullRequest, raises=(*BODY, *REGISTRY)
+        summary="Pull a model.", body=PullRequest, raises=(*BODY, *REGISTRY)
     ),
     ("POST", "/models/load"): _PROGRESS._replace(
         summary="Load an archive.",
@@ -100,41 +127,41 @@ DOCS: dict[tuple[str, str], Doc] = {
         raises=(*ARRIVE, errors.InvalidArchive, errors.ShuttingDown),
     ),
     ("POST", "/models/export"): Doc(
-        "Export models.", body=wire.ExportRequest, media=TAR, raises=(*BODY, *FIND, errors.StoreError)
+        "Export models.", body=ExportRequest, media=TAR, raises=(*BODY, *FIND, errors.StoreError)
     ),
     ("POST", "/models/import"): _PROGRESS._replace(
-        summary="Take over models of other programs.", body=wire.ImportRequest, raises=(*BODY, *FIND, *ARRIVE)
+        summary="Take over models of other programs.", body=ImportRequest, raises=(*BODY, *FIND, *ARRIVE)
     ),
     ("POST", "/models/take"): _PROGRESS._replace(
-        summary="Make a file a blob.", body=wire.TakeRequest, raises=(*BODY, *KEEP, errors.Conflict)
+        summary="Make a file a blob.", body=TakeRequest, raises=(*BODY, *KEEP, errors.Conflict)
     ),
     ("POST", "/models/verify"): _PROGRESS._replace(
-        summary="Read files again.", body=wire.VerifyRequest, raises=(*BODY, *REGISTRY)
+        summary="Read files again.", body=VerifyRequest, raises=(*BODY, *REGISTRY)
     ),
     ("POST", "/models/prune"): Doc(
         "Delete what belongs to no model.",
-        body=wire.PruneRequest,
-        answer=wire.PruneReply,
+        body=PruneRequest,
+        answer=PruneReply,
         raises=(*BODY, errors.StoreError),
     ),
     ("GET", "/ui"): Doc("The web app.", media=PAGE, statuses=(200, 304), raises=(errors.UnknownRoute,)),
     ("GET", "/ui/{name}"): Doc(
         "A page or a file of the web app.", media=PAGE, statuses=(200, 304), raises=(errors.UnknownRoute,)
     ),
-    ("GET", "/transfers"): Doc("Pulls and pushes in the background.", answer=list[wire.TransferView]),
+    ("GET", "/transfers"): Doc("Pulls and pushes in the background.", answer=list[TransferView]),
     ("POST", "/transfers"): Doc(
         "Begin a pull or a push in the background.",
-        body=wire.TransferRequest,
-        answer=wire.TransferView,
+        body=TransferRequest,
+        answer=TransferView,
         statuses=(202,),
         raises=(*BODY, *FIND),
     ),
     ("DELETE", "/transfers/{name}"): Doc(
-        "Cancel or forget a transfer.", answer=wire.TransferView, raises=(errors.TransferNotFound,)
+        "Cancel or forget a transfer.", answer=TransferView, raises=(errors.TransferNotFound,)
     ),
     ("GET", "/search"): Doc(
         "Find models elsewhere.",
-        answer=wire.SearchReply,
+        answer=SearchReply,
         query=("q", "source", "limit"),
         raises=(errors.RegistryError,),
     ),
@@ -145,62 +172,60 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("GET", "/models/{name}/export"): Doc("Export a model.", media=TAR, raises=(*FIND, errors.StoreError)),
     ("POST", "/models/{name}/tag"): Doc(
         "Name a model.",
-        answer=wire.TagReply,
+        answer=TagReply,
         query=("repo", "tag"),
         statuses=(201,),
         raises=(*FIND, errors.StoreError),
     ),
     ("POST", "/models/{name}/push"): _PROGRESS._replace(
-        summary="Push a model.", body=wire.PushRequest, raises=(*BODY, *REGISTRY)
+        summary="Push a model.", body=PushRequest, raises=(*BODY, *REGISTRY)
     ),
     ("POST", "/models/{name}/repackage"): Doc(
         "Make a variant.",
-        body=wire.RepackageRequest,
-        answer=wire.TagReply,
+        body=RepackageRequest,
+        answer=TagReply,
         statuses=(201,),
         raises=(*BODY, *FIND, *KEEP, errors.UnsupportedModel),
     ),
     ("POST", "/models/{name}"): Doc("No action: says so.", statuses=(), raises=(errors.UnknownRoute,)),
     ("DELETE", "/models/{name}"): Doc(
         "Delete a model.",
-        answer=list[wire.Removal],
+        answer=list[Removal],
         query=("force",),
         raises=(*FIND, errors.Conflict, errors.StoreError),
     ),
-    ("GET", "/v1/models"): Doc("OpenAI's list of models.", answer=wire.OpenAIModelList),
-    ("GET", "/v1/models/{name}"): Doc("A model, in OpenAI's form.", answer=wire.OpenAIModel, raises=FIND),
+    ("GET", "/v1/models"): Doc("OpenAI's list of models.", answer=OpenAIModelList),
+    ("GET", "/v1/models/{name}"): Doc("A model, in OpenAI's form.", answer=OpenAIModel, raises=FIND),
     ("GET", "/anthropic/v1/models"): Doc("Anthropic's list of models."),
     ("GET", "/anthropic/v1/models/{name}"): _LOOK,
     ("GET", "/engines/status"): Doc("The engines.", answer=dict[str, str]),
-    ("GET", "/engines/ps"): Doc("What is loaded.", answer=list[wire.RunningModel]),
+    ("GET", "/engines/ps"): Doc("What is loaded.", answer=list[RunningModel]),
     ("GET", "/engines/events"): Doc(
         "What happened.",
-        answer=list[wire.EventView],
+        answer=list[EventView],
         query=("model", "since", "limit", "follow"),
         raises=FIND,
     ),
     ("GET", "/engines/queue"): Doc(
-        "Who waits.", answer=list[wire.WaitingRequest], query=("id",), raises=(errors.NotWaiting,)
+        "Who waits.", answer=list[WaitingRequest], query=("id",), raises=(errors.NotWaiting,)
     ),
     ("GET", "/engines/explain"): Doc(
         "What a request would meet.",
-        answer=wire.Explanation,
+        answer=Explanation,
         query=("model", "mode", "backend"),
         raises=(*FIND, errors.EngineNotFound, errors.EngineNotInstalled, errors.UnsupportedModel),
     ),
     ("POST", "/engines/explain"): Doc(
         "What a configuration would need.",
-        body=wire.ConfigureRequest,
-        answer=wire.Verdict,
+        body=ConfigureRequest,
+        answer=Verdict,
         raises=(*BODY, *CONFIGURE),
     ),
-    ("GET", "/engines/df"): Doc("Disk usage.", answer=wire.DiskUsage),
-    ("POST", "/engines/unload"): Doc(
-        "Unload models.", body=wire.UnloadRequest, answer=wire.UnloadReply, raises=BODY
-    ),
+    ("GET", "/engines/df"): Doc("Disk usage.", answer=DiskUsage),
+    ("POST", "/engines/unload"): Doc("Unload models.", body=UnloadRequest, answer=UnloadReply, raises=BODY),
     ("POST", "/engines/install-backend"): _PROGRESS._replace(
         summary="Install an engine.",
-        body=wire.InstallRequest,
+        body=InstallRequest,
         raises=(
             *BODY,
             errors.EngineNotFound,
@@ -212,32 +237,32 @@ DOCS: dict[tuple[str, str], Doc] = {
     ),
     ("POST", "/engines/uninstall-backend"): Doc(
         "Remove an engine.",
-        body=wire.InstallRequest,
+        body=InstallRequest,
         raises=(*BODY, errors.EngineNotFound, errors.InstallFailed, errors.Conflict, errors.ShuttingDown),
     ),
     ("GET", "/_configure"): Doc(
         "Configurations.",
-        answer=list[wire.ConfigurationView],
+        answer=list[ConfigurationView],
         query=("model", "effective"),
         raises=(errors.StoreError,),
     ),
     ("POST", "/_configure"): Doc(
         "Configure a model.",
-        body=wire.ConfigureRequest,
-        answer=wire.ConfiguredReply,
+        body=ConfigureRequest,
+        answer=ConfiguredReply,
         statuses=(202,),
         raises=(*BODY, *CONFIGURE),
     ),
     ("PATCH", "/_configure"): Doc(
         "Change a configuration.",
-        body=wire.ConfigureRequest,
-        answer=wire.ConfiguredReply,
+        body=ConfigureRequest,
+        answer=ConfiguredReply,
         statuses=(202,),
         raises=(*BODY, *CONFIGURE),
     ),
     ("DELETE", "/_configure"): Doc(
         "Forget configurations.",
-        answer=wire.ResetReply,
+        answer=ResetReply,
         query=("model", "mode", "all"),
         raises=CONFIGURE,
     ),
@@ -279,14 +304,10 @@ DOCS: dict[tuple[str, str], Doc] = {
     ("POST", "/api/generate"): MODEL._replace(summary="Ollama's completion.", body=GenerateRequest),
     ("POST", "/api/embed"): MODEL._replace(summary="Ollama's embeddings.", body=EmbedRequest),
     ("POST", "/api/embeddings"): MODEL._replace(summary="Ollama's older embeddings.", body=EmbedRequest),
-    ("POST", "/api/pull"): Doc(
-        "Pull a model.", body=dict[str, Any], media=wire.NDJSON, raises=(*BODY, *REGISTRY)
-    ),
-    ("POST", "/api/push"): Doc(
-        "Push a model.", body=dict[str, Any], media=wire.NDJSON, raises=(*BODY, *REGISTRY)
-    ),
+    ("POST", "/api/pull"): Doc("Pull a model.", body=dict[str, Any], media=NDJSON, raises=(*BODY, *REGISTRY)),
+    ("POST", "/api/push"): Doc("Push a model.", body=dict[str, Any], media=NDJSON, raises=(*BODY, *REGISTRY)),
     ("POST", "/api/create"): Doc(
-        "Make a model.", body=CreateRequest, media=wire.NDJSON, raises=(*BODY, *REGISTRY)
+        "Make a model.", body=CreateRequest, media=NDJSON, raises=(*BODY, *REGISTRY)
     ),
     ("POST", "/api/copy"): Doc(
         "Give a model another name.", body=dict[str, Any], raises=(*BODY, *FIND, errors.StoreError)

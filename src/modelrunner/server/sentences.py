@@ -7,7 +7,7 @@ from modelrunner.runtime.events import Kind
 from modelrunner.runtime.ledger import PLACE
 from modelrunner.runtime.plan import Reason, State, Why
 from modelrunner.units import format_age, format_bytes, parse_keep_alive
-from modelrunner.wire import EventView, Facts, FailuresReply, LoadedModel
+from modelrunner.wire.insight import EventView, Facts, FailuresReply, LoadedModel
 
 _MEMORY = {"ram": "memory"}
 _WORDS: Mapping[Kind, str] = {

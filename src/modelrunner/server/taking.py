@@ -13,7 +13,7 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.server.progress import success_line
 from modelrunner.store.adopt import Way
 from modelrunner.store.store import Store
-from modelrunner.wire import ProgressLine, TakeRequest
+from modelrunner.wire.transfers import ProgressLine, TakeRequest
 
 _EVERY = 0.1  # seconds between two lines
 

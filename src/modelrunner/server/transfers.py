@@ -27,7 +27,7 @@ from modelrunner.server.downloads import download
 from modelrunner.server.progress import reported, status_line, success_line, warning_line
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from modelrunner.server.progress import status_line, success_line, warning_line
 from modelrunner.server.transfers import Transfers
 from modelrunner.store.store import Store
 from modelrunner.store.verify import Finding
-from modelrunner.wire import ProgressLine
+from modelrunner.wire.transfers import ProgressLine
 
 _EVERY = 0.5  # seconds between two lines of progress
 

@@ -16,7 +16,8 @@ from modelrunner.oci.reference import Reference
 from modelrunner.runtime.views import ResidentView
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.units import format_keep_alive
-from modelrunner.wire import ConfigView, Details, ModelFacts, ModelView, OpenAIModel, RunningModel
+from modelrunner.wire.engines import RunningModel
+from modelrunner.wire.models import ConfigView, Details, ModelFacts, ModelView, OpenAIModel
 
 _PROGRAM = 2 << 30  # bytes; of an engine for other formats
 _NEVER = "0001-01-01T00:00:00Z"  # how Go prints no time, which clients compare with

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from modelrunner.telemetry.tail import STAMP, Record
-from modelrunner.wire import LogLine
+from modelrunner.wire.daemon import LogLine
 
 LEVELS = ("debug", "info", "warning", "error")
 _OURS = re.compile(rb"level=([A-Z]+) logger=(\S+) msg=(.*)", re.DOTALL)

@@ -11,7 +11,7 @@ from modelrunner.cli.chat.statistics import Measured
 from modelrunner.cli.chat.thoughts import Thoughts
 from modelrunner.client import Usage
 from modelrunner.errors import Conflict, ModelNotFound
-from modelrunner.wire import ModelView
+from modelrunner.wire.models import ModelView
 
 
 class Hands:

@@ -11,7 +11,7 @@ from modelrunner import __version__
 from modelrunner.cli.commands.configure import canonical_keep_alive
 from modelrunner.cli.commands.ps import until
 from modelrunner.cli.commands.status import Backend, backends
-from modelrunner.wire import RunningModel
+from modelrunner.wire.engines import RunningModel
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Daemon, Run

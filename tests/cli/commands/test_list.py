@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from modelrunner.cli.commands.list_ import rows
-from modelrunner.wire import ModelView
+from modelrunner.wire.models import ModelView
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Daemon, Run

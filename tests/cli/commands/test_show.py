@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelrunner.cli.commands.show import layout
-from modelrunner.wire import ModelView
+from modelrunner.wire.models import ModelView
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Daemon, Run

@@ -25,7 +25,7 @@ from modelrunner.cli.session import Session
 from modelrunner.client.answers import valid
 from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.settings import history_file
-from modelrunner.wire import ModelView
+from modelrunner.wire.models import ModelView
 
 if TYPE_CHECKING:
     from modelrunner.cli.chat.prompt import Desk

@@ -11,7 +11,8 @@ from modelrunner.errors import InvalidRequest, RunnerError
 if TYPE_CHECKING:
     from modelrunner.cli.chat.asking import Talker
     from modelrunner.client import OpenAIServer
-    from modelrunner.wire import ConfigureRequest, ModelView
+    from modelrunner.wire.configuration import ConfigureRequest
+    from modelrunner.wire.models import ModelView
 
 
 class Peer(Protocol):

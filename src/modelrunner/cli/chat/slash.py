@@ -15,7 +15,7 @@ from modelrunner.cli.chat.statistics import Statistics
 from modelrunner.cli.chat.thoughts import Thoughts
 from modelrunner.cli.output import clean, harmless, note, say
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.wire import ModelView
+from modelrunner.wire.models import ModelView
 
 _MODEL_FACTS = frozenset({"architecture", "parameters", "quantization", "size"})
 _COMMAND = re.compile(r"/(?:\?|[A-Za-z_-]*)(?=\s|$)")

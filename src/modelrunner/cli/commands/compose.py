@@ -14,7 +14,8 @@ from modelrunner.cli.output import emit
 from modelrunner.cli.parse import Namespace, Parser, UsageError, fraction, number
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.wire import ConfigureRequest, ModelView, Speculative
+from modelrunner.wire.configuration import ConfigureRequest, Speculative
+from modelrunner.wire.models import ModelView
 
 # Of `up`: name, description, type as Compose knows it, and default; only the model has to be given.
 _PARAMETERS = (

@@ -8,7 +8,7 @@ from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser, UsageError, fraction, number, one_of
 from modelrunner.cli.session import Session
 from modelrunner.units import format_keep_alive, parse_keep_alive
-from modelrunner.wire import ConfigureOptions, ConfigureRequest, Speculative, VllmOptions
+from modelrunner.wire.configuration import ConfigureOptions, ConfigureRequest, Speculative, VllmOptions
 
 _MODES = ("completion", "embedding", "reranking", "image-generation", "transcription", "speech")
 _THINK, _DO_NOT_THINK = -1, 0  # llama.cpp's reasoning budgets, in tokens; -1 is without limit

@@ -9,7 +9,7 @@ from modelrunner.cli.names import display_name, short_id
 from modelrunner.cli.output import clean, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
-from modelrunner.wire import EventView
+from modelrunner.wire.insight import EventView
 
 _USUAL_MODE = "completion"
 

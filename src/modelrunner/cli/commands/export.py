@@ -11,7 +11,7 @@ from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import meter
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.wire import ExportRequest
+from modelrunner.wire.transfers import ExportRequest
 
 _STDOUT = "-"
 

@@ -8,7 +8,7 @@ from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import follow
 from modelrunner.cli.session import Session
-from modelrunner.wire import ImportRequest
+from modelrunner.wire.transfers import ImportRequest
 
 _PROGRAMS = ("ollama", "huggingface", "lmstudio")
 

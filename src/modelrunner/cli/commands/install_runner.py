@@ -9,7 +9,8 @@ from modelrunner.cli import runner
 from modelrunner.cli.output import clean, is_terminal, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
-from modelrunner.wire import InstallRequest, ProgressLine
+from modelrunner.wire.engines import InstallRequest
+from modelrunner.wire.transfers import ProgressLine
 
 _SPEAK = 5.0  # seconds between two lines of progress where they are not drawn in place
 

@@ -14,7 +14,7 @@ from modelrunner.cli.session import Session
 from modelrunner.units import format_age
 
 if TYPE_CHECKING:
-    from modelrunner.wire import ConfigView, ModelView
+    from modelrunner.wire.models import ConfigView, ModelView
 
 HEADER = (
     "MODEL NAME",

@@ -13,7 +13,7 @@ from modelrunner.cli.parse import Namespace, Parser, number
 from modelrunner.cli.progress import meter
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest
-from modelrunner.wire import RepackageRequest
+from modelrunner.wire.models import RepackageRequest
 
 if TYPE_CHECKING:  # the rest of the program is imported only when there is something to package
     from modelrunner.models.config import ModelConfig

@@ -3,7 +3,7 @@
 from modelrunner.cli.configured import tell
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
-from modelrunner.wire import ConfigureRequest
+from modelrunner.wire.configuration import ConfigureRequest
 
 
 def configure(parser: Parser) -> None:

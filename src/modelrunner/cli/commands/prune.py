@@ -4,7 +4,7 @@ from modelrunner.cli.output import emit, note, table
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.units import format_bytes
-from modelrunner.wire import PruneRequest
+from modelrunner.wire.models import PruneRequest
 
 
 def configure(parser: Parser) -> None:

@@ -15,7 +15,7 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.units import format_age, format_bytes, parse_duration
 
 if TYPE_CHECKING:
-    from modelrunner.wire import RunningModel
+    from modelrunner.wire.engines import RunningModel
 
 HEADER = ("MODEL NAME", "BACKEND", "MODE", "UNTIL")
 # What the reference's daemon does not tell.

@@ -15,7 +15,8 @@ from modelrunner.units import format_bytes
 
 if TYPE_CHECKING:
     from modelrunner.client import Client
-    from modelrunner.wire import ConfigurationView, ConfigView, Details, ModelView
+    from modelrunner.wire.configuration import ConfigurationView
+    from modelrunner.wire.models import ConfigView, Details, ModelView
 
 _HEADERS = (
     ("gguf", "GGUF"),

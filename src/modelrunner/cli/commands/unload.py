@@ -9,7 +9,7 @@ from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 
 if TYPE_CHECKING:
-    from modelrunner.wire import UnloadRequest
+    from modelrunner.wire.engines import UnloadRequest
 
 
 def configure(parser: Parser) -> None:

@@ -7,7 +7,7 @@ from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import follow
 from modelrunner.cli.session import Session
-from modelrunner.wire import VerifyRequest
+from modelrunner.wire.models import VerifyRequest
 
 
 def configure(parser: Parser) -> None:

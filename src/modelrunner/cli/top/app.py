@@ -19,10 +19,11 @@ from modelrunner.cli.top.page import Given, Line, lay_out
 from modelrunner.cli.top.picture import Picture, Row, rows
 from modelrunner.cli.top.rates import Rates
 from modelrunner.errors import RunnerError
-from modelrunner.wire import ConfigureRequest, UnloadRequest
+from modelrunner.wire.configuration import ConfigureRequest
+from modelrunner.wire.engines import UnloadRequest
 
 if TYPE_CHECKING:
-    from modelrunner.wire import EventView
+    from modelrunner.wire.insight import EventView
 
 _Thing = TypeVar("_Thing")
 _EVENTS = 200  # that are remembered

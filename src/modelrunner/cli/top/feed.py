@@ -11,7 +11,9 @@ from modelrunner.errors import RunnerError
 
 if TYPE_CHECKING:
     from modelrunner.client import Client
-    from modelrunner.wire import EventView, HealthReply, RunningModel, WaitingRequest
+    from modelrunner.wire.daemon import HealthReply
+    from modelrunner.wire.engines import RunningModel
+    from modelrunner.wire.insight import EventView, WaitingRequest
 
 _Thing = TypeVar("_Thing")
 _REMEMBERED = 2000  # events

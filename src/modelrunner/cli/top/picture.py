@@ -12,7 +12,9 @@ from modelrunner.cli.output import clean
 from modelrunner.units import format_bytes
 
 if TYPE_CHECKING:
-    from modelrunner.wire import EventView, HealthReply, RunningModel, WaitingRequest
+    from modelrunner.wire.daemon import HealthReply
+    from modelrunner.wire.engines import RunningModel
+    from modelrunner.wire.insight import EventView, WaitingRequest
 
 _DATE = len("2026-01-01 ")
 

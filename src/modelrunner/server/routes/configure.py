@@ -10,7 +10,7 @@ from modelrunner.server.in_force import context_in_force, in_force
 from modelrunner.server.replies import json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
 from modelrunner.store.snapshot import StoredModel
-from modelrunner.wire import ConfigurationView, ConfiguredReply, ConfigureRequest, ResetReply
+from modelrunner.wire.configuration import ConfigurationView, ConfiguredReply, ConfigureRequest, ResetReply
 
 _BODY = 1 << 20  # bytes; it is kept
 

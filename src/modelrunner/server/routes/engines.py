@@ -12,7 +12,7 @@ from modelrunner.server.in_force import context_in_force
 from modelrunner.server.replies import json_reply, parse, read
 from modelrunner.server.services import Services
 from modelrunner.server.views import running_view
-from modelrunner.wire import DiskUsage, RunningModel, UnloadReply, UnloadRequest
+from modelrunner.wire.engines import DiskUsage, RunningModel, UnloadReply, UnloadRequest
 
 _BODY = 10 << 20  # bytes
 

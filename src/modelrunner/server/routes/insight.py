@@ -12,7 +12,8 @@ from modelrunner.server.insight import Wanted, told_end
 from modelrunner.server.queries import moment_of, number_of
 from modelrunner.server.replies import LinesReply, accepts, json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
-from modelrunner.wire import ConfigureRequest, Verdict
+from modelrunner.wire.configuration import ConfigureRequest
+from modelrunner.wire.insight import Verdict
 
 _SSE = "text/event-stream"
 _BODY = 1 << 20  # bytes

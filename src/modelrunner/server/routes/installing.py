@@ -10,7 +10,9 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.server.replies import JSON, LinesReply, accepts, parse, read
 from modelrunner.server.routes.models import progress
 from modelrunner.server.services import Services
-from modelrunner.wire import NDJSON, InstallRequest, ProgressLine
+from modelrunner.wire.engines import InstallRequest
+from modelrunner.wire.headers import NDJSON
+from modelrunner.wire.transfers import ProgressLine
 
 _BODY = 10 << 20  # bytes
 

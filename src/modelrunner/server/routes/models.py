@@ -44,18 +44,9 @@ from modelrunner.server.services import Services
 from modelrunner.server.views import brief_view, model_view, openai_view, remote_view
 from modelrunner.store.removal import Step
 from modelrunner.store.snapshot import StoredModel
-from modelrunner.wire import (
-    NDJSON,
-    ExportRequest,
-    ModelView,
-    OpenAIModel,
-    ProgressLine,
-    PullRequest,
-    PushRequest,
-    Removal,
-    RepackageRequest,
-    TagReply,
-)
+from modelrunner.wire.headers import NDJSON
+from modelrunner.wire.models import ModelView, OpenAIModel, Removal, RepackageRequest, TagReply
+from modelrunner.wire.transfers import ExportRequest, ProgressLine, PullRequest, PushRequest
 
 _log = logging.getLogger(__name__)
 _SMALL_BODY = 1 << 20  # bytes; requests of a few fields

@@ -32,7 +32,8 @@ from modelrunner.server.services import Services
 from modelrunner.store.adopt import Way
 from modelrunner.store.disk import TEMPORARY
 from modelrunner.store.offload import in_thread
-from modelrunner.wire import NDJSON, ProgressLine
+from modelrunner.wire.headers import NDJSON
+from modelrunner.wire.transfers import ProgressLine
 
 _SMALL_BODY = 1 << 20  # bytes; requests of a few fields
 _CREATE_BODY = 16 << 20  # bytes; licences and messages

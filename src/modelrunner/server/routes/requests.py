@@ -20,7 +20,7 @@ from modelrunner.server.recorded_form import groups
 from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag
 from modelrunner.server.services import Services
 from modelrunner.units import parse_duration
-from modelrunner.wire import RecordedRequest, RecorderView
+from modelrunner.wire.requests import RecordedRequest, RecorderView
 
 _SSE = "text/event-stream"
 _USUAL_SPAN = "1h"

@@ -15,7 +15,7 @@ from modelrunner.server.services import Services
 from modelrunner.settings import DAEMON, shown
 from modelrunner.telemetry.levels import LEVELS
 from modelrunner.telemetry.metrics import MEDIA_TYPE
-from modelrunner.wire import SettingView, Version
+from modelrunner.wire.daemon import SettingView, Version
 
 _SSE = "text/event-stream"
 

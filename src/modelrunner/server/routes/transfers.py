@@ -7,7 +7,8 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.server.replies import json_reply, parse, read
 from modelrunner.server.routes.models import then_preload
 from modelrunner.server.services import Services
-from modelrunner.wire import SearchReply, TransferRequest
+from modelrunner.wire.search import SearchReply
+from modelrunner.wire.transfers import TransferRequest
 
 _BODY = 1 << 20  # bytes
 _USUAL, _MOST = 24, 100  # results of a search

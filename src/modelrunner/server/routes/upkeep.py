@@ -8,7 +8,8 @@ from modelrunner.server.routes.models import progress
 from modelrunner.server.services import Services
 from modelrunner.server.taking import take_file
 from modelrunner.store.store import GRACE
-from modelrunner.wire import ImportRequest, PrunedFile, PruneReply, PruneRequest, TakeRequest, VerifyRequest
+from modelrunner.wire.models import PrunedFile, PruneReply, PruneRequest, VerifyRequest
+from modelrunner.wire.transfers import ImportRequest, TakeRequest
 
 _SMALL_BODY = 1 << 20  # bytes
 
