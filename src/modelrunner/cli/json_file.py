@@ -18,13 +18,31 @@ def read(path: Path) -> Document:
     Raises:
         StoreError: it cannot be read, or is no JSON object.
     """
+    text = read_text(path)
+    return {} if text is None else parse(text, path)
+
+
+def read_text(path: Path) -> str | None:
+    """Read a file's text; None when it is not there.
+
+    Raises:
+        StoreError: it cannot be read, or is no text.
+    """
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return {}
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is no text"
         raise broken(path, reason) from exc
+
+
+def parse(text: str, path: Path) -> Document:
+    """Read a document's text; `path` is for messages.
+
+    Raises:
+        StoreError: it is no JSON object.
+    """
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as exc:
@@ -46,41 +64,84 @@ def changing(path: Path) -> Iterator[Document]:
     Raises:
         StoreError: it cannot be read or written.
     """
+    with locked(path):
+        document = read(path)
+        yield document
+        write(path, document)
+
+
+def write(path: Path, document: Document) -> None:
+    """Write a document that we alone change just now, so that people can read it.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    replace(path, json.dumps(document, indent=4, ensure_ascii=False) + "\n")
+
+
+def replace(path: Path, text: str) -> None:
+    """Have a file with this text, at once: whoever reads it, or a crash, finds the old one or the new one.
+
+    A link leads on to what it names, and the file keeps its permissions and its owner; a new one is the
+    user's alone.
+
+    Raises:
+        StoreError: it cannot be written; then it is as it was.
+    """
+    try:
+        _replace(path.resolve(), text.encode())
+    except (OSError, RuntimeError) as exc:  # the latter is a link that leads to itself
+        raise unwritable(path, exc) from exc
+
+
+def unwritable(path: Path, exc: Exception) -> StoreError:
+    """Make the error for a file that cannot be written."""
+    return StoreError(f"`{path}` cannot be written: {getattr(exc, 'strerror', None) or exc}")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for the sole right to change a file, which is given by another one beside it; makes their folder.
+
+    Raises:
+        StoreError: that other file cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _lock(path.with_suffix(".lock")):
-            document = read(path)
-            yield document
-            _replace(path, json.dumps(document, indent=4, ensure_ascii=False) + "\n")
+        descriptor = os.open(path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600)
     except OSError as exc:
-        raise StoreError(f"`{path}` cannot be written: {exc.strerror or exc}") from exc
+        raise unwritable(path, exc) from exc
+    try:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # it goes with its process
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, data: bytes) -> None:
+    before = path.stat() if path.exists() else None
     partial = path.with_name(f"{path.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if before is not None and sys.platform != "win32":
+                made = os.fstat(descriptor)
+                if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+                os.fchmod(descriptor, before.st_mode & 0o7777)
+            os.fsync(descriptor)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait for the sole right to change; it goes with its process."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    if sys.platform != "win32":  # so that the name survives a power failure too; Windows needs no such call
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

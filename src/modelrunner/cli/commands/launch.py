@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from modelrunner.cli.apps import BUILT_IN, App, Bases, Use, command, environment, notes, parse_apps
-from modelrunner.cli.opencode import files, lent
+from modelrunner.cli.lending import lent, settle
+from modelrunner.cli.opencode import files, loans
 from modelrunner.cli.output import emit, note, say
 from modelrunner.cli.parse import Namespace, Parser, number
 from modelrunner.cli.session import Session
 from modelrunner.errors import EngineNotInstalled, InvalidRequest, ModelNotFound
-from modelrunner.settings import home
+from modelrunner.settings import home, state_dir
 
 APPS_FILE = "apps.toml"
 _WIDTH = 15  # of a name in the list
@@ -170,9 +171,14 @@ def _start(app: App, use: Use, session: Session) -> int:
     lending: AbstractContextManager[None] = nullcontext()
     if use.model:
         _ensure_here(session, use.model)
-        if app.files:
-            address = f"{use.bases.host.replace('//localhost', '//127.0.0.1')}/v1"
-            lending = lent(files(_home(session)), address, use.model)
+    if app.files:
+        address = f"{use.bases.host.replace('//localhost', '//127.0.0.1')}/v1"
+        loaned = loans(files(_home(session)), address, use.model or "")
+        book = Path(state_dir(sys.platform, session.environ)) / "launch" / f"{app.files}.json"
+        if use.model:
+            lending = lent(loaned, book)
+        else:
+            settle(loaned, book)
     variables = environment(app, use) if app.program else {}
     with lending, _keys_to_the_app():
         done = subprocess.run([program, *words[1:]], env={**session.environ, **variables}, check=False)
