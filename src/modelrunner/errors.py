@@ -1,51 +1,9 @@
-"""The one tree of exceptions. A class carries its HTTP status, code, API error types and exit code.
+"""The one tree of exceptions. `docs/reference/errors.md` lists it.
 
-    RunnerError
-    ├── InvalidRequest          the caller asked for something malformed
-    │   ├── InvalidReference    text that is no model reference
-    │   ├── InvalidManifest     a manifest or an index that is none, or contradicts itself
-    │   ├── InvalidArchive      an archive that is none, is cut short, or means harm
-    │   ├── UnknownFlag         a runtime flag that may not be passed
-    │   ├── UnknownRoute        a path that leads nowhere
-    │   │   └── WrongMethod         a path that is there, for other methods
-    │   ├── ContextExceeded     a prompt that does not fit into the context
-    │   └── PreviousNotFound    a response that one is to follow is not kept here
-    ├── Unauthorized            credentials are missing or refused
-    ├── Forbidden               a foreign Host or Origin
-    ├── ModelNotFound           neither here nor where it was looked for
-    ├── EngineNotFound          no engine of that name
-    ├── ResponseNotFound        no response of that id is kept
-    ├── ContextNotFound         no context of that name; raised by the command line only
-    ├── NotWaiting              no request of that name waits in line
-    ├── RequestNotFound         no request of that number or name is recorded
-    ├── Conflict                in use, several tags, port taken
-    ├── EngineNotInstalled
-    ├── RequestTooLarge
-    ├── UnsupportedModel        a format, media type or mode that nothing here can serve
-    │   ├── UnsafePath          a name of a file that leads outside
-    │   └── DamagedWeights      a file of weights that is cut short, or has a header that cannot be
-    ├── Busy                    the waiting line is full
-    ├── ShuttingDown
-    ├── InsufficientMemory
-    ├── PlacesTaken             pinned models leave no place
-    ├── InsufficientStorage
-    ├── DigestMismatch          bytes that are not what their digest says
-    ├── StoreError              the store on disk cannot be read or written
-    ├── EngineFailed            the engine crashed or answered nonsense
-    │   ├── PortTaken               another program took its port before it listened
-    │   └── EngineFailing       it did so several times in a row, and is not tried for a while
-    ├── InstallFailed           an engine could not be installed or removed
-    ├── EngineRefused           the engine answered with an error of its own, whose status it keeps
-    ├── NotReadyInTime
-    ├── DeadlineExceeded        the request took longer than its deadline
-    ├── RegistryError           the registry said no, or nonsense
-    │   ├── RegistryUnreachable
-    │   └── TransferInterrupted     the bytes of a blob broke off on the way; trying again may help
-    ├── DockerFailed            the Docker Engine does not answer, or refused; raised by the command line only
-    └── DaemonUnreachable       raised by the client only
-
-Handlers never translate: they render `status` and `code`. The messages name what failed, with the value in
-backticks and without a full stop; `hint` says what to do about it.
+A class carries its HTTP status and its code. From the status follow, unless the class says otherwise, the
+types that OpenAI's and Anthropic's APIs have for it, and the exit code. Handlers never translate: they render
+what a class says. A message names what failed, with the value in backticks and without a full stop; `hint`
+says what to do about it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,15 +12,44 @@ from collections.abc import Iterator, Mapping
 MEDIA_TYPE = "application/vnd.modelrunner.error+json"
 
 
+# Source: Anthropic's API reference, "Errors".
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    529: "overloaded_error",
+}
+_EXIT_CODES = {400: 2, 401: 4, 404: 3}
+
+
+def _openai_type(status: int) -> str:
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def _anthropic_type(status: int) -> str:
+    return _ANTHROPIC_TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
+
+
 class RunnerError(Exception):
     """Something that a user can be told in a sentence."""
 
     status: int = 500
     code: str = "internal_error"
-    openai_type: str = "server_error"
-    anthropic_type: str = "api_error"
+    openai_type: str = _openai_type(status)
+    anthropic_type: str = _anthropic_type(status)
     exit_code: int = 1
     retry_after: int | None = None  # seconds; sent along as `Retry-After`
+
+    def __init_subclass__(cls) -> None:
+        """Give a class with a status of its own what follows from that, where it does not say otherwise."""
+        own = vars(cls)
+        if "status" in own:
+            cls.openai_type = own.get("openai_type", _openai_type(cls.status))
+            cls.anthropic_type = own.get("anthropic_type", _anthropic_type(cls.status))
+            cls.exit_code = own.get("exit_code", _EXIT_CODES.get(cls.status, 1))
 
     def __init__(
         self,
@@ -89,9 +76,6 @@ class InvalidRequest(RunnerError):
 
     status = 400
     code = "invalid_request"
-    openai_type = "invalid_request_error"
-    anthropic_type = "invalid_request_error"
-    exit_code = 2
 
 
 class InvalidReference(InvalidRequest):
@@ -123,8 +107,6 @@ class UnknownRoute(InvalidRequest):
 
     status = 404
     code = "unknown_route"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class WrongMethod(UnknownRoute):
@@ -132,7 +114,7 @@ class WrongMethod(UnknownRoute):
 
     status = 405
     code = "wrong_method"
-    anthropic_type = "invalid_request_error"
+    exit_code = 3
 
 
 class ContextExceeded(InvalidRequest):
@@ -153,8 +135,6 @@ class Unauthorized(RunnerError):
     status = 401
     code = "unauthorized"
     openai_type = "authentication_error"
-    anthropic_type = "authentication_error"
-    exit_code = 4
 
 
 class Forbidden(RunnerError):
@@ -162,8 +142,6 @@ class Forbidden(RunnerError):
 
     status = 403
     code = "forbidden"
-    openai_type = "invalid_request_error"
-    anthropic_type = "permission_error"
 
 
 class ModelNotFound(RunnerError):
@@ -171,9 +149,6 @@ class ModelNotFound(RunnerError):
 
     status = 404
     code = "model_not_found"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class EngineNotFound(RunnerError):
@@ -181,9 +156,6 @@ class EngineNotFound(RunnerError):
 
     status = 404
     code = "engine_not_found"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class ResponseNotFound(RunnerError):
@@ -191,9 +163,6 @@ class ResponseNotFound(RunnerError):
 
     status = 404
     code = "not_found"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class ContextNotFound(RunnerError):
@@ -201,9 +170,6 @@ class ContextNotFound(RunnerError):
 
     status = 404
     code = "context_not_found"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class TransferNotFound(RunnerError):
@@ -211,9 +177,6 @@ class TransferNotFound(RunnerError):
 
     status = 404
     code = "transfer_not_found"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class NotWaiting(RunnerError):
@@ -221,9 +184,6 @@ class NotWaiting(RunnerError):
 
     status = 404
     code = "not_waiting"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class RequestNotFound(RunnerError):
@@ -231,9 +191,6 @@ class RequestNotFound(RunnerError):
 
     status = 404
     code = "request_not_found"
-    openai_type = "invalid_request_error"
-    anthropic_type = "not_found_error"
-    exit_code = 3
 
 
 class Conflict(RunnerError):
@@ -241,8 +198,6 @@ class Conflict(RunnerError):
 
     status = 409
     code = "conflict"
-    openai_type = "invalid_request_error"
-    anthropic_type = "invalid_request_error"
 
 
 class EngineNotInstalled(RunnerError):
@@ -250,8 +205,6 @@ class EngineNotInstalled(RunnerError):
 
     status = 412
     code = "engine_not_installed"
-    openai_type = "invalid_request_error"
-    anthropic_type = "invalid_request_error"
 
 
 class RequestTooLarge(RunnerError):
@@ -259,8 +212,6 @@ class RequestTooLarge(RunnerError):
 
     status = 413
     code = "request_too_large"
-    openai_type = "invalid_request_error"
-    anthropic_type = "request_too_large"
 
 
 class UnsupportedModel(RunnerError):
@@ -268,8 +219,6 @@ class UnsupportedModel(RunnerError):
 
     status = 422
     code = "unsupported_model"
-    openai_type = "invalid_request_error"
-    anthropic_type = "invalid_request_error"
 
 
 class UnsafePath(UnsupportedModel):
@@ -290,7 +239,6 @@ class Busy(RunnerError):
     status = 503
     code = "busy"
     retry_after = 1
-    anthropic_type = "overloaded_error"
 
 
 class ShuttingDown(RunnerError):
@@ -299,7 +247,6 @@ class ShuttingDown(RunnerError):
     status = 503
     code = "shutting_down"
     retry_after = 1
-    anthropic_type = "overloaded_error"
 
 
 class InsufficientMemory(RunnerError):
@@ -346,6 +293,7 @@ class EngineFailing(EngineFailed):
 
     status = 503
     code = "engine_failing"
+    anthropic_type = "api_error"
 
 
 class PortTaken(EngineFailed):
@@ -369,23 +317,8 @@ class EngineRefused(RunnerError):
         """Keep what the engine said; who is at fault, its status tells."""
         super().__init__(message, hint=hint)
         self.status = status
-        if status < 500:
-            self.openai_type = "invalid_request_error"
-        self.anthropic_type = _ANTHROPIC_TYPES.get(
-            status, "invalid_request_error" if status < 500 else "api_error"
-        )
-
-
-# Source: Anthropic's API reference, "Errors".
-_ANTHROPIC_TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    529: "overloaded_error",
-}
+        self.openai_type = _openai_type(status)
+        self.anthropic_type = _anthropic_type(status)
 
 
 class NotReadyInTime(RunnerError):
@@ -434,6 +367,7 @@ class DaemonUnreachable(RunnerError):
 
     status = 503
     code = "daemon_unreachable"
+    anthropic_type = "api_error"
     exit_code = 5
 
 
