@@ -5,10 +5,9 @@ Answers pass through unread. Which engine it is, and what its command line means
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
-from functools import lru_cache, partial
-from types import TracebackType
+from functools import partial
 from typing import Protocol
 
 from modelrunner.engines.ask import Answer, Ask
@@ -16,15 +15,15 @@ from modelrunner.engines.base import Address, Launch, Sleep, explain
 from modelrunner.engines.unfit import UnfitFields
 from modelrunner.errors import (
     EngineFailed,
-    InvalidRequest,
     NotReadyInTime,
     PortTaken,
     RunnerError,
     ShuttingDown,
 )
 from modelrunner.runtime.cell import Cell
-from modelrunner.runtime.connection import Connection, ConnectionLost, Connections, request_head
-from modelrunner.runtime.headers import Header, end_to_end, for_engine
+from modelrunner.runtime.connection import ConnectionLost, Connections, request_head
+from modelrunner.runtime.exchange import Exchange, Observer, Upstream, checked_target
+from modelrunner.runtime.headers import Header, for_engine
 from modelrunner.runtime.output import last_lines
 from modelrunner.runtime.ports import is_taken
 from modelrunner.runtime.process import GRACE, Child, without_credentials
@@ -40,14 +39,6 @@ _REFUSALS = ("Permission denied", "PermissionError", "Operation not permitted")
 _HINT = "it may want what the sandbox refuses: DMR_SANDBOX=off turns that off"
 
 
-class Witness(Protocol):
-    """Somebody who sees an answer pass."""
-
-    def see(self, chunk: bytes) -> None:
-        """Take a piece of it; the empty one is its end."""
-        ...
-
-
 class Companion(Protocol):
     """What goes with an instance: it may talk to the engine before a request is passed on, and at the end.
 
@@ -59,7 +50,7 @@ class Companion(Protocol):
         """Whether it wants to be asked before the next request."""
         ...
 
-    async def prepare(self, ask: "AskEngine", target: str, body: bytes) -> Witness | None:
+    async def prepare(self, ask: "AskEngine", target: str, body: bytes) -> Observer | None:
         """Prepare the engine for a request, which is passed on afterwards."""
         ...
 
@@ -171,11 +162,11 @@ class Instance:
             ShuttingDown: it was stopped meanwhile. Also while reading.
             InvalidRequest: the target is none.
         """
-        head = request_head(method, _checked(target), for_engine(headers), len(body))
+        head = request_head(method, checked_target(target), for_engine(headers), len(body))
         companion = self._companion
         if companion is None or not companion.attentive:
-            return _Exchange(self, head, body)
-        return _Exchange(self, head, body, partial(companion.prepare, self.ask, target, body))
+            return Exchange(self, head, body)
+        return Exchange(self, head, body, partial(companion.prepare, self.ask, target, body))
 
     def accompany(self, companion: Companion) -> None:
         """Let a companion see requests from now on, and the end."""
@@ -187,8 +178,8 @@ class Instance:
         Raises:
             EngineFailed, ShuttingDown: as `request`.
         """
-        head = request_head(question.method, _checked(question.target), _JSON, len(question.body))
-        async with _Exchange(self, head, question.body) as upstream:
+        head = request_head(question.method, checked_target(question.target), _JSON, len(question.body))
+        async with Exchange(self, head, question.body) as upstream:
             return Answer(upstream.status, b"".join([chunk async for chunk in upstream.chunks()]))
 
     async def sleep(self) -> None:
@@ -334,121 +325,6 @@ async def _started(
             confinement.close()
     cell.watch(child.pid)
     return child
-
-
-class Upstream:
-    """An engine's answer: status, headers that may be passed on, and the body as it arrives."""
-
-    __slots__ = ("_connection", "_instance", "_witness", "headers", "status")
-
-    def __init__(
-        self,
-        instance: Instance,
-        connection: Connection,
-        status: int,
-        headers: list[Header],
-        witness: Witness | None,
-    ) -> None:
-        self.status = status
-        self.headers: list[Header] = end_to_end(headers)
-        self._connection = connection
-        self._instance = instance
-        self._witness = witness
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Iterate over the body, whatever has arrived at a time; undecoded."""
-        return self
-
-    def __aiter__(self) -> "Upstream":
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            chunk = await self._connection.read()
-        except ConnectionLost as exc:
-            raise await self._instance.loss(exc) from exc
-        if self._witness is not None:
-            self._witness.see(chunk)
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-
-class _Exchange:
-    """`async with` around one request; a class, because a generator costs more on every request."""
-
-    __slots__ = ("_body", "_connection", "_head", "_instance", "_prepare", "_witness")
-
-    def __init__(
-        self,
-        instance: Instance,
-        head: bytes,
-        body: bytes,
-        prepare: Callable[[], Awaitable[Witness | None]] | None = None,
-    ) -> None:
-        self._instance = instance
-        self._head = head
-        self._body = body
-        self._connection: Connection | None = None
-        self._prepare = prepare
-        self._witness: Witness | None = None
-
-    async def __aenter__(self) -> Upstream:
-        try:
-            return await self._send()
-        except (ConnectionLost, OSError) as exc:
-            self._release()
-            raise await self._instance.loss(exc) from exc
-        except BaseException:
-            self._release()
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._release()
-
-    async def _send(self) -> Upstream:
-        if self._prepare is not None:
-            self._witness = await self._prepare()
-        connections = self._instance.connections
-        if connections.closed:
-            raise await self._instance.loss()
-        self._connection = kept = connections.kept()
-        if kept is not None:
-            try:
-                return await self._ask(kept)
-            except ConnectionLost as exc:
-                if exc.answered or not self._instance.alive:
-                    raise
-            # No byte of an answer: as a rule, the engine closed an idle connection just as it was used again.
-            self._release()
-        self._connection = fresh = await connections.fresh()
-        return await self._ask(fresh)
-
-    async def _ask(self, connection: Connection) -> Upstream:
-        status, headers = await self._instance.connections.ask(connection, self._head, self._body)
-        return Upstream(self._instance, connection, status, headers, self._witness)
-
-    def _release(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._instance.connections.release(connection)
-
-
-@lru_cache(maxsize=256)
-def _checked(target: str) -> str:
-    """Refuse whatever could end the request line.
-
-    Raises:
-        InvalidRequest: it has other characters than a request line may have, or does not begin with a slash.
-    """
-    if not target.startswith("/") or not all("!" <= character <= "~" for character in target):
-        raise InvalidRequest(f"invalid path: `{target!r:.200}`", hint="paths are given percent-encoded")
-    return target
 
 
 def _ending(status: int) -> str:

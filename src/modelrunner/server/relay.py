@@ -20,8 +20,9 @@ from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import ContextExceeded, RunnerError, unforeseen
+from modelrunner.runtime.exchange import Upstream
 from modelrunner.runtime.headers import Header, as_json
-from modelrunner.runtime.instance import Instance, Upstream
+from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
