@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelrunner.engines.ask import Ask
+from modelrunner.engines.ask import Ask, AskEngine
 from modelrunner.engines.base import Address, Launch
 from modelrunner.errors import EngineFailed, InvalidRequest, NotReadyInTime, PortTaken, ShuttingDown
-from modelrunner.runtime.instance import AskEngine, Instance
+from modelrunner.runtime.instance import Instance
 
 JSON = [(b"content-type", b"application/json")]
 

@@ -1,5 +1,6 @@
 """Questions that the runtime asks an engine on behalf of its plug-in; values, without I/O."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 
@@ -18,3 +19,6 @@ class Answer:
 
     status: int
     body: bytes
+
+
+AskEngine = Callable[[Ask], Awaitable[Answer]]

@@ -5,12 +5,12 @@ Answers pass through unread. Which engine it is, and what its command line means
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from typing import Protocol
 
-from modelrunner.engines.ask import Answer, Ask
+from modelrunner.engines.ask import Answer, Ask, AskEngine
 from modelrunner.engines.base import Address, Launch, Sleep, explain
 from modelrunner.engines.unfit import UnfitFields
 from modelrunner.errors import (
@@ -50,16 +50,13 @@ class Companion(Protocol):
         """Whether it wants to be asked before the next request."""
         ...
 
-    async def prepare(self, ask: "AskEngine", target: str, body: bytes) -> Observer | None:
+    async def prepare(self, ask: AskEngine, target: str, body: bytes) -> Observer | None:
         """Prepare the engine for a request, which is passed on afterwards."""
         ...
 
-    async def save(self, ask: "AskEngine") -> None:
+    async def save(self, ask: AskEngine) -> None:
         """Take what is to outlive the process, which is stopped afterwards."""
         ...
-
-
-AskEngine = Callable[[Ask], Awaitable[Answer]]
 
 
 class Instance:

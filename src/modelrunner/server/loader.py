@@ -62,11 +62,11 @@ class Loader:
 
     async def _start(self, key: Key) -> Instance:
         prepared = await self._preparing.prepare(key)
-        options, keeping = await self._preparing.keep(key, prepared)
+        options, prompt_cache = await self._preparing.prompt_cache(key, prepared)
         instance = await self._with_a_port(key, replace(prepared, options=options))
         instance.slots = prepared.slots
-        if keeping is not None:
-            instance.accompany(keeping)
+        if prompt_cache is not None:
+            instance.accompany(prompt_cache)
         configured = prepared.configured
         self.running[key] = configured
         instance.exited.add_done_callback(lambda _: self._ended(key, configured))

@@ -10,8 +10,8 @@ from modelrunner.engines.states import SavesStates
 from modelrunner.errors import InvalidRequest, RunnerError
 from modelrunner.models.bundle import Bundle, load_bundle, unpack
 from modelrunner.models.kinds import Format
-from modelrunner.runtime.keeping import Keeping, Record
 from modelrunner.runtime.plan import Key
+from modelrunner.runtime.prompt_cache import PromptCache, Record
 from modelrunner.runtime.state_files import StateFiles
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration import Configuration
@@ -69,9 +69,9 @@ class Preparing:
         slots = engine.slots(options) if isinstance(engine, Parallel) else None
         return Prepared(engine, bundle, options, configuration.options, slots)
 
-    async def keep(self, key: Key, prepared: Prepared) -> tuple[Options, Keeping | None]:
+    async def prompt_cache(self, key: Key, prepared: Prepared) -> tuple[Options, PromptCache | None]:
         """Say where what is computed of prompts is kept, if it is; the options then have the folder."""
-        return await asyncio.to_thread(self._keep, key, prepared)
+        return await asyncio.to_thread(self._prompt_cache, key, prepared)
 
     async def _draft(self, speculative: Speculative | None, form: Format | None) -> Draft | None:
         """Lay a draft model out, if one is configured; `form` is that of the large model.
@@ -94,7 +94,7 @@ class Preparing:
             )
         return Draft(bundle.weights, speculative.get("num_tokens"), speculative.get("min_acceptance_rate"))
 
-    def _keep(self, key: Key, prepared: Prepared) -> tuple[Options, Keeping | None]:
+    def _prompt_cache(self, key: Key, prepared: Prepared) -> tuple[Options, PromptCache | None]:
         engine, options = prepared.engine, prepared.options
         if self._states.off or not isinstance(engine, SavesStates):
             return options, None
@@ -108,8 +108,8 @@ class Preparing:
             _log.warning("states are not kept key=%s error=%s", key, exc)
             return options, None
         record = self._records.setdefault(str(folder.path), Record())
-        keeping = Keeping(states, folder, saved, record, requests=prepared.slots or 1)
-        return replace(options, states=folder.path), keeping
+        cache = PromptCache(states, folder, saved, record, requests=prepared.slots or 1)
+        return replace(options, states=folder.path), cache
 
     def _bundle(self, model: StoredModel) -> Bundle:
         target = self._store.bundle_path(model.id)

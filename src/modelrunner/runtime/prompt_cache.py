@@ -5,9 +5,9 @@ It is a help and never an obstacle: each step has a deadline, and what fails lea
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from modelrunner.engines.ask import Answer, Ask
+from modelrunner.engines.ask import AskEngine
 from modelrunner.engines.states import Dialogue, States, T
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.saved_states import Saved, best, free, held, hopeless, worth_saving
@@ -20,10 +20,8 @@ RESTORE_WITHIN = 10.0
 """Seconds for a request to wait; a state so large spares a minute at least."""
 _TAIL = 4096  # bytes of an answer's end, in which the engine counts
 
-AskEngine = Callable[[Ask], Awaitable[Answer]]
 
-
-class Keeping:
+class PromptCache:
     """Made for one instance, with the states `saved` before it; looks at its first `requests`."""
 
     def __init__(
@@ -41,8 +39,8 @@ class Keeping:
         """Whether it wants to see the next request before the engine does."""
         return self._left > 0 and bool(self._saved)
 
-    async def prepare(self, ask: AskEngine, target: str, body: bytes) -> "Witness | None":
-        """Restore what a request can use, if there is something; who reads the answer tells the witness."""
+    async def prepare(self, ask: AskEngine, target: str, body: bytes) -> "CachedTokens | None":
+        """Restore what a request can use, if there is something; then watch the answer."""
         self._left -= 1
         try:
             async with asyncio.timeout(RESTORE_WITHIN), self._turn:
@@ -51,7 +49,7 @@ class Keeping:
             _log.warning("state not restored folder=%s error=%r", self._folder.path, exc)
         return None
 
-    async def _restore(self, ask: AskEngine, target: str, body: bytes) -> "Witness | None":
+    async def _restore(self, ask: AskEngine, target: str, body: bytes) -> "CachedTokens | None":
         prompt = await _hold(ask, self._states.prompt(target, body))
         choice = best(self._saved, prompt) if prompt is not None else None
         if choice is None:
@@ -67,7 +65,7 @@ class Keeping:
         if not await _hold(ask, self._states.restore(slot.number, saved.file)):
             self._disappoint(saved, "the engine did not take it")
             return None
-        return Witness(self._states, lambda cached: self._judge(saved, cached, expected))
+        return CachedTokens(self._states, lambda cached: self._judge(saved, cached, expected))
 
     def _judge(self, saved: Saved, cached: int, expected: int) -> None:
         if held(cached, expected):
@@ -117,7 +115,7 @@ class Record:
         return hopeless(self.misses)
 
 
-class Witness:
+class CachedTokens:
     """Sees an answer pass, and tells how many tokens of its prompt were there; nothing if it broke off."""
 
     __slots__ = ("_states", "_tail", "_tell")

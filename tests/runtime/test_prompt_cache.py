@@ -13,8 +13,8 @@ import pytest
 from modelrunner.engines.ask import Answer, Ask
 from modelrunner.engines.states import Dialogue, Slot, Tokens
 from modelrunner.errors import EngineFailed
-from modelrunner.runtime import keeping
-from modelrunner.runtime.keeping import Keeping, Record
+from modelrunner.runtime import prompt_cache
+from modelrunner.runtime.prompt_cache import PromptCache, Record
 from modelrunner.runtime.state_files import StateFiles, StateFolder
 
 PROMPT = tuple(range(1, 251))
@@ -97,15 +97,15 @@ def engine(folder: StateFolder) -> Engine:
     return Engine(folder.path, {0: bytes(PROMPT), 1: b""})
 
 
-def companion(folder: StateFolder, record: Record | None = None, requests: int = 2) -> Keeping:
+def cached(folder: StateFolder, record: Record | None = None, requests: int = 2) -> PromptCache:
     words = Words()
-    return Keeping(words, folder, folder.saved(words.tokens), record or Record(), requests=requests)
+    return PromptCache(words, folder, folder.saved(words.tokens), record or Record(), requests=requests)
 
 
 @asynccontextmanager
 async def swapped(engine: Engine, folder: StateFolder) -> AsyncIterator[Engine]:
     """The engine that is started after another one saved its states."""
-    await companion(folder).save(engine.ask)
+    await cached(folder).save(engine.ask)
     yield Engine(folder.path, {0: b"", 1: b""})
 
 
@@ -116,14 +116,14 @@ async def test_what_was_saved_is_restored_for_a_prompt_that_begins_alike(
     record = Record()
     record.misses = 1
     async with swapped(engine, folder) as new:
-        again = companion(folder, record)
-        witness = await again.prepare(new.ask, "/chat", bytes([*PROMPT, 9]))
+        again = cached(folder, record)
+        observer = await again.prepare(new.ask, "/chat", bytes([*PROMPT, 9]))
 
     assert new.slots[0] == bytes(PROMPT)
-    assert witness is not None
-    witness.see(b"24")
-    witness.see(b"8")
-    witness.see(b"")
+    assert observer is not None
+    observer.see(b"24")
+    observer.see(b"8")
+    observer.see(b"")
     assert record.misses == 0
     assert len(folder.saved(Words().tokens)) == 1
 
@@ -132,25 +132,25 @@ async def test_what_was_saved_is_restored_for_a_prompt_that_begins_alike(
 async def test_another_prompt_restores_nothing(engine: Engine, folder: StateFolder, body: bytes) -> None:
     """The engine is asked for nothing but the prompt's tokens."""
     async with swapped(engine, folder) as new:
-        witness = await companion(folder).prepare(new.ask, "/chat", body)
+        observer = await cached(folder).prepare(new.ask, "/chat", body)
 
-    assert witness is None
+    assert observer is None
     assert new.asked == ["prompt"]
 
 
 async def test_a_request_without_a_prompt_is_let_through(engine: Engine, folder: StateFolder) -> None:
     """The engine is not asked at all."""
     async with swapped(engine, folder) as new:
-        assert await companion(folder).prepare(new.ask, "/other", b"") is None
+        assert await cached(folder).prepare(new.ask, "/other", b"") is None
 
     assert new.asked == []
 
 
 async def test_only_the_first_requests_are_looked_at(engine: Engine, folder: StateFolder) -> None:
     """As many as the engine serves at once, and none when nothing was saved."""
-    assert not companion(folder).attentive
+    assert not cached(folder).attentive
     async with swapped(engine, folder) as new:
-        again = companion(folder)
+        again = cached(folder)
         seen = []
         for _ in range(2):
             seen.append(again.attentive)
@@ -164,12 +164,12 @@ async def test_a_restore_that_did_not_help_is_not_tried_for_ever(engine: Engine,
     record = Record()
     for _ in range(2):
         async with swapped(engine, folder) as new:
-            witness = await companion(folder, record).prepare(new.ask, "/chat", bytes(PROMPT))
-            assert witness is not None
-            witness.see(b"0")
-            witness.see(b"")
+            observer = await cached(folder, record).prepare(new.ask, "/chat", bytes(PROMPT))
+            assert observer is not None
+            observer.see(b"0")
+            observer.see(b"")
         assert folder.saved(Words().tokens) == []
-    await companion(folder, record).save(engine.ask)
+    await cached(folder, record).save(engine.ask)
 
     assert record.hopeless
     assert folder.saved(Words().tokens) == []
@@ -179,9 +179,9 @@ async def test_an_answer_that_broke_off_says_nothing(engine: Engine, folder: Sta
     """A client that left early is no disappointment."""
     record = Record()
     async with swapped(engine, folder) as new:
-        witness = await companion(folder, record).prepare(new.ask, "/chat", bytes(PROMPT))
-        assert witness is not None
-        witness.see(b"12")
+        observer = await cached(folder, record).prepare(new.ask, "/chat", bytes(PROMPT))
+        assert observer is not None
+        observer.see(b"12")
 
     assert record.misses == 0
     assert len(folder.saved(Words().tokens)) == 1
@@ -192,9 +192,9 @@ async def test_a_damaged_state_is_deleted_and_not_restored(engine: Engine, folde
     async with swapped(engine, folder) as new:
         [path] = folder.path.iterdir()
         path.write_bytes(path.read_bytes()[:-1] + b"\x09")
-        witness = await companion(folder).prepare(new.ask, "/chat", bytes(PROMPT))
+        observer = await cached(folder).prepare(new.ask, "/chat", bytes(PROMPT))
 
-    assert witness is None
+    assert observer is None
     assert "restore" not in new.asked
     assert list(folder.path.iterdir()) == []
 
@@ -205,10 +205,10 @@ async def test_a_restore_that_goes_wrong_does_not_stop_the_request(
     engine: Engine, folder: StateFolder, route: str, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is passed on, after the deadline at the latest."""
-    monkeypatch.setattr(keeping, "RESTORE_WITHIN", 0.05)
+    monkeypatch.setattr(prompt_cache, "RESTORE_WITHIN", 0.05)
     async with swapped(engine, folder) as new:
         new.fault = (route, how)
-        assert await companion(folder).prepare(new.ask, "/chat", bytes(PROMPT)) is None
+        assert await cached(folder).prepare(new.ask, "/chat", bytes(PROMPT)) is None
 
 
 @pytest.mark.parametrize("how", ["dies", "hangs", "refuses", "half"])
@@ -216,9 +216,9 @@ async def test_a_save_that_goes_wrong_leaves_nothing(
     engine: Engine, folder: StateFolder, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No half file is taken for whole, and the stop is not held up."""
-    monkeypatch.setattr(keeping, "SAVE_WITHIN", 0.05)
+    monkeypatch.setattr(prompt_cache, "SAVE_WITHIN", 0.05)
     engine.fault = ("save", how)
-    await companion(folder).save(engine.ask)
+    await cached(folder).save(engine.ask)
 
     assert list(folder.path.iterdir()) == []
 
@@ -226,7 +226,7 @@ async def test_a_save_that_goes_wrong_leaves_nothing(
 async def test_a_stop_that_is_broken_off_leaves_nothing_half(engine: Engine, folder: StateFolder) -> None:
     """Cancellation goes on as everywhere, and the file that was being written is deleted."""
     engine.fault = ("save", "hangs")
-    saving = asyncio.create_task(companion(folder).save(engine.ask))
+    saving = asyncio.create_task(cached(folder).save(engine.ask))
     await engine.stuck.wait()
     saving.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -240,7 +240,7 @@ async def test_two_first_requests_do_not_want_the_same_slot(engine: Engine, fold
     other = bytes([200, *PROMPT])
     engine.slots[1] = other
     async with swapped(engine, folder) as new:
-        again = companion(folder)
+        again = cached(folder)
         await asyncio.gather(
             again.prepare(new.ask, "/chat", bytes(PROMPT)), again.prepare(new.ask, "/chat", other)
         )
