@@ -15,7 +15,8 @@ from modelrunner.errors import (
 )
 from modelrunner.models import kinds
 from modelrunner.models.config import parse_config
-from modelrunner.models.hub import Hub, HubModel
+from modelrunner.models.hub import Hub
+from modelrunner.models.hub_model import HubModel
 from modelrunner.models.hub_token import find_token
 from modelrunner.models.kinds import Format
 from modelrunner.models.names import HubName, parse_hub_name, parse_name

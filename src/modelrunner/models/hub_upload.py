@@ -12,7 +12,7 @@ import msgspec
 
 from modelrunner.errors import RegistryError, TransferInterrupted, Unauthorized, UnsupportedModel
 from modelrunner.models import kinds
-from modelrunner.models.hub import Hub, HubRepository
+from modelrunner.models.hub import Hub
 from modelrunner.models.kinds import FileKind, classify
 from modelrunner.models.names import HubName
 from modelrunner.models.paths import inner_path
@@ -65,7 +65,7 @@ class HubUpload:
     """A Sink for one model; `copy` moves the blobs, and the commit makes them visible."""
 
     def __init__(self, hub: Hub, name: HubName, manifest: Manifest, token: str | None) -> None:
-        self._repository = HubRepository(hub, name, token or hub.token)
+        self._repository = hub.repository(name, token)
         self._paths = upload_paths(manifest)
         self._config = manifest.config.digest
         self._actions: dict[Digest, Mapping[str, _Action]] = {}

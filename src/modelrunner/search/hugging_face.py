@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from modelrunner.errors import RunnerError
-from modelrunner.models.hub import Hub, HubRepository
+from modelrunner.models.hub import Hub
+from modelrunner.models.hub_repository import HubRepository
 from modelrunner.models.hub_selection import HubFile, choose
 from modelrunner.models.names import HubName
 from modelrunner.search.found import Found, Source, backend_of
@@ -57,7 +58,8 @@ class HuggingFace:
 
     async def look(self, found: Found) -> Found:
         """Add the engines that could run its files, and what the usual choice of them weighs."""
-        files = await HubRepository(self.hub, HubName(found.name), self.pages.token).files(_REVISION)
+        name, hub = HubName(found.name), self.hub
+        files = await HubRepository(hub.transport, hub.address, name, self.pages.token).files(_REVISION)
         return replace(found, backend=backend_of(file.kind for file in files), size=_size(files, found.name))
 
 
