@@ -355,6 +355,32 @@ class TransferInterrupted(RegistryError):
     code = "transfer_interrupted"
 
 
+class ProviderFailed(RunnerError):
+    """A provider behind the gateway refused; the status is the provider's."""
+
+    status = 502
+    code = "provider_failed"
+    openai_type = "upstream_error"
+
+    def __init__(self, message: str, status: int = 502, *, hint: str | None = None) -> None:
+        """Keep what the provider said, and its status."""
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class ProviderUnreachable(ProviderFailed):
+    """A provider behind the gateway could not be asked, was silent, broke off, or answered nonsense."""
+
+    code = "provider_unreachable"
+
+
+class NoProviderLeft(RunnerError):
+    """All providers that the gateway could ask for a model have failed."""
+
+    status = 503
+    code = "no_provider_left"
+
+
 class DockerFailed(RunnerError):
     """The Docker Engine does not answer, or refused. Raised by the command line only."""
 

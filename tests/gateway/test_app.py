@@ -72,7 +72,7 @@ class Provider:
                 }
             )
         events: list[dict[str, Any]] = [
-            {"type": "message_start", "message": {"id": "msg_1"}},
+            {"type": "message_start", "message": {"id": "msg_1", "content": []}},
             {"type": "ping"},
             {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Bon"}},
             {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "jour"}},
@@ -172,7 +172,7 @@ async def test_anthropic_is_asked_in_its_own_words(providers: dict[str, tuple[Pr
         "system": "Be kind.",
         "messages": [
             {"role": "user", "content": [{"type": "text", "text": "hi"}]},
-            {"role": "assistant", "content": "yes?"},
+            {"role": "assistant", "content": [{"type": "text", "text": "yes?"}]},
         ],
         "max_tokens": 4096,
         "stop_sequences": ["END"],
@@ -270,7 +270,7 @@ async def test_an_answer_that_cannot_be_read_is_the_provider_s_fault(
 
 
 async def test_the_key_is_asked_for(providers: dict[str, tuple[Provider, str]]) -> None:
-    """In each form in which clients send it; health needs none."""
+    """In each form in which clients send it."""
     async with _gateway(providers, master_key="s3cret") as url, httpx.AsyncClient() as client:
         forms = [
             {},
@@ -280,13 +280,11 @@ async def test_the_key_is_asked_for(providers: dict[str, tuple[Provider, str]]) 
             {"x-api-key": "s3cret"},
         ]
         codes = [(await client.get(f"{url}/v1/models", headers=form)).status_code for form in forms]
-        health = await client.get(f"{url}/health")
         page = await client.get(
             f"{url}/models", headers={"x-api-key": "s3cret", "origin": "https://app.example.com"}
         )
 
     assert codes == [401, 401, 200, 200, 200]
-    assert health.json()["status"] == "healthy"
     assert page.headers["access-control-allow-origin"] == "https://app.example.com"
     assert "x-model-cli-version" in page.headers
 
@@ -310,6 +308,45 @@ async def test_without_a_key_pages_of_others_are_kept_out(
 
     assert answer.status_code == code
     assert "evil" not in answer.headers.get("access-control-allow-origin", "")
+
+
+async def test_without_the_key_nothing_is_told_but_that_it_lives(
+    providers: dict[str, tuple[Provider, str]],
+) -> None:
+    """To whatever name it was asked by, as probes do; names and version are for those who have the key."""
+    async with _gateway(providers, master_key="s3cret") as url, httpx.AsyncClient() as client:
+        for path in ("/", "/health"):
+            strange = await client.get(f"{url}{path}", headers={"host": "evil.example.com"})
+            known = await client.get(f"{url}{path}", headers={"x-api-key": "s3cret"})
+
+            assert (strange.status_code, strange.json()) == (200, {"status": "healthy"})
+            assert "x-model-cli-version" not in strange.headers
+            assert known.json()["models"] == ["azure", "claude", "fast", "gone", "single"]
+
+
+async def test_where_there_is_no_key_a_foreign_host_is_told_nothing(
+    providers: dict[str, tuple[Provider, str]],
+) -> None:
+    """A page could have its own name lead here, and read the names of the models."""
+    async with _gateway(providers) as url, httpx.AsyncClient() as client:
+        for path in ("/", "/health"):
+            foreign = await client.get(f"{url}{path}", headers={"host": "evil.example.com"})
+            own = await client.get(f"{url}{path}")
+
+            assert (foreign.status_code, foreign.json()["error"]["code"]) == (403, "forbidden")
+            assert foreign.json()["error"]["hint"].startswith("ask by `localhost`")
+            assert own.json()["models"] == ["azure", "claude", "fast", "gone", "single"]
+
+
+async def test_what_is_not_there_is_told_in_the_same_form(
+    providers: dict[str, tuple[Provider, str]],
+) -> None:
+    async with _gateway(providers) as url, httpx.AsyncClient() as client:
+        nowhere = await client.get(f"{url}/v1/files")
+        wrong = await client.get(f"{url}{CHAT}")
+
+    assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (404, "unknown_route")
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "wrong_method")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from modelrunner.dialects.sse import event
 from modelrunner.errors import InvalidRequest, RunnerError
 
 JSON = dict[str, Any]
+VERSION = "2023-06-01"
+CHOICES = {"auto": "auto", "any": "required", "none": "none"}  # of tools, and what OpenAI calls them
 _OWN_TOOLS = "web_search, bash, text_editor and the like are tools of Anthropic's own"
 
 
@@ -32,7 +34,7 @@ class Anthropic:
         return event(self.error(exc), b"error")
 
 
-class Source(msgspec.Struct):
+class Source(msgspec.Struct, omit_defaults=True):
     """Where the content of an image or a document is."""
 
     type: str = ""
@@ -42,7 +44,7 @@ class Source(msgspec.Struct):
     content: Any = None
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, omit_defaults=True):
     """A block of content, of any type; which fields it has depends on that."""
 
     type: str = ""
@@ -58,14 +60,14 @@ class Block(msgspec.Struct):
     thinking: str | None = None
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, omit_defaults=True):
     """A turn of the conversation."""
 
     role: str
     content: str | list[Block]
 
 
-class Tool(msgspec.Struct):
+class Tool(msgspec.Struct, omit_defaults=True):
     """A tool; one without a type, or of the type `custom`, is the client's own."""
 
     name: str
@@ -74,7 +76,7 @@ class Tool(msgspec.Struct):
     type: str | None = None
 
 
-class ToolChoice(msgspec.Struct):
+class ToolChoice(msgspec.Struct, omit_defaults=True):
     """Whether and which tools are to be used."""
 
     type: str
@@ -82,34 +84,34 @@ class ToolChoice(msgspec.Struct):
     disable_parallel_tool_use: bool | None = None
 
 
-class Thinking(msgspec.Struct):
+class Thinking(msgspec.Struct, omit_defaults=True):
     """Whether the model is to think first; the budget is in tokens."""
 
     type: str
     budget_tokens: int | None = None
 
 
-class Format(msgspec.Struct):
+class Format(msgspec.Struct, omit_defaults=True):
     """The form of the answer."""
 
     type: str
     schema: JSON | None = None
 
 
-class OutputConfig(msgspec.Struct):
+class OutputConfig(msgspec.Struct, omit_defaults=True):
     """What is wanted of the answer."""
 
     format: Format | None = None
     effort: str | None = None
 
 
-class Metadata(msgspec.Struct):
+class Metadata(msgspec.Struct, omit_defaults=True):
     """On whose behalf is asked."""
 
     user_id: str | None = None
 
 
-class CountRequest(msgspec.Struct):
+class CountRequest(msgspec.Struct, omit_defaults=True):
     """`POST /v1/messages/count_tokens`, and what `messages` has, too."""
 
     model: str
@@ -126,7 +128,7 @@ class CountRequest(msgspec.Struct):
         return self.thinking is not None and self.thinking.type != "disabled"
 
 
-class MessagesRequest(CountRequest, kw_only=True):
+class MessagesRequest(CountRequest, kw_only=True, omit_defaults=True):
     """`POST /v1/messages`."""
 
     max_tokens: int
@@ -313,14 +315,14 @@ def _tools(tools: Sequence[Tool], choice: ToolChoice | None) -> JSON:
     written = [_tool(tool) for tool in tools]
     if choice is None:
         return {"tools": written}
-    kinds = {"auto": "auto", "any": "required", "none": "none", "tool": "required"}
-    if choice.type not in kinds:
+    kind = "required" if choice.type == "tool" else CHOICES.get(choice.type)
+    if kind is None:
         raise InvalidRequest(f"tool_choice: `{choice.type[:50]}` is not supported")
     if choice.type == "tool":
         written = [tool for tool in written if tool["function"]["name"] == choice.name]
         if not written:
             raise InvalidRequest(f"tool_choice: no tool is called `{(choice.name or '')[:50]}`")
-    fields: JSON = {"tools": written, "tool_choice": kinds[choice.type]}
+    fields: JSON = {"tools": written, "tool_choice": kind}
     if choice.disable_parallel_tool_use is not None:
         fields["parallel_tool_calls"] = not choice.disable_parallel_tool_use
     return fields

@@ -17,7 +17,8 @@ from modelrunner.dialects.stopping import Stopping
 from modelrunner.errors import EngineFailed
 
 JSON = dict[str, Any]
-_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+# Why an answer ended, in OpenAI's words and in Anthropic's; everything else is "stop" and "end_turn".
+REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 _TEXT = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":%b}\n\n'
 _MOST_COLLECTED = 64 << 20  # characters of an answer that is put together from a stream
 
@@ -226,7 +227,7 @@ class Messages:
     def _stop_reason(self) -> str:
         if self._stopping.found is not None:
             return "stop_sequence"
-        reason = _REASONS.get(self._reason or "", "end_turn")
+        reason = REASONS.get(self._reason or "", "end_turn")
         if reason == "end_turn" and self._called:
             return "tool_use"
         if reason == "max_tokens" and self._usage is not None and self._max_tokens is not None:

@@ -1,114 +1,254 @@
-"""OpenAI's chat as Anthropic's messages, and Anthropic's answer as OpenAI's. Text, without tools.
+"""OpenAI's chat as Anthropic's messages: the way back of what `dialects.anthropic` does, in the same shapes.
 
-Source: Anthropic's API reference, "Messages", version 2023-06-01.
+Source: OpenAI API reference, "Chat completions"; Anthropic's API reference, "Messages", version 2023-06-01.
 """
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-VERSION = "2023-06-01"
+import msgspec
+
+from modelrunner.dialects.anthropic import (
+    CHOICES,
+    Block,
+    Format,
+    Message,
+    MessagesRequest,
+    Metadata,
+    OutputConfig,
+    Source,
+    Tool,
+    ToolChoice,
+)
+from modelrunner.dialects.completion import UNREADABLE, ToolCall
+from modelrunner.dialects.reading import unreadable
+from modelrunner.errors import InvalidRequest
+
+JSON = dict[str, Any]
 _MOST_TOKENS = 4096  # Anthropic wants a limit, OpenAI does not
-_FINISHED = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "tool_use": "tool_calls",
-}
-_SAME = ("temperature", "top_p", "stream")
+_CHOICES = {theirs: ours for ours, theirs in CHOICES.items()}
+_NO_PARAMETERS: JSON = {"type": "object", "properties": {}}
+_SHOWN = 60  # characters
 
 
-def request(body: Mapping[str, Any], model: str) -> dict[str, Any]:
-    """Translate a question; the last system message is the system's."""
-    messages: list[dict[str, Any]] = []
-    translated: dict[str, Any] = {"model": model, "messages": messages}
-    for message in body.get("messages", ()):
-        content = message.get("content") or ""
-        if message.get("role") in {"system", "developer"}:
-            translated["system"] = content
-        else:
-            role = "assistant" if message.get("role") == "assistant" else "user"
-            messages.append({"role": role, "content": _content(content)})
-    limit = body.get("max_completion_tokens") or body.get("max_tokens")
-    translated["max_tokens"] = limit or _MOST_TOKENS
-    translated |= {name: body[name] for name in _SAME if body.get(name) is not None}
-    if (stop := body.get("stop")) is not None:
-        translated["stop_sequences"] = [stop] if isinstance(stop, str) else stop
-    return translated
+class _Address(msgspec.Struct):
+    url: str
 
 
-def answer(document: Mapping[str, Any], model: str, created: int) -> dict[str, Any]:
-    """Translate a whole answer; `created` is in Unix seconds."""
-    text = "".join(
-        block.get("text", "") for block in document.get("content", ()) if block.get("type") == "text"
+class _File(msgspec.Struct):
+    file_data: str = ""
+    filename: str | None = None
+
+
+class _Part(msgspec.Struct):
+    """A part of a message's content; which fields it has depends on its type."""
+
+    type: str
+    text: str = ""
+    refusal: str = ""
+    image_url: _Address | str | None = None
+    file: _File | None = None
+
+
+class _Said(msgspec.Struct):
+    """A message of any role."""
+
+    role: str
+    content: str | list[_Part] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str
+    description: str | None = None
+    parameters: JSON | None = None
+
+
+class _Tool(msgspec.Struct):
+    """A tool, or the choice of one."""
+
+    type: str
+    function: _Function | None = None
+
+
+class _Allowed(msgspec.Struct):
+    tools: list[_Tool]
+    mode: str = "auto"
+
+
+class _Choice(_Tool):
+    """A choice that is more than a word."""
+
+    allowed_tools: _Allowed | None = None
+
+
+class _Schema(msgspec.Struct):
+    schema: JSON | None = None
+
+
+class _Form(msgspec.Struct):
+    type: str
+    json_schema: _Schema | None = None
+
+
+class _Chat(msgspec.Struct):
+    """What is read of a chat request; other fields have no counterpart."""
+
+    messages: list[_Said]
+    tools: list[_Tool] | None = None
+    tool_choice: str | _Choice | None = None
+    parallel_tool_calls: bool | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    stop: str | list[str] | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    user: str | None = None
+    response_format: _Form | None = None
+
+
+def request(body: Mapping[str, Any], model: str) -> JSON:
+    """Translate a question.
+
+    Raises:
+        InvalidRequest: it cannot be read, or has something for which there is no place; the message names it.
+    """
+    try:
+        asked = msgspec.convert(body, _Chat)
+    except UNREADABLE as exc:
+        raise unreadable(exc) from exc
+    system, turns = _conversation(asked.messages)
+    tools, choice = _tools(asked)
+    form = asked.response_format
+    schema = form.json_schema.schema if form is not None and form.json_schema is not None else None
+    translated = MessagesRequest(
+        model=model,
+        messages=turns,
+        system=system or None,
+        tools=tools or None,
+        tool_choice=choice if tools else None,
+        max_tokens=asked.max_completion_tokens or asked.max_tokens or _MOST_TOKENS,
+        stop_sequences=[asked.stop] if isinstance(asked.stop, str) else asked.stop,
+        stream=asked.stream,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        metadata=Metadata(asked.user) if asked.user else None,
+        output_config=OutputConfig(Format("json_schema", schema)) if schema else None,
     )
-    usage = document.get("usage", {})
-    asked, said = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
-    choice = {
-        "index": 0,
-        "message": {"role": "assistant", "content": text},
-        "finish_reason": _FINISHED.get(document.get("stop_reason") or "", "stop"),
-    }
-    return {
-        "id": f"chatcmpl-{document.get('id', '')}",
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": [choice],
-        "usage": {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said},
-    }
+    written: JSON = msgspec.to_builtins(translated)
+    return written
 
 
-class Stream:
-    """Translates a stream: the role first, then text as it comes, then why it ended."""
+def _conversation(messages: Sequence[_Said]) -> tuple[str, list[Message]]:
+    """The system's words, which stand apart, and the turns; what follows in the same role is one turn.
 
-    def __init__(self, model: str, created: int) -> None:
-        """`created` is in Unix seconds."""
-        self._head: dict[str, Any] = {
-            "id": "chatcmpl-",
-            "object": "chat.completion.chunk",
-            "created": created,
-            "model": model,
-        }
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take the data of one event, and yield the data of those that it becomes."""
-        event = json.loads(data)
-        kind = event.get("type")
-        if kind == "message_start":
-            self._head["id"] = f"chatcmpl-{event.get('message', {}).get('id', '')}"
-            yield self._chunk({"role": "assistant", "content": ""})
-        elif kind == "content_block_delta" and event.get("delta", {}).get("type") == "text_delta":
-            yield self._chunk({"content": event["delta"].get("text", "")})
-        elif kind == "message_delta":
-            reason = event.get("delta", {}).get("stop_reason") or ""
-            yield self._chunk({}, _FINISHED.get(reason, "stop"))
-        elif kind == "message_stop":
-            yield b"[DONE]"
-        elif kind == "error":
-            error = event.get("error", {})
-            document = {
-                "error": {"message": error.get("message", "the provider failed"), "type": "upstream_error"}
-            }
-            yield json.dumps(document).encode()
-
-    def _chunk(self, delta: Mapping[str, Any], finished: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finished}
-        return json.dumps({**self._head, "choices": [choice]}).encode()
+    The results of tools have to be in one turn, at its beginning, and that is where they come to stand.
+    """
+    system: list[str] = []
+    turns: list[tuple[str, list[Block]]] = []
+    for message in messages:
+        match message.role:
+            case "system" | "developer":
+                system += [block.text or "" for block in _blocks(message.content)]
+                continue
+            case "user":
+                role, blocks = "user", _blocks(message.content)
+            case "assistant":
+                calls = message.tool_calls or ()
+                role, blocks = "assistant", [*_blocks(message.content), *map(_use, calls)]
+            case "tool":
+                role, blocks = "user", [_result(message)]
+            case _:
+                raise InvalidRequest(
+                    f"messages: unexpected role `{message.role[:_SHOWN]}`",
+                    hint="system, developer, user, assistant or tool",
+                )
+        if turns and turns[-1][0] == role:
+            turns[-1][1].extend(blocks)
+        elif blocks:
+            turns.append((role, blocks))
+    return "\n\n".join(system), [Message(role, blocks) for role, blocks in turns]
 
 
-def _content(content: object) -> object:
-    """Texts stay; of parts, texts and pictures in data URLs are understood."""
-    if not isinstance(content, list):
-        return content
-    return [_part(part) for part in content]
+def _blocks(content: str | Sequence[_Part] | None) -> list[Block]:
+    """Blocks of a content; empty texts, which are refused there, are left out."""
+    if isinstance(content, str):
+        return [Block("text", content)] if content else []
+    return list(_parts(content or ()))
 
 
-def _part(part: Mapping[str, Any]) -> dict[str, Any]:
-    if part.get("type") != "image_url":
-        return {"type": "text", "text": part.get("text", "")}
-    url = str(part.get("image_url", {}).get("url", ""))
+def _parts(parts: Sequence[_Part]) -> Iterator[Block]:
+    for part in parts:
+        match part.type:
+            case "text" | "refusal":
+                if text := part.text or part.refusal:
+                    yield Block("text", text)
+            case "image_url" if part.image_url is not None:
+                given = part.image_url
+                yield Block("image", source=_source(given if isinstance(given, str) else given.url))
+            case "file" if part.file is not None and part.file.file_data.startswith("data:"):
+                source = _source(part.file.file_data)
+                yield Block("document", source=source, title=part.file.filename or None)
+            case _:
+                raise InvalidRequest(
+                    f"messages: a part of type `{part.type[:_SHOWN]}` cannot be sent to this provider",
+                    hint="send texts, images, and files as `data:application/pdf;base64,…`",
+                )
+
+
+def _source(url: str) -> Source:
     if not url.startswith("data:"):
-        return {"type": "image", "source": {"type": "url", "url": url}}
-    kind, _, data = url.removeprefix("data:").partition(";base64,")
-    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": data}}
+        return Source("url", url=url)
+    kind, comma, data = url.removeprefix("data:").partition(";base64,")
+    if not comma:
+        raise InvalidRequest(
+            f"messages: `{url[:_SHOWN]}` is no data in base64", hint="write `data:image/png;base64,…`"
+        )
+    return Source("base64", kind, data)
+
+
+def _use(call: ToolCall) -> Block:
+    name = call.function.name or ""
+    try:
+        arguments = msgspec.json.decode(call.function.arguments or "{}", type=JSON)
+    except UNREADABLE as exc:
+        raise InvalidRequest(
+            f"messages: the arguments of the call of `{name[:_SHOWN]}` are no JSON object"
+        ) from exc
+    return Block("tool_use", id=call.id or "", name=name, input=arguments)
+
+
+def _result(message: _Said) -> Block:
+    blocks = _blocks(message.content)
+    texts = [block.text or "" for block in blocks if block.type == "text"]
+    content: str | list[Block] | None = texts[0] if len(texts) == len(blocks) == 1 else blocks or None
+    return Block("tool_result", tool_use_id=message.tool_call_id or "", content=content)
+
+
+def _tools(asked: _Chat) -> tuple[list[Tool], ToolChoice | None]:
+    """The tools that may be used, and whether they have to be."""
+    tools = [_tool(tool) for tool in asked.tools or ()]
+    alone = True if asked.parallel_tool_calls is False else None
+    given = asked.tool_choice
+    if isinstance(given, _Choice) and given.allowed_tools is not None:
+        names = {tool.function.name for tool in given.allowed_tools.tools if tool.function}
+        tools, given = [tool for tool in tools if tool.name in names], given.allowed_tools.mode
+    if isinstance(given, _Choice):
+        if given.function is None:
+            raise InvalidRequest(f"tool_choice: `{given.type[:_SHOWN]}` is not supported by this provider")
+        return tools, ToolChoice("tool", given.function.name, alone)
+    if given is None and alone is None:
+        return tools, None
+    kind = _CHOICES.get(given or "auto")
+    if kind is None:
+        raise InvalidRequest(f"tool_choice: `{(given or '')[:_SHOWN]}` is not supported by this provider")
+    return tools, ToolChoice(kind, disable_parallel_tool_use=None if kind == "none" else alone)
+
+
+def _tool(tool: _Tool) -> Tool:
+    if tool.function is None:
+        raise InvalidRequest(f"tools: `{tool.type[:_SHOWN]}` is not supported by this provider")
+    function = tool.function
+    return Tool(function.name, function.description or None, function.parameters or _NO_PARAMETERS)

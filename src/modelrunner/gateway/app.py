@@ -10,18 +10,35 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from modelrunner import __version__
 from modelrunner.dialects import sse
-from modelrunner.errors import EngineFailed
-from modelrunner.gateway import anthropic
+from modelrunner.dialects.completion import UNREADABLE
+from modelrunner.dialects.openai import OpenAI
+from modelrunner.errors import (
+    EngineFailed,
+    Forbidden,
+    InvalidRequest,
+    ModelNotFound,
+    NoProviderLeft,
+    ProviderFailed,
+    ProviderUnreachable,
+    RequestTooLarge,
+    RunnerError,
+    Unauthorized,
+    UnknownRoute,
+    WrongMethod,
+    unforeseen,
+)
+from modelrunner.gateway import anthropic, anthropic_answers
 from modelrunner.gateway.config import Config, Deployment
 from modelrunner.gateway.providers import Dialect
 from modelrunner.gateway.routing import Router, is_worth_another_try
-from modelrunner.gateway.upstream import Answer, Unreachable, Upstream
+from modelrunner.gateway.upstream import Answer, Upstream
 
 _MOST_BODY = 64 * 1024 * 1024  # bytes
 _KNOWN = frozenset(
@@ -29,23 +46,14 @@ _KNOWN = frozenset(
     | {"frequency_penalty", "user", "tools", "tool_choice", "response_format", "seed", "input", "dimensions"}
     | {"encoding_format"}
 )
-# What comes of reading an answer that is not as it should be.
-_UNREADABLE = (ValueError, RecursionError, AttributeError, TypeError, EngineFailed)
+_UNREADABLE = (*UNREADABLE, EngineFailed)  # an answer that is not as it should be; the latter is the parser's
+_PREFLIGHT = "OPTIONS"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 _CORS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "content-type, authorization, x-api-key",
     "Vary": "Origin",
 }
-
-
-class Refused(Exception):
-    """What a client is told instead of an answer."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.kind = kind
 
 
 class Gateway:
@@ -62,11 +70,17 @@ class Gateway:
         routes += [Route(path, self._models) for path in ("/v1/models", "/models")]
         for path in ("/chat/completions", "/embeddings"):
             routes += [Route(f"{prefix}{path}", self._ask(path), methods=["POST"]) for prefix in ("/v1", "")]
-        routes.append(Route("/{path:path}", self._preflight, methods=["OPTIONS"]))
-        return Starlette(routes=routes, exception_handlers={Refused: self._refused})
+        routes.append(Route("/{path:path}", self._preflight, methods=[_PREFLIGHT]))
+        kinds = (RunnerError, HTTPException, Exception)
+        return Starlette(routes=routes, exception_handlers=dict.fromkeys(kinds, self._refused))
 
     async def _health(self, request: Request) -> Response:
-        document = {"status": "healthy", "version": __version__, "models": self._config.aliases}
+        """Say that it lives, to anybody who may ask; what there is, to those with the key only."""
+        document: dict[str, Any] = {"status": "healthy"}
+        if self._is_admitted(request):
+            document |= {"version": __version__, "models": self._config.aliases}
+        elif not self._config.master_key:
+            self._admit(request)
         return JSONResponse(document, headers=self._headers(request))
 
     async def _models(self, request: Request) -> Response:
@@ -81,9 +95,9 @@ class Gateway:
         return Response(status_code=204, headers=self._headers(request))
 
     async def _refused(self, request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, Refused)
-        return JSONResponse(
-            _error(exc.kind, str(exc)), status_code=exc.status, headers=self._headers(request)
+        error = _told(request, exc)
+        return Response(
+            OpenAI().error(error), error.status, self._headers(request), media_type="application/json"
         )
 
     def _ask(self, path: str) -> Any:
@@ -92,14 +106,14 @@ class Gateway:
             body = await _body(request)
             alias = body.get("model")
             if not isinstance(alias, str) or not self._router.knows(alias):
-                raise Refused(404, "invalid_request_error", f"no such model: `{_shown(alias)}`")
+                raise ModelNotFound(f"no such model: `{_shown(alias)}`", hint="`GET /v1/models` lists them")
             return await self._answer(request, path, body, alias)
 
         return ask
 
     async def _answer(self, request: Request, path: str, body: dict[str, Any], alias: str) -> Response:
         """Ask one after the other, until one answers or says what no other would say differently."""
-        last = Refused(503, "server_error", "there is no deployment")
+        last: RunnerError = NoProviderLeft("there is no deployment")
         reached: set[str] = set()
         for deployment in self._router.attempts(alias):
             reached.add(f"{deployment.base} {deployment.model}")
@@ -111,10 +125,10 @@ class Gateway:
                 if answer.status < 400:
                     return await self._relayed(request, stack, answer, deployment, body)
                 text = (await _whole(answer)).decode(errors="replace")
-                last = Refused(answer.status, "upstream_error", _message(text) or f"status {answer.status}")
+                last = ProviderFailed(_message(text) or f"status {answer.status}", answer.status)
                 worth = is_worth_another_try(answer.status)
-            except Unreachable as exc:
-                last, worth = Refused(502, "upstream_error", str(exc)), True
+            except ProviderUnreachable as exc:
+                last, worth = exc, True
             except BaseException:
                 await stack.aclose()
                 raise
@@ -122,7 +136,7 @@ class Gateway:
             if not worth:
                 raise last
         if len(reached) > 1:
-            raise Refused(503, "server_error", f"all deployments failed; the last one: {last}")
+            raise NoProviderLeft(f"all deployments failed; the last one: {last}", hint=last.hint)
         raise last
 
     def _translated(self, body: dict[str, Any], deployment: Deployment, path: str) -> Mapping[str, Any]:
@@ -130,11 +144,8 @@ class Gateway:
             kept = {name: body[name] for name in body if not self._config.drops_unknown or name in _KNOWN}
             return {**kept, "model": deployment.model}
         if path != "/chat/completions":
-            raise Refused(400, "invalid_request_error", "this provider has no embeddings")
-        try:
-            return anthropic.request(body, deployment.model)
-        except (AttributeError, TypeError) as exc:
-            raise Refused(400, "invalid_request_error", "messages cannot be read") from exc
+            raise InvalidRequest("this provider has no embeddings", hint="ask a model of another one")
+        return anthropic.request(body, deployment.model)
 
     async def _relayed(
         self,
@@ -151,12 +162,12 @@ class Gateway:
             await stack.aclose()
             if foreign:
                 try:
-                    document = anthropic.answer(json.loads(raw), str(body["model"]), int(time.time()))
+                    document = anthropic_answers.answer(raw, str(body["model"]), int(time.time()))
                 except _UNREADABLE as exc:
-                    raise Unreachable(f"{deployment.provider.name}: an answer that cannot be read") from exc
+                    raise _unreadable(deployment) from exc
                 raw = json.dumps(document).encode()
             return Response(raw, media_type="application/json", headers=headers)
-        pieces = _anthropic(answer, str(body["model"]), deployment) if foreign else answer.pieces
+        pieces = _anthropic(answer, body, deployment) if foreign else answer.pieces
         return StreamingResponse(
             _until_broken(pieces, stack), media_type="text/event-stream", headers=headers
         )
@@ -165,16 +176,24 @@ class Gateway:
         """Ask for the key, or where there is none, see that no web page of others is asking.
 
         Raises:
-            Refused: the key is wrong, or the page is somebody else's.
+            Forbidden: the page is somebody else's.
+            Unauthorized: the key is wrong.
         """
+        if self._is_admitted(request):
+            return
+        if self._config.master_key:
+            raise Unauthorized("Invalid API key", hint="send the `master_key` as `Authorization: Bearer KEY`")
+        raise Forbidden(
+            "Host or Origin not allowed without a master_key",
+            hint="ask by `localhost` or an IP address, or set `general_settings.master_key`",
+        )
+
+    def _is_admitted(self, request: Request) -> bool:
         key = self._config.master_key
-        if key:
-            given = request.headers.get("x-api-key") or request.headers.get("authorization", "")
-            given = given.removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), key.encode()):
-                raise Refused(401, "authentication_error", "Invalid API key")
-        elif not self._is_own(request):
-            raise Refused(403, "invalid_request_error", "Host or Origin not allowed without a master_key")
+        if not key:
+            return self._is_own(request)
+        given = request.headers.get("x-api-key") or request.headers.get("authorization", "")
+        return hmac.compare_digest(given.removeprefix("Bearer ").encode(), key.encode())
 
     def _is_own(self, request: Request) -> bool:
         """Whether neither a page of others asks, nor a name that others made lead here."""
@@ -184,7 +203,7 @@ class Gateway:
         return own_page and (host in _LOOPBACK or _is_address(host))
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"x-model-cli-version": __version__}
+        headers = {"x-model-cli-version": __version__} if self._is_admitted(request) else {}
         origin = request.headers.get("origin")
         if origin and (self._config.master_key or self._is_own(request)):
             headers |= {**_CORS, "Access-Control-Allow-Origin": origin}
@@ -196,13 +215,16 @@ async def _body(request: Request) -> dict[str, Any]:
     async for piece in request.stream():
         raw += piece
         if len(raw) > _MOST_BODY:
-            raise Refused(413, "invalid_request_error", "the request is too large")
+            raise RequestTooLarge(
+                "the request is too large",
+                hint=f"at most {_MOST_BODY >> 20} MB; send less, or smaller pictures",
+            )
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError) as exc:
-        raise Refused(400, "invalid_request_error", "the request is no JSON") from exc
+        raise InvalidRequest("the request is no JSON", hint="send a JSON object") from exc
     if not isinstance(body, dict):
-        raise Refused(400, "invalid_request_error", "the request is no JSON object")
+        raise InvalidRequest("the request is no JSON object", hint='send `{"model": …, "messages": […]}`')
     return body
 
 
@@ -210,25 +232,34 @@ async def _whole(answer: Answer) -> bytes:
     """All of an answer.
 
     Raises:
-        Unreachable: it breaks off, or has no end.
+        ProviderUnreachable: it breaks off, or has no end.
     """
     raw = bytearray()
     async for piece in answer.pieces:
         raw += piece
         if len(raw) > _MOST_BODY:
-            raise Unreachable("an answer that is too large")
+            raise ProviderUnreachable("an answer that is too large")
     return bytes(raw)
 
 
-async def _anthropic(answer: Answer, model: str, deployment: Deployment) -> AsyncIterator[bytes]:
-    parser, stream = sse.Parser(), anthropic.Stream(model, int(time.time()))
+async def _anthropic(answer: Answer, body: Mapping[str, Any], deployment: Deployment) -> AsyncIterator[bytes]:
+    options = body.get("stream_options")
+    counts = isinstance(options, dict) and options.get("include_usage") is True
+    parser = sse.Parser()
+    stream = anthropic_answers.Stream(str(body["model"]), int(time.time()), counts=counts)
     async for piece in answer.pieces:
         try:
             for data in parser.feed(piece):
                 for translated in stream.feed(data):
                     yield sse.event(translated)
         except _UNREADABLE as exc:
-            raise Unreachable(f"{deployment.provider.name}: an answer that cannot be read") from exc
+            raise _unreadable(deployment) from exc
+    if not stream.ended:
+        raise ProviderUnreachable(f"{deployment.provider.name}: the answer broke off")
+
+
+def _unreadable(deployment: Deployment) -> ProviderUnreachable:
+    return ProviderUnreachable(f"{deployment.provider.name}: an answer that cannot be read")
 
 
 async def _until_broken(
@@ -239,8 +270,23 @@ async def _until_broken(
         try:
             async for piece in pieces:
                 yield piece
-        except Unreachable as exc:
-            yield sse.event(json.dumps(_error("upstream_error", str(exc))).encode())
+        except ProviderUnreachable as exc:
+            yield OpenAI().late_error(exc)
+
+
+def _told(request: Request, exc: Exception) -> RunnerError:
+    """What a client is told of an exception."""
+    if isinstance(exc, RunnerError):
+        return exc
+    if isinstance(exc, HTTPException) and exc.status_code in {404, 405}:
+        place = _shown(f"{request.method} {request.url.path}")
+        methods = (exc.headers or {}).get("Allow", _PREFLIGHT)
+        if methods == _PREFLIGHT:  # which is answered at any path
+            return UnknownRoute(
+                f"nothing at `{place}`", hint="there are /v1/chat/completions, /v1/embeddings and /v1/models"
+            )
+        return WrongMethod(f"`{place}` is not there", hint=f"ask it by {methods}")
+    return unforeseen(exc)
 
 
 def _host_of(url: str) -> str:
@@ -272,7 +318,3 @@ def _message(text: str) -> str:
         return text.strip()[:500]
     error = document.get("error", document) if isinstance(document, dict) else document
     return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
-
-
-def _error(kind: str, message: str) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": None, "code": None}}

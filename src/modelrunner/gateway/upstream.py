@@ -8,15 +8,12 @@ from typing import Any
 
 import aiohttp
 
-from modelrunner.gateway import anthropic
+from modelrunner.dialects.anthropic import VERSION
+from modelrunner.errors import ProviderUnreachable
 from modelrunner.gateway.config import Deployment
 from modelrunner.gateway.providers import Dialect
 
 _CONNECT = 15.0  # seconds
-
-
-class Unreachable(Exception):
-    """The provider could not be asked, or did not answer in time; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Upstream:
         """Post a request to a deployment's `path`; the answer is good within the block.
 
         Raises:
-            Unreachable: nobody answered, or the answer leads elsewhere.
+            ProviderUnreachable: nobody answered, or the answer leads elsewhere.
         """
         url, headers = _address(deployment, path)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT, sock_read=deployment.timeout)
@@ -49,10 +46,13 @@ class Upstream:
                 url, data=json.dumps(body).encode(), headers=headers, timeout=timeout, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, TimeoutError) as exc:
-            raise Unreachable(f"{deployment.provider.name}: {_reason(exc)}") from exc
+            raise _unreachable(deployment, exc) from exc
         try:
             if 300 <= response.status < 400:
-                raise Unreachable(f"{deployment.provider.name}: leads elsewhere, where it is not followed")
+                raise ProviderUnreachable(
+                    f"{deployment.provider.name}: leads elsewhere, where it is not followed",
+                    hint="give the address that it leads to as `api_base`",
+                )
             media = response.headers.get("Content-Type", "application/json")
             yield Answer(response.status, media, _pieces(response, deployment))
         finally:
@@ -72,14 +72,14 @@ async def _pieces(response: aiohttp.ClientResponse, deployment: Deployment) -> A
         async for piece in response.content.iter_any():
             yield piece
     except (TimeoutError, aiohttp.ClientError, OSError) as exc:
-        raise Unreachable(f"{deployment.provider.name}: {_reason(exc)}") from exc
+        raise _unreachable(deployment, exc) from exc
 
 
 def _address(deployment: Deployment, path: str) -> tuple[str, dict[str, str]]:
     headers = {"Content-Type": "application/json"}
     match deployment.provider.dialect:
         case Dialect.ANTHROPIC:
-            headers |= {"x-api-key": deployment.key, "anthropic-version": anthropic.VERSION}
+            headers |= {"x-api-key": deployment.key, "anthropic-version": VERSION}
             return f"{deployment.base}/messages", headers
         case Dialect.AZURE:
             headers["api-key"] = deployment.key
@@ -89,6 +89,12 @@ def _address(deployment: Deployment, path: str) -> tuple[str, dict[str, str]]:
             if deployment.key:
                 headers["Authorization"] = f"Bearer {deployment.key}"
             return f"{deployment.base}{path}", headers
+
+
+def _unreachable(deployment: Deployment, exc: BaseException) -> ProviderUnreachable:
+    return ProviderUnreachable(
+        f"{deployment.provider.name}: {_reason(exc)}", hint="see whether its `api_base` is right and answers"
+    )
 
 
 def _reason(exc: BaseException) -> str:
