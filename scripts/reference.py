@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from modelrunner import errors, settings
+from modelrunner import errors
 from modelrunner.cli import table
 from modelrunner.cli.dispatch import build_parser
 from modelrunner.dialects import fields_table
+from modelrunner.settings.table import CLIENT, DAEMON, Setting, flag_of
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
 NOTE = "This page is generated from the code; `make docs` writes it."
@@ -53,10 +54,36 @@ def error_codes() -> str:
     )
 
 
+def settings() -> str:
+    """Every setting: how it is set, its default and its meaning."""
+    parts = [
+        "# Settings\n\n",
+        "A flag wins over an environment variable, and that over the default. A value that cannot be\n",
+        "read is an error that names it. Durations are written like `30s`, `5m` or `1h30m`, sizes like\n",
+        "`20MB` or `64MiB`, booleans `true` or `false`, lists with commas.\n\n",
+        f"{NOTE}\n",
+    ]
+    for title, rows in (("The daemon", DAEMON), ("The command line", CLIENT)):
+        parts += [f"\n## {title}\n\n", "| Variable | Flag | Default | Meaning |\n", "|---|---|---|---|\n"]
+        parts += [_setting_row(name, row) for name, row in rows.items()]
+    return "".join(parts)
+
+
+def _setting_row(name: str, row: Setting) -> str:
+    default = row.shown or row.default
+    cells = (
+        f"`{row.environment}`",
+        f"`{flag_of(name)}`" if row.flag else "",
+        f"`{default}`" if default and " " not in default else default,
+        row.help,
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
 def pages() -> dict[str, str]:
     """Every generated page by its file name."""
     return {
-        "settings.md": settings.render_markdown(),
+        "settings.md": settings(),
         "commands.md": commands(),
         "errors.md": error_codes(),
         "fields.md": fields_table.page(NOTE),

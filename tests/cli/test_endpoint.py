@@ -8,7 +8,7 @@ from modelrunner.cli import contexts, installed
 from modelrunner.cli.docker_host import DockerHost
 from modelrunner.cli.endpoint import find
 from modelrunner.errors import InvalidRequest
-from modelrunner.settings import load
+from modelrunner.settings.loading import load
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.settings import TABLE
+from modelrunner.settings.table import TABLE
 
 UNIT = Path(__file__).parent.parent.parent / "deploy" / "systemd" / "modelrunner.service"
 
@@ -46,6 +46,6 @@ def test_it_is_confined(tmp_path: Path) -> None:
 
 def test_its_variables_are_settings() -> None:
     """Each is one that the daemon reads."""
-    known = {setting.environment for setting in TABLE} | {"HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"}
+    known = {setting.environment for setting in TABLE.values()} | {"HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"}
 
     assert set(re.findall(r"^Environment=(\w+)=", UNIT.read_text(), re.MULTILINE)) <= known

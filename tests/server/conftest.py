@@ -22,7 +22,7 @@ from modelrunner.oci.transfer import copy
 from modelrunner.runtime.views import ResidentView
 from modelrunner.server.serve import Server, serving
 from modelrunner.server.services import Services, open_services
-from modelrunner.settings import load
+from modelrunner.settings.loading import load
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs
 from modelrunner.testing.daemon import fake_llama_server

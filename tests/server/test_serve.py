@@ -21,7 +21,7 @@ PROGRAM = (
     "import os, sys\n"
     "from modelrunner.errors import RunnerError\n"
     "from modelrunner.server.serve import run\n"
-    "from modelrunner.settings import load\n"
+    "from modelrunner.settings.loading import load\n"
     "try:\n"
     "    sys.exit(run(load({}, os.environ), os.environ))\n"
     "except RunnerError as exc:\n"

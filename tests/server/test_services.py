@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelrunner.oci.digest import Digest
 from modelrunner.server.services import open_services
-from modelrunner.settings import load
+from modelrunner.settings.loading import load
 from modelrunner.telemetry.logs import Logs
 
 

@@ -58,7 +58,7 @@ def config_dir(environ: Mapping[str, str]) -> Path:
     """
     if named := environ.get("DOCKER_CONFIG"):
         return Path(named)
-    from modelrunner.settings import home
+    from modelrunner.settings.folders import home
 
     return Path(home(sys.platform, environ)) / ".docker"
 

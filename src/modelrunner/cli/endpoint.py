@@ -14,7 +14,7 @@ from modelrunner.cli import contexts, installed
 from modelrunner.cli.docker_host import DockerHost
 from modelrunner.client import Address, Tls
 from modelrunner.errors import InvalidRequest
-from modelrunner.settings import DEFAULT_PORT, Settings
+from modelrunner.settings.table import DEFAULT_PORT, Settings
 
 KIND = "Docker Engine (Manual Install)"  # what the reference calls a runner that nobody manages for you
 CONTAINER_KIND = "Docker Engine"

@@ -6,9 +6,10 @@ They are written when something is built of the project; no command imports this
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from modelrunner import __version__, settings
+from modelrunner import __version__
 from modelrunner.cli import table
 from modelrunner.cli.dispatch import build_parser
+from modelrunner.settings.table import CLIENT
 
 _EXIT = (
     ("0", "done"),
@@ -30,7 +31,7 @@ def pages() -> dict[str, str]:
 def overview(names: Sequence[str]) -> str:
     """The page of the program itself."""
     variables = [
-        (row.environment, row.help) for row in sorted(settings.CLIENT, key=lambda row: row.environment)
+        (row.environment, row.help) for row in sorted(CLIENT.values(), key=lambda row: row.environment)
     ]
     return _page(
         "dmr",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelrunner.cli.docker_host import DockerHost
     from modelrunner.cli.endpoint import Endpoint
     from modelrunner.client import Client
-    from modelrunner.settings import Settings
+    from modelrunner.settings.table import Settings
 
 
 _QUICK = 30.0  # seconds
@@ -39,7 +39,7 @@ class Session:
     @cached_property
     def settings(self) -> "Settings":
         """Everything from the environment, read once."""
-        from modelrunner.settings import load
+        from modelrunner.settings.loading import load
 
         return load({}, self.environ)
 

@@ -16,7 +16,7 @@ from modelrunner.server.measuring import Measuring
 from modelrunner.server.noting import Noting
 from modelrunner.server.recording import Recording, order_of
 from modelrunner.server.transfers import Lines, uncounted
-from modelrunner.settings import Settings
+from modelrunner.settings.table import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from modelrunner.errors import StoreError
 from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.redaction import rules_of
 from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Notes, Order, Report, Told
-from modelrunner.settings import Settings
+from modelrunner.settings.table import Settings
 
 _log = logging.getLogger(__name__)
 

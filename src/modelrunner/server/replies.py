@@ -16,7 +16,7 @@ from modelrunner.dialects.openai import error_body
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
 from modelrunner.server.bodies import read_body
 from modelrunner.server.lifeline import Ending, Group, Lifeline
-from modelrunner.settings import parse_boolean
+from modelrunner.settings.kinds import parse_boolean
 from modelrunner.wire.headers import ERROR_MEDIA_TYPE
 
 _log = logging.getLogger(__name__)

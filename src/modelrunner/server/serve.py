@@ -28,7 +28,7 @@ from modelrunner.server.app import App
 from modelrunner.server.middleware import Guard
 from modelrunner.server.protocol import Protocol
 from modelrunner.server.services import Services, open_services
-from modelrunner.settings import Settings
+from modelrunner.settings.table import Settings
 from modelrunner.telemetry.logs import Logs, configure_logging
 
 _log = logging.getLogger(__name__)

@@ -56,7 +56,8 @@ from modelrunner.server.reviving import Reviving
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
 from modelrunner.server.weighing import Weighing
-from modelrunner.settings import Settings, home
+from modelrunner.settings.folders import home
+from modelrunner.settings.table import Settings
 from modelrunner.store.layout import Layout
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelrunner.errors import Conflict, InvalidRequest
-from modelrunner.settings import Settings
+from modelrunner.settings.table import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from modelrunner.cli.output import emit, harmless, is_terminal, note, render_err
 from modelrunner.cli.session import Session
 from modelrunner.client.answers import valid
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.settings import history_file
+from modelrunner.settings.folders import history_file
 from modelrunner.wire.models import ModelView
 
 if TYPE_CHECKING:

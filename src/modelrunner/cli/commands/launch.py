@@ -16,7 +16,7 @@ from modelrunner.cli.output import emit, note, say
 from modelrunner.cli.parse import Namespace, Parser, number
 from modelrunner.cli.session import Session
 from modelrunner.errors import EngineNotInstalled, InvalidRequest, ModelNotFound
-from modelrunner.settings import home, state_dir
+from modelrunner.settings.folders import home, state_dir
 
 APPS_FILE = "apps.toml"
 _WIDTH = 15  # of a name in the list

@@ -10,7 +10,7 @@ from modelrunner.cli.output import say
 from modelrunner.cli.parse import Namespace, Parser, UsageError
 from modelrunner.cli.session import Session
 from modelrunner.errors import Conflict, RunnerError
-from modelrunner.settings import home
+from modelrunner.settings.folders import home
 
 NAME = "docker-model-runner"
 _SOURCE = Path(__file__).parent.parent / "skill"

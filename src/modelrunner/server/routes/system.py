@@ -12,7 +12,8 @@ from modelrunner.server.log_view import Wanted, as_events, as_text
 from modelrunner.server.queries import number_of
 from modelrunner.server.replies import LinesReply, accepts, json_reply, not_found, query_flag, text_reply
 from modelrunner.server.services import Services
-from modelrunner.settings import DAEMON, shown
+from modelrunner.settings.kinds import shown
+from modelrunner.settings.table import DAEMON
 from modelrunner.telemetry.levels import LEVELS
 from modelrunner.telemetry.metrics import MEDIA_TYPE
 from modelrunner.wire.daemon import SettingView, Version
@@ -44,13 +45,13 @@ async def show_settings(services: Services, _request: Request) -> Response:
     """`GET /settings`: what the daemon goes by; none of them is a secret."""
     reply: list[SettingView] = [
         {
-            "name": row.name,
+            "name": name,
             "variable": row.environment,
-            "value": shown(row, getattr(services.settings, row.name)),
+            "value": shown(row.kind, getattr(services.settings, name)),
             "default": row.shown or row.default,
             "help": row.help,
         }
-        for row in DAEMON
+        for name, row in DAEMON.items()
     ]
     return json_reply(reply)
 

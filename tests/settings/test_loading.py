@@ -1,23 +1,18 @@
-"""The table of settings: precedence, what each value may be, and the documentation made from it."""
+"""Settings as they are read: precedence, and what each value may be."""
 
 from pathlib import Path
 
 import pytest
 
-from modelrunner import settings
 from modelrunner.errors import InvalidRequest
+from modelrunner.settings.loading import load
 
 HOME = {"HOME": "/home/ada"}
 
 
-def test_the_table_has_a_row_for_each_field() -> None:
-    """Rows and fields have the same names in the same order."""
-    assert list(settings.Settings._fields) == [row.name for row in settings.TABLE]
-
-
 def test_without_anything_the_defaults_hold() -> None:
     """A fresh machine listens on loopback and shares the reference's store."""
-    loaded = settings.load({}, HOME)
+    loaded = load({}, HOME)
 
     assert ("127.0.0.1", 12434, None) == (loaded.host, loaded.port, loaded.socket)
     assert Path("/home/ada/.docker/models") == loaded.models_path
@@ -29,8 +24,8 @@ def test_a_flag_wins_over_the_environment() -> None:
     """`--models-path` beats MODELS_PATH, which beats the default."""
     environ = {**HOME, "MODELS_PATH": "/from/environment"}
 
-    assert Path("/from/environment") == settings.load({}, environ).models_path
-    assert Path("/flag") == settings.load({"models_path": "/flag"}, environ).models_path
+    assert Path("/from/environment") == load({}, environ).models_path
+    assert Path("/flag") == load({"models_path": "/flag"}, environ).models_path
 
 
 @pytest.mark.parametrize(
@@ -49,7 +44,7 @@ def test_port_and_socket_exclude_each_other(
     flags: dict[str, str], environ: dict[str, str], port: int | None, socket: str | None
 ) -> None:
     """A flag wins over a variable of the other kind; of two variables the port wins."""
-    loaded = settings.load(flags, HOME | environ)
+    loaded = load(flags, HOME | environ)
 
     assert (port, None if socket is None else Path(socket)) == (loaded.port, loaded.socket)
 
@@ -57,7 +52,7 @@ def test_port_and_socket_exclude_each_other(
 def test_both_flags_at_once_are_refused() -> None:
     """`--port` and `--socket` together are an error."""
     with pytest.raises(InvalidRequest, match="both --port and --socket"):
-        settings.load({"port": "1", "socket": "/x"}, HOME)
+        load({"port": "1", "socket": "/x"}, HOME)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +73,7 @@ def test_both_flags_at_once_are_refused() -> None:
 def test_a_value_that_cannot_be_read_is_named(variable: str, text: str) -> None:
     """The message has the variable and its value, the hint what was expected."""
     with pytest.raises(InvalidRequest) as caught:
-        settings.load({}, {**HOME, variable: text})
+        load({}, {**HOME, variable: text})
 
     assert f"invalid value for {variable}: `{text}`" == caught.value.message
     assert (caught.value.hint or "").startswith("expected ")
@@ -114,103 +109,27 @@ def test_a_value_that_cannot_be_read_is_named(variable: str, text: str) -> None:
 )
 def test_values_are_read_as_they_are_meant(name: str, variable: str, text: str, expected: object) -> None:
     """Each kind of value, in the spellings that people and files of variables use."""
-    assert expected == getattr(settings.load({}, {**HOME, variable: text}), name)
+    assert expected == getattr(load({}, {**HOME, variable: text}), name)
 
 
 def test_a_cloud_machine_with_a_gpu_keeps_models_for_long() -> None:
     """There the default is eight hours, unless a duration is given."""
     cloud = {**HOME, "MODEL_RUNNER_ENVIRONMENT": "cloud", "NVIDIA_VISIBLE_DEVICES": "all"}
 
-    assert 8 * 3600.0 == settings.load({}, cloud).keep_alive
-    assert 60.0 == settings.load({}, {**cloud, "DMR_KEEP_ALIVE": "1m"}).keep_alive
-
-
-@pytest.mark.parametrize(
-    ("platform", "environ", "state", "logs", "history"),
-    [
-        (
-            "linux",
-            HOME,
-            "/home/ada/.local/state/modelrunner",
-            "/home/ada/.local/state/modelrunner/logs",
-            "/home/ada/.docker/model/history",
-        ),
-        (
-            "linux",
-            {**HOME, "XDG_STATE_HOME": "/state"},
-            "/state/modelrunner",
-            "/state/modelrunner/logs",
-            "/home/ada/.docker/model/history",
-        ),
-        (
-            "darwin",
-            {"HOME": "/Users/ada"},
-            "/Users/ada/Library/Application Support/modelrunner",
-            "/Users/ada/Library/Logs/modelrunner",
-            "/Users/ada/.docker/model/history",
-        ),
-        (
-            "win32",
-            {"USERPROFILE": r"C:\Users\ada", "LOCALAPPDATA": r"C:\Users\ada\AppData\Local"},
-            r"C:\Users\ada\AppData\Local\modelrunner",
-            r"C:\Users\ada\AppData\Local\modelrunner\logs",
-            r"C:\Users\ada\.docker\model\history",
-        ),
-        (
-            "win32",
-            {"USERPROFILE": r"C:\Users\ada"},
-            r"C:\Users\ada\AppData\Local\modelrunner",
-            r"C:\Users\ada\AppData\Local\modelrunner\logs",
-            r"C:\Users\ada\.docker\model\history",
-        ),
-    ],
-)
-def test_each_platform_has_its_places(
-    platform: str, environ: dict[str, str], state: str, logs: str, history: str
-) -> None:
-    """Where state, logs and history live follows from the platform and the environment alone."""
-    assert state == str(settings.state_dir(platform, environ))
-    assert logs == str(settings.log_dir(platform, environ))
-    assert history == str(settings.history_file(platform, environ))
+    assert 8 * 3600.0 == load({}, cloud).keep_alive
+    assert 60.0 == load({}, {**cloud, "DMR_KEEP_ALIVE": "1m"}).keep_alive
 
 
 def test_the_printed_form_holds_no_secret() -> None:
     """A token does not get into a log by way of `repr`."""
-    assert "s3cret" not in repr(settings.load({}, {**HOME, "HF_TOKEN": "s3cret"}))
+    assert "s3cret" not in repr(load({}, {**HOME, "HF_TOKEN": "s3cret"}))
 
 
 def test_the_sandbox_is_one_of_three_words() -> None:
     """As much as the system can do, unless somebody says otherwise."""
-    assert "auto" == settings.load({}, {"HOME": "/home/u"}).sandbox
-    assert "require" == settings.load({}, {"HOME": "/home/u", "DMR_SANDBOX": "REQUIRE"}).sandbox
+    assert "auto" == load({}, {"HOME": "/home/u"}).sandbox
+    assert "require" == load({}, {"HOME": "/home/u", "DMR_SANDBOX": "REQUIRE"}).sandbox
 
     with pytest.raises(InvalidRequest, match="invalid value for DMR_SANDBOX: `none`") as caught:
-        settings.load({}, {"HOME": "/home/u", "DMR_SANDBOX": "none"})
+        load({}, {"HOME": "/home/u", "DMR_SANDBOX": "none"})
     assert "`require`" in (caught.value.hint or "")
-
-
-def test_the_reference_page_is_current() -> None:
-    """`docs/reference/settings.md` is what the table says."""
-    page = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
-
-    assert settings.render_markdown() == page.read_text()
-
-
-@pytest.mark.parametrize(
-    ("platform", "environ", "expected"),
-    [
-        ("linux", {"HOME": "/home/ada"}, "/home/ada/.local/share/modelrunner/engines"),
-        ("linux", {"HOME": "/home/ada", "XDG_DATA_HOME": "/data"}, "/data/modelrunner/engines"),
-        (
-            "linux",
-            {"HOME": "/home/ada", "XDG_DATA_HOME": "data"},
-            "/home/ada/.local/share/modelrunner/engines",
-        ),
-        ("darwin", {"HOME": "/Users/ada"}, "/Users/ada/Library/Application Support/modelrunner/engines"),
-    ],
-)
-def test_engines_are_installed_where_data_is_kept(
-    platform: str, environ: dict[str, str], expected: str
-) -> None:
-    """They are large, and can be had again, but are no cache that may vanish under a running model."""
-    assert str(settings.engines_dir(platform, environ)) == expected
