@@ -8,8 +8,8 @@ from types import MappingProxyType
 from typing import Protocol, runtime_checkable
 
 from modelrunner.engines.ask import Ask
+from modelrunner.engines.denied_fields import DeniedFields
 from modelrunner.engines.environment import Environment
-from modelrunner.engines.unfit import UnfitFields
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
@@ -149,7 +149,7 @@ class Launch:
     `remembered` is how many bytes of its last output `diagnose` is to get.
 
     `model_name` is what requests have to call the model; None when the engine takes any name. `sleep` is how
-    it sleeps, if it can. `unfit` are fields of requests that it must not get.
+    it sleeps, if it can. `denied_fields` are fields of requests that it must not get.
     """
 
     argv: tuple[str, ...]
@@ -164,7 +164,7 @@ class Launch:
     remembered: int = 4096
     model_name: str | None = None
     sleep: Sleep | None = None
-    unfit: UnfitFields = field(default_factory=dict)
+    denied_fields: DeniedFields = field(default_factory=dict)
 
 
 class Engine(Protocol):

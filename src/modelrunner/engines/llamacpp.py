@@ -28,10 +28,10 @@ from modelrunner.engines.base import (
     Options,
     Origin,
 )
+from modelrunner.engines.denied_fields import DeniedFields, at_least
 from modelrunner.engines.diagnosis import diagnose
 from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.llamacpp_states import LlamaCppStates
-from modelrunner.engines.unfit import UnfitFields, at_least
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -60,7 +60,7 @@ _RANKS = "4"  # llama.cpp's LLAMA_POOLING_TYPE_RANK, as `ModelConfig.metadata` w
 _NOWHERE = Address(socket=Path("nowhere.sock"))
 _SLOTS = 4  # llama-server's own number; they share one cache, so that one conversation may fill it
 # Numbers that llama-server takes as they are, and goes by. Source: CVE-2026-21869, of which the first is one.
-_UNFIT: UnfitFields = {
+_DENIED: DeniedFields = {
     "n_discard": at_least(0),
     **dict.fromkeys(("n_indent", "n_probs", "min_keep", "n_cache_reuse"), at_least(0)),
     **dict.fromkeys(("n_keep", "repeat_last_n", "dry_penalty_last_n"), at_least(-1)),
@@ -161,9 +161,9 @@ class LlamaCpp:
         kept = str(memory.prompt_cache(bundle.config.metadata, (*program.argv, *arguments)))
         if program.argv == _EMBEDDED:  # a flag that comes later goes before
             argv = (*program.argv, "--cache-ram", kept, *arguments)
-            return Launch(argv=argv, env=_ENVIRONMENT, unfit=_UNFIT)
+            return Launch(argv=argv, env=_ENVIRONMENT, denied_fields=_DENIED)
         env = {**_ENVIRONMENT, _PROMPT_CACHE: kept}
-        return Launch(argv=(*program.argv, *arguments), env=env, unfit=_UNFIT)
+        return Launch(argv=(*program.argv, *arguments), env=env, denied_fields=_DENIED)
 
     def estimate(
         self, bundle: Bundle, mode: Mode, options: Options, devices: Sequence[Device]

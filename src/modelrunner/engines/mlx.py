@@ -17,12 +17,12 @@ from modelrunner.engines.base import (
     Origin,
     chosen_context,
 )
+from modelrunner.engines.denied_fields import FILES, TEMPLATES, DeniedFields
 from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage, last_exception
 from modelrunner.engines.tensor_memory import read_cache_per_token, step_bytes, stored_bytes
-from modelrunner.engines.unfit import FILES, TEMPLATES, UnfitFields
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
@@ -43,7 +43,7 @@ _KIND = Kind(
 )
 _ONLY_MODEL = "default_model"
 # Source: mlx-lm 0.32.2, `server.py`: paths, or names of the hub, that it loads instead of its model.
-_UNFIT: UnfitFields = {"adapters": FILES, "draft_model": FILES, **TEMPLATES}
+_DENIED: DeniedFields = {"adapters": FILES, "draft_model": FILES, **TEMPLATES}
 _MIB = 1 << 20
 _PROGRAM = 400 * _MIB  # Python, MLX and the tokenizer
 _STEP = 2048  # tokens of a prompt in one go
@@ -104,7 +104,9 @@ class Mlx:
             *("--prompt-cache-bytes", str(_kept(bundle, options))),
             *_longest_answer(bundle.config, options),
         )
-        return Launch(argv=argv, env=OFFLINE, reads=places(python), model_name=_ONLY_MODEL, unfit=_UNFIT)
+        return Launch(
+            argv=argv, env=OFFLINE, reads=places(python), model_name=_ONLY_MODEL, denied_fields=_DENIED
+        )
 
     def estimate(
         self,

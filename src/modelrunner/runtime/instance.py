@@ -12,7 +12,7 @@ from typing import Protocol
 
 from modelrunner.engines.ask import Answer, Ask, AskEngine
 from modelrunner.engines.base import Address, Launch, Sleep, explain
-from modelrunner.engines.unfit import UnfitFields
+from modelrunner.engines.denied_fields import DeniedFields
 from modelrunner.errors import (
     EngineFailed,
     NotReadyInTime,
@@ -79,7 +79,7 @@ class Instance:
         self.slots: int | None = None
         self._companion: Companion | None = None
         self.model_name: str | None = None  # what requests have to call the model, if that matters
-        self.unfit: UnfitFields = {}  # fields of requests that it must not get
+        self.denied_fields: DeniedFields = {}  # fields of requests that it must not get
         self._sleep: Sleep | None = None
         self.connections = Connections(address)
 
@@ -115,7 +115,7 @@ class Instance:
             ) from exc
         instance = cls(name, child, address, diagnose, cell)
         instance.model_name = launch.model_name
-        instance.unfit = launch.unfit
+        instance.denied_fields = launch.denied_fields
         instance._sleep = launch.sleep
         try:
             await instance._become_ready(launch)

@@ -28,11 +28,11 @@ from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
 from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
 from modelrunner.server.catalogue import Catalogue
+from modelrunner.server.denied_fields import refuse_denied
 from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard
 from modelrunner.server.note import Begin, Note
 from modelrunner.server.renaming import renamed
-from modelrunner.server.screening import screen
 from modelrunner.server.terms import deadline_of, terms_of
 from modelrunner.wire.headers import PRELOAD_HEADER
 
@@ -150,7 +150,7 @@ class Relay:
             if headers.get(_PRELOAD) == b"true":
                 await answer.whole(200, b"", ())
                 return
-            screen(body, lease.running.unfit)
+            refuse_denied(body, lease.running.denied_fields)
             name = lease.running.model_name
             if name is not None and name != probe.model:
                 body = renamed(body, name) if form is None else form.with_text("model", name)
@@ -233,7 +233,7 @@ async def _ask(
     instance: Instance, question: Question, timing: Timing, answer: Writer, note: Note | None
 ) -> None:
     body = question.body
-    screen(body, instance.unfit)
+    refuse_denied(body, instance.denied_fields)
     if instance.model_name is not None:
         body = renamed(body, instance.model_name)
     translator = question.translator

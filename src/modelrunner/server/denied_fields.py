@@ -1,8 +1,8 @@
-"""Requests are searched for the fields that their engine must not get (`engines/unfit.py`)."""
+"""Requests are searched for the fields that their engine must not get (`engines/denied_fields.py`)."""
 
 import msgspec
 
-from modelrunner.engines.unfit import Unfit, UnfitFields
+from modelrunner.engines.denied_fields import DeniedField, DeniedFields
 from modelrunner.errors import InvalidRequest
 from modelrunner.server.bodies import UNREADABLE
 
@@ -10,22 +10,22 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _NULL = b"null"
 
 
-def screen(body: bytes, unfit: UnfitFields) -> None:
+def refuse_denied(body: bytes, denied: DeniedFields) -> None:
     """Let a request pass, which is a JSON object, unless it has a field that its engine must not get.
 
     Raises:
         InvalidRequest: it has one.
     """
-    if not unfit:
+    if not denied:
         return
     given = _fields.decode(body)  # quicker than a search for each name, and not deceived by escapes
-    for name, field in unfit.items():
+    for name, field in denied.items():
         outer, _, inner = name.partition(".")
         if outer in given:
             _check(name, bytes(given[outer]), inner, field)
 
 
-def _check(name: str, value: bytes, inner: str, field: Unfit) -> None:
+def _check(name: str, value: bytes, inner: str, field: DeniedField) -> None:
     if inner:
         value = _within(value, inner)
     if value == _NULL or (field.least is not None and _is_at_least(value, field.least)):

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelrunner.engines.unfit import FILES, TEMPLATES, at_least
+from modelrunner.engines.denied_fields import FILES, TEMPLATES, at_least
 from modelrunner.errors import InvalidRequest
-from modelrunner.server.screening import screen
+from modelrunner.server.denied_fields import refuse_denied
 
 if TYPE_CHECKING:
     from tests.server.conftest import Daemon
 
-UNFIT = {"adapters": FILES, "n_discard": at_least(0), **TEMPLATES}
+DENIED = {"adapters": FILES, "n_discard": at_least(0), **TEMPLATES}
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,10 @@ UNFIT = {"adapters": FILES, "n_discard": at_least(0), **TEMPLATES}
         ('{"chat_template_kwargs": {"chat_template": "x"}}', "chat_template_kwargs.chat_template"),
     ],
 )
-def test_a_field_that_is_unfit_is_refused_by_its_name(body: str, name: str) -> None:
+def test_a_field_that_is_denied_is_refused_by_its_name(body: str, name: str) -> None:
     """However it is written; the reason is told."""
     with pytest.raises(InvalidRequest, match=f"`{name}` is not accepted: "):
-        screen(body.encode(), UNFIT)
+        refuse_denied(body.encode(), DENIED)
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_a_field_that_is_unfit_is_refused_by_its_name(body: str, name: str) -> N
         "{}",
     ],
 )
-def test_what_is_fit_passes(body: str) -> None:
+def test_anything_else_passes(body: str) -> None:
     """The same words elsewhere, nothing instead of something, and numbers within their range."""
-    screen(body.encode(), UNFIT)
+    refuse_denied(body.encode(), DENIED)
 
 
-async def test_an_engine_does_not_see_what_is_unfit_for_it(tiny: "Daemon") -> None:
+async def test_an_engine_does_not_see_what_it_is_denied(tiny: "Daemon") -> None:
     """It is refused before the request is passed on, by whatever path it comes."""
     for path in ("/v1/chat/completions", "/engines/llama.cpp/v1/chat/completions", "/v1/completions"):
         answer = await tiny.ask("POST", path, json={**tiny.chat(), "prompt": "x", "n_discard": -1})
