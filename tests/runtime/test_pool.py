@@ -22,9 +22,9 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Kind
 from modelrunner.runtime.lease import Stay
 from modelrunner.runtime.line import Caller, Terms
+from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key, Reason, State, Why
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.weights import Weight
 
 A, B, C = (Key("llama.cpp", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c"))
 
@@ -135,7 +135,7 @@ class Fixture:
             queue=queue,
             patience=30.0,
             wishes=self.wishes,
-            weigh=self._weigh,
+            estimate=self._estimate,
             memory=memory,
             look=lambda: self.free,
             clock=self.clock,
@@ -143,8 +143,8 @@ class Fixture:
             later=self.clock.later,
         )
 
-    async def _weigh(self, key: Key) -> Weight:
-        return Weight({"ram": self.needs[key]} if key in self.needs else {})
+    async def _estimate(self, key: Key) -> MemoryNeed:
+        return MemoryNeed({"ram": self.needs[key]} if key in self.needs else {})
 
     async def _start(self, key: Key) -> FakeInstance:
         outcome: asyncio.Future[FakeInstance] = asyncio.get_running_loop().create_future()
@@ -934,10 +934,10 @@ async def test_a_model_whose_need_cannot_be_found_out_is_not_loaded() -> None:
     """Everybody who waits for it is told why."""
     fixture = Fixture()
 
-    async def weigh(_: Key) -> Weight:
+    async def estimate(_: Key) -> MemoryNeed:
         raise UnsupportedModel("no header")
 
-    fixture.pool._weights.weigh = weigh
+    fixture.pool._needs.estimate = estimate
     with pytest.raises(UnsupportedModel, match="no header"):
         await take(fixture.pool, A)
     assert 0 == fixture.pool.waiting

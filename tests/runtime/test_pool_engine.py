@@ -26,9 +26,9 @@ from modelrunner.runtime.events import Event, Kind
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.line import Caller, Terms
+from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key, Reason, State, Why
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.weights import Weight
 
 A, B, C, D = (Key("fake", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c", b"d"))
 NEEDS = {A: 60, B: 50, C: 40, D: 30}
@@ -112,16 +112,16 @@ class Floor:
             self._start,
             places=3,
             wishes=self.wishes,
-            weigh=self._weigh,
+            estimate=self._estimate,
             memory={"ram": MEMORY},
             look=self._free,
             patience=0.5,
         )
         self.heard = asyncio.Event()  # a word of some engine
 
-    async def _weigh(self, key: Key) -> Weight:
+    async def _estimate(self, key: Key) -> MemoryNeed:
         asleep = self.asleep.get(key)
-        return Weight({"ram": NEEDS[key]}, asleep=None if asleep is None else {"ram": asleep})
+        return MemoryNeed({"ram": NEEDS[key]}, asleep=None if asleep is None else {"ram": asleep})
 
     def _free(self) -> Amounts:
         """What processes leave; one that starts has not taken anything yet, as in real life."""

@@ -20,12 +20,12 @@ from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import PLACE, Amounts
 from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.lives import Lives
+from modelrunner.runtime.memory_needs import MemoryNeed, MemoryNeeds, nothing_needed
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
 from modelrunner.runtime.sleeping import is_coming
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
-from modelrunner.runtime.weights import Weight, Weights, weightless
 
 _log = logging.getLogger(__name__)
 _SAID_OTHERWISE = frozenset({Why.LOADING, Why.WAKING, Why.ESTIMATING})  # waits that every load has
@@ -34,7 +34,7 @@ _SAID_OTHERWISE = frozenset({Why.LOADING, Why.WAKING, Why.ESTIMATING})  # waits 
 class Pool(Generic[R]):
     """Leases on running instances.
 
-    `start` returns a ready instance, or raises when nothing of it is left running. `weigh` says what a model
+    `start` returns a ready instance, or raises when nothing of it is left running; `estimate` says what one
     needs. `places` is how many models may be in memory, `memory` how much they may take in all, in bytes by
     device, and `queue` how many requests may wait. `wishes` are asked anew at each decision; call `settle`
     when their answers changed. `patience` is explained in `policy.Limits`. `look` says how much memory is
@@ -48,7 +48,7 @@ class Pool(Generic[R]):
         *,
         places: int,
         wishes: Wishes,
-        weigh: Callable[[Key], Awaitable[Weight]] = weightless,
+        estimate: Callable[[Key], Awaitable[MemoryNeed]] = nothing_needed,
         memory: Amounts | None = None,
         look: Callable[[], Amounts] = dict,
         queue: int = 512,
@@ -75,7 +75,7 @@ class Pool(Generic[R]):
             wall=wall,
         )
         self._futures: dict[Ticket, asyncio.Future[Lease[R]]] = {}
-        self._weights = Weights(weigh, self._weighed)
+        self._needs = MemoryNeeds(estimate, self._estimated)
         self._told: dict[Key, Wait] = {}
         self._alarm = Alarm(self.settle, clock=clock, later=later)
 
@@ -213,7 +213,7 @@ class Pool(Generic[R]):
             return 0.0
         return self._clock() - scheduler.moved_at
 
-    async def outlook(self, key: Key) -> tuple[Weight, Outlook]:
+    async def outlook(self, key: Key) -> tuple[MemoryNeed, Outlook]:
         """Say what a model needs, and what would happen if it were asked for now.
 
         A wait's `until` is in seconds from now.
@@ -221,13 +221,13 @@ class Pool(Generic[R]):
         Raises:
             RunnerError: its need cannot be found out.
         """
-        weight = await self._weights.weigh(key)
+        need = await self._needs.estimate(key)
         now = self._clock()
-        outlook = self._scheduler.outlook(key, weight.need, now, self._look)
+        outlook = self._scheduler.outlook(key, need.with_place, now, self._look)
         wait = outlook.wait
         if wait is not None and wait.until is not None:
             outlook = outlook._replace(wait=wait._replace(until=wait.until - now))
-        return weight, outlook
+        return need, outlook
 
     async def unload(self, match: Callable[[Key], bool]) -> int:
         """Stop those that match and are idle; wait until their processes are gone; say how many they were.
@@ -248,7 +248,7 @@ class Pool(Generic[R]):
         if loaded is not None and not self._may_go(loaded):
             return False
         self._forgive(key)
-        self.settle()  # whoever waits for it already wants it weighed anew
+        self.settle()  # whoever waits for it already wants it estimated anew
         await self._stop_idle(lambda other: other == key, Reason.RECONFIGURED)
         return True
 
@@ -264,7 +264,7 @@ class Pool(Generic[R]):
 
     def _forgive(self, key: Key) -> None:
         self._scheduler.forgive(key)
-        self._weights.forget(key)
+        self._needs.forget(key)
 
     async def close(self, deadline: float) -> None:
         """Turn new and waiting requests away, give running ones `deadline` seconds, then stop everything."""
@@ -279,7 +279,7 @@ class Pool(Generic[R]):
         self._alarm.arm(None)
 
     async def _until_empty(self, deadline: float | None) -> None:
-        tasks = [*self._lives.tasks, *self._weights.tasks]
+        tasks = [*self._lives.tasks, *self._needs.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=deadline)
 
@@ -287,7 +287,7 @@ class Pool(Generic[R]):
         for ticket in tuple(self._scheduler.line):
             self._scheduler.leave(ticket, self._clock())
             self._disappoint(ticket, shutting_down())
-        for task in self._weights.tasks:
+        for task in self._needs.tasks:
             task.cancel()
         for loaded in self._lives:
             if loaded.state is State.STARTING:
@@ -328,14 +328,14 @@ class Pool(Generic[R]):
             self._lives.load(loaded)
         for ticket, refusal in effects.refuse:
             failed = self._scheduler.histories.of(ticket.key).failures
-            advice = self._weights.advice(ticket.key)
+            advice = self._needs.advice(ticket.key)
             error = refused(refusal, advice=advice, failed=failed, now=self._clock())
             self._disappoint(ticket, error)
             self.events.emit(Event(Kind.REFUSED, ticket.key, refusal.why, self._wall(), error.message))
         for ticket, loaded in effects.grant:
             self._grant(ticket, loaded)
         for key in effects.estimate:
-            self._weights.find(key)
+            self._needs.find(key)
         self._tell_who_waits()
         self._alarm.arm(effects.wake_at)
 
@@ -389,9 +389,9 @@ class Pool(Generic[R]):
 
     # What a model needs
 
-    def _weighed(self, key: Key, outcome: Weight | Exception) -> None:
-        if isinstance(outcome, Weight):
-            self._scheduler.estimated(key, outcome.need, outcome.asleep)
+    def _estimated(self, key: Key, outcome: MemoryNeed | Exception) -> None:
+        if isinstance(outcome, MemoryNeed):
+            self._scheduler.estimated(key, outcome.with_place, outcome.asleep)
         else:
             log_failure(key, outcome)
             for ticket in self._scheduler.not_estimated(key):

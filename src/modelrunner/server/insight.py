@@ -13,12 +13,12 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Event, Subscription
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.ledger import ONE_PLACE
+from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key, Refusal, Wait, Why
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.refusal import refused
 from modelrunner.runtime.scheduler import Outlook
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
-from modelrunner.runtime.weights import Weight
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.sentences import explain, what_happened
 from modelrunner.units import format_keep_alive
@@ -40,7 +40,7 @@ _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes 
 _STILL_HERE = b": still here\n\n"
 _LET_IT_TRY = "see why with `dmr logs`; `dmr unload` or `dmr configure` lets it be tried at once"
 _NOT_ESTIMATED = "not_estimated"
-_UNKNOWN = Weight({})
+_UNKNOWN = MemoryNeed({})
 _NOTHING = Outlook(None, starts=False, stops=(), sleeps=False, wait=None, refusal=None)
 
 
@@ -139,23 +139,23 @@ class Insight:
     async def explain(self, key: Key) -> Explanation:
         """Say what a request for a model would meet now."""
         try:
-            weight, outlook = await self._pool.outlook(key)
+            need, outlook = await self._pool.outlook(key)
         except RunnerError as exc:
             facts = self._facts(key, _UNKNOWN, _NOTHING)
             facts["refusal"] = _refusal_view(_NOT_ESTIMATED, exc)
         else:
-            facts = self._facts(key, weight, outlook)
+            facts = self._facts(key, need, outlook)
         return {**facts, "sentences": explain(facts, datetime.fromtimestamp(self._wall(), UTC))}
 
     async def refusal(self, key: Key) -> RefusalView | None:
         """Say why a request for a model would be refused now, if it would."""
         try:
-            weight, outlook = await self._pool.outlook(key)
+            need, outlook = await self._pool.outlook(key)
         except RunnerError as exc:
             return _refusal_view(_NOT_ESTIMATED, exc)
-        return None if outlook.refusal is None else _refusal(outlook.refusal, weight)
+        return None if outlook.refusal is None else _refusal(outlook.refusal, need)
 
-    def _facts(self, key: Key, weight: Weight, outlook: Outlook) -> Facts:
+    def _facts(self, key: Key, need: MemoryNeed, outlook: Outlook) -> Facts:
         pool = self._pool
         residents = pool.residents()
         state = next((each.state.value for each in residents if each.key == key), UNLOADED)
@@ -164,8 +164,8 @@ class Insight:
         return {
             **self._who(key),
             "state": state,
-            "need": {**weight.amounts, **ONE_PLACE} if weight is not _UNKNOWN else {},
-            "parts": dict(weight.parts),
+            "need": {**need.amounts, **ONE_PLACE} if need is not _UNKNOWN else {},
+            "parts": dict(need.parts),
             "capacity": dict(pool.capacity),
             "free": dict(pool.free),
             "loaded": [self._loaded(each) for each in residents],
@@ -173,7 +173,7 @@ class Insight:
             "stops": self._called(outlook.stops),
             "sleeps": outlook.sleeps,
             "wait": None if wait is None else self._wait(wait),
-            "refusal": None if refusal is None else _refusal(refusal, weight),
+            "refusal": None if refusal is None else _refusal(refusal, need),
             "failures": None if failures is None else _failures(failures),
             "waiting": [self._waiting(waiter) for waiter in pool.line() if waiter.key == key],
             "events": self.events(Wanted(key.model, limit=_LATELY)),
@@ -234,10 +234,10 @@ async def _next(subscription: Subscription) -> Event | None:
         return None
 
 
-def _refusal(refusal: Refusal, weight: Weight) -> RefusalView:
+def _refusal(refusal: Refusal, need: MemoryNeed) -> RefusalView:
     if refusal.why is Why.FAILING:
         return {"reason": refusal.why.value, "message": refusal.why.text, "hint": _LET_IT_TRY}
-    return _refusal_view(refusal.why.value, refused(refusal, advice=weight.advice, failed=None, now=0.0))
+    return _refusal_view(refusal.why.value, refused(refusal, advice=need.advice, failed=None, now=0.0))
 
 
 def _refusal_view(reason: str, error: RunnerError) -> RefusalView:

@@ -46,6 +46,7 @@ from modelrunner.server.insight import Insight
 from modelrunner.server.installing import Installing
 from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
+from modelrunner.server.memory import Memory
 from modelrunner.server.moving import Moving
 from modelrunner.server.observing import Observing
 from modelrunner.server.preloading import Preloading
@@ -55,7 +56,6 @@ from modelrunner.server.response_store import ResponseStore
 from modelrunner.server.reviving import Reviving
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
-from modelrunner.server.weighing import Weighing
 from modelrunner.settings.folders import home
 from modelrunner.settings.table import Settings
 from modelrunner.store.layout import Layout
@@ -89,7 +89,7 @@ class Services:
     verifying: Verifying
     insight: Insight
     health: Health
-    weighing: Weighing
+    memory: Memory
     installing: Installing
     abilities: Abilities
     contexts: Contexts
@@ -216,14 +216,14 @@ async def open_services(
             states=states,
         )
         loader = Loader(preparing, Cells(run, sandbox, guardian), environ, logs.engine_line)
-        weighing = Weighing(preparing, settings.memory)
+        memory = Memory(preparing, settings.memory)
         pool = Pool(
             loader.start,
             places=settings.places,
             wishes=configurations,
-            weigh=weighing.weigh,
-            memory=weighing.capacity,
-            look=weighing.look,
+            estimate=memory.estimate,
+            memory=memory.capacity,
+            look=memory.look,
             queue=settings.queue,
         )
         observing = Observing.create(
@@ -280,13 +280,13 @@ async def open_services(
                         Pages(transport, settings.hf_endpoint, Source.HUGGING_FACE, find_token(environ)), hub
                     ),
                 },
-                weighing.capacity,
+                memory.capacity,
             ),
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
             insight=Insight(pool, catalogue),
             health=Health(pool, loader, catalogue, patience=settings.stalled_after),
-            weighing=weighing,
+            memory=memory,
             installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
             abilities=Abilities(store, catalogue, engines),
             contexts=Contexts(

@@ -73,16 +73,16 @@ async def explain_with(services: Services, request: Request) -> Response:
     """`POST /engines/explain`: what a model would need by a configuration that is not made."""
     wanted = parse(await read(request, _BODY), ConfigureRequest)
     key, trial = await services.configuring.trial(wanted, None)
-    weight = await services.weighing.weigh(key, trial)
-    capacity, need = services.weighing.capacity, dict(weight.amounts)
+    needed = await services.memory.estimate(key, trial)
+    capacity, need = services.memory.capacity, dict(needed.amounts)
     context = context_in_force(services.engines, services.catalogue, key, trial.options)
     reply: Verdict = {
         "need": need,
-        "parts": dict(weight.parts),
+        "parts": dict(needed.parts),
         "capacity": dict(capacity),
-        "free": dict(services.weighing.look()),
+        "free": dict(services.memory.look()),
         "fits": all(amount <= capacity.get(name, amount) for name, amount in need.items()) if need else None,
-        "hint": weight.advice,
+        "hint": needed.advice,
         "context_size": None if context is None else context.tokens,
     }
     return json_reply(reply)

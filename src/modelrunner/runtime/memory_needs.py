@@ -9,7 +9,7 @@ from modelrunner.runtime.plan import Key
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class MemoryNeed:
     """What loading a model takes, in bytes by device, and what to tell somebody if there is not enough.
 
     `parts` says, for people, what that consists of, in bytes by the name of the part. `asleep` is what it
@@ -22,33 +22,35 @@ class Weight:
     asleep: Amounts | None = None
 
     @property
-    def need(self) -> Amounts:
+    def with_place(self) -> Amounts:
         """The same with the place that every model takes."""
         return {**self.amounts, **ONE_PLACE}
 
 
-NOTHING = Weight({})
+NOTHING = MemoryNeed({})
 
 
-async def weightless(_key: Key) -> Weight:
+async def nothing_needed(_key: Key) -> MemoryNeed:
     """Say of every model that it needs no memory."""
     return NOTHING
 
 
-class Weights:
+class MemoryNeeds:
     """Finds out what models need. `told` hears the outcome, unless it was forgotten meanwhile."""
 
     def __init__(
-        self, weigh: Callable[[Key], Awaitable[Weight]], told: Callable[[Key, Weight | Exception], None]
+        self,
+        estimate: Callable[[Key], Awaitable[MemoryNeed]],
+        told: Callable[[Key, MemoryNeed | Exception], None],
     ) -> None:
-        self.weigh = weigh
+        self.estimate = estimate
         self._told = told
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._advice: dict[Key, str | None] = {}
 
     def find(self, key: Key) -> None:
         """Find out what a model needs, in a task."""
-        self._tasks[key] = asyncio.create_task(self._find(key), name=f"weigh {key}")
+        self._tasks[key] = asyncio.create_task(self._find(key), name=f"estimate {key}")
 
     def forget(self, key: Key) -> None:
         """Want to know no more: what is found out would be of another configuration."""
@@ -57,7 +59,7 @@ class Weights:
             task.cancel()
 
     def advice(self, key: Key) -> str | None:
-        """What to do if there is too little memory for a model that was weighed."""
+        """What to do if there is too little memory for a model that was estimated."""
         return self._advice.get(key)
 
     @property
@@ -66,10 +68,10 @@ class Weights:
         return tuple(self._tasks.values())
 
     async def _find(self, key: Key) -> None:
-        outcome: Weight | Exception
+        outcome: MemoryNeed | Exception
         try:
-            outcome = weight = await self.weigh(key)
-            self._advice[key] = weight.advice
+            outcome = need = await self.estimate(key)
+            self._advice[key] = need.advice
         except Exception as exc:  # noqa: BLE001 - the top of a task; everyone who waits is told
             outcome = exc
         if self._tasks.get(key) is asyncio.current_task():

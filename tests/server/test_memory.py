@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from modelrunner.engines.estimate import Device, Estimate
-from modelrunner.server.weighing import advice, capacity
+from modelrunner.server.memory import advice, capacity
 
 if TYPE_CHECKING:
     from tests.server.conftest import Make

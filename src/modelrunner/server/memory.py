@@ -9,8 +9,8 @@ from modelrunner.engines.estimate import RAM, Device, Estimate, KnowsMemory
 from modelrunner.errors import DamagedWeights, RunnerError
 from modelrunner.runtime import memory
 from modelrunner.runtime.ledger import Amounts
+from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key
-from modelrunner.runtime.weights import Weight
 from modelrunner.server.configuration import Configuration
 from modelrunner.server.preparing import Preparing
 from modelrunner.units import format_bytes
@@ -50,8 +50,8 @@ def _parts(estimate: Estimate) -> Mapping[str, int]:
     return {name: amount for name, amount in parts.items() if amount}
 
 
-class Weighing:
-    """Weighs models for the pool."""
+class Memory:
+    """The memory of this machine, as the pool asks about it."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Weighing:
         self._seen: Mapping[str, int] = {}
         self._seen_at = float("-inf")
 
-    async def weigh(self, key: Key, trial: Configuration | None = None) -> Weight:
+    async def estimate(self, key: Key, trial: Configuration | None = None) -> MemoryNeed:
         """Say what loading a model takes, or would by a `trial`; nothing when its engine cannot tell.
 
         Raises:
@@ -78,7 +78,7 @@ class Weighing:
         """
         prepared = await self._preparing.prepare(key, trial)
         if not isinstance(prepared.engine, KnowsMemory):
-            return Weight({})
+            return MemoryNeed({})
         devices = await asyncio.to_thread(self._probe)
         try:
             estimate = await asyncio.to_thread(
@@ -88,11 +88,11 @@ class Weighing:
             raise
         except RunnerError as exc:  # the engine may know better, and its own words are the better answer
             _log.info("memory not estimated key=%s error=%s", key, exc)
-            return Weight({})
+            return MemoryNeed({})
         if estimate is None:
-            return Weight({})
+            return MemoryNeed({})
         known = advice(estimate, self.capacity)
-        return Weight(estimate.by_device, known, _parts(estimate), estimate.asleep)
+        return MemoryNeed(estimate.by_device, known, _parts(estimate), estimate.asleep)
 
     def look(self) -> Amounts:
         """How much of each device is free now, in bytes."""
