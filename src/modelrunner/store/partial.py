@@ -18,11 +18,12 @@ from modelrunner.oci.manifest import Descriptor
 from modelrunner.store import journal
 from modelrunner.store.disk import explaining, remove_file, remove_quietly, sync_directory
 from modelrunner.store.journal import JOURNAL, Journal
+from modelrunner.store.writeback import begin_writeback
 
 SUFFIX = ".incomplete"  # the reference's; both continue each other's downloads
 CHUNK = 1024 * 1024  # bytes read or written at once; large enough that changing threads costs nothing
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-_SYNC_EVERY = 64 << 20  # bytes; what a power failure can cost, and so that the disk begins early
+_SYNC_EVERY = 64 << 20  # bytes; what a power failure can cost
 _MOST_PIECES = 512  # in one call; systems take 1024
 
 
@@ -144,6 +145,8 @@ class Partial:
     def write(self, offset: int, pieces: Sequence[bytes]) -> None:
         """Write some bytes where they belong, and note that they are there; from any thread.
 
+        The disk begins with them at once, so that it is nearly done when the last ones come.
+
         Raises:
             InsufficientStorage: the disk is full; what was written stays.
             StoreError: the file cannot be written.
@@ -151,6 +154,7 @@ class Partial:
         size = sum(map(len, pieces))
         with explaining("write", self._path, needed=self._blob.size - offset):
             _write_at(self._file, pieces, offset)
+            begin_writeback(self._file, offset, size)
             with self._noting:
                 assert self._journal is not None, "written before restored"
                 self._journal.wrote(Span(offset, offset + size))
