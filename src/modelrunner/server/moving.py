@@ -94,6 +94,8 @@ class _Move:
         if not self.task.done():
             self.task.cancel()
             await asyncio.wait([self.task])
+            if self.view["state"] == "running":  # it had not come to run
+                self._cancelled()
 
     async def _run(self, lines: Lines) -> None:
         view = self.view
@@ -103,13 +105,17 @@ class _Move:
                     self._take(line)
             view["state"] = "done"
         except asyncio.CancelledError:
-            view["state"], view["message"] = "cancelled", "cancelled; what has come is kept"
+            self._cancelled()
         except RunnerError as exc:
             self._failed(exc)
         except Exception as exc:  # noqa: BLE001 - whatever it is, whoever looks is told
             _log.exception("transfer failed kind=%s model=%s", view["kind"], view["model"])
             self._failed(unforeseen(exc))
         view["ended"] = moment(self._wall())
+
+    def _cancelled(self) -> None:
+        self.view["state"], self.view["message"] = "cancelled", "cancelled; what has come is kept"
+        self.view["ended"] = moment(self._wall())
 
     def _take(self, line: ProgressLine) -> None:
         layer = line["layer"]
