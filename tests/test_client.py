@@ -328,23 +328,28 @@ def test_a_connection_that_breaks_is_tried_four_times_more(
 
 
 @pytest.mark.parametrize(
-    ("status", "body"),
+    ("status", "body", "kind"),
     [
-        (404, b"no"),
-        (422, b"no"),
-        (500, b"no"),
-        (502, b'{"error":{"message":"registry is down","code":"registry_unreachable"}}'),
+        (404, b"no", RunnerError),
+        (422, b"no", RunnerError),
+        (500, b"no", RunnerError),
+        (
+            502,
+            b'{"error":{"message":"registry is down","code":"registry_unreachable"}}',
+            RegistryError,
+        ),
     ],
 )
-def test_a_clear_no_is_not_asked_again(server: Server, client: Client, status: int, body: bytes) -> None:
+def test_a_clear_no_is_not_asked_again(
+    server: Server, client: Client, status: int, body: bytes, kind: type[RunnerError]
+) -> None:
     """The daemon has already tried the registry as often as makes sense."""
     server.add(body, status=status)
 
-    with pytest.raises(RunnerError) as caught:
+    with pytest.raises(kind):
         list(client.pull("x", on_retry=_ignore))
 
     assert len(server.requests) == 1
-    assert status != 502 or isinstance(caught.value, RegistryError)
 
 
 def test_an_archive_is_sent_with_its_size(server: Server, client: Client) -> None:

@@ -5,6 +5,7 @@ import platform
 import socket
 import struct
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -104,11 +105,18 @@ def test_other_ways_to_number_calls_are_no_way_round(architecture: Architecture)
     assert 0 == run(code, architecture.audit, 0)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="filters are Linux's")
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in ARCHITECTURES, reason="filters are Linux's"
+)
 def test_asking_whether_there_are_filters_installs_none() -> None:
     """A process can ask and go on as before."""
-    architecture = ARCHITECTURES.get(platform.machine())
-    if architecture is not None:
-        seccomp.has_filters(architecture)
-    with socket.socket() as sock:
-        assert sock.fileno() >= 0
+    before = _seccomp()
+    assert seccomp.has_filters(ARCHITECTURES[platform.machine()]) in {True, False}
+
+    assert before == _seccomp()
+
+
+def _seccomp() -> list[str]:
+    """What the kernel says of this process's filters. Source: proc_pid_status(5)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return [line for line in lines if line.startswith(("Seccomp", "NoNewPrivs"))]

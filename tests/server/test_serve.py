@@ -230,7 +230,7 @@ def test_what_it_cannot_do_it_says_at_once(tmp_path: Path, variables: dict[str, 
 
     assert daemon.process.returncode != 0
     assert "" == out
-    assert f"error: {words}" in err or words in err
+    assert [True] == [words in line for line in err.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in err
 
 
@@ -238,7 +238,8 @@ def test_headers_may_not_take_for_ever(tmp_path: Path) -> None:
     """More than 64 KiB of them, and the connection is closed."""
     with started(tmp_path) as daemon, socket.create_connection(("127.0.0.1", daemon.port())) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
-        with contextlib.suppress(OSError):
+        client.settimeout(20)
+        with contextlib.suppress(ConnectionError):
             for _ in range(100):
                 client.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
             assert b"" == client.recv(1000)

@@ -145,7 +145,8 @@ def messages(answer: "Answer") -> None:
 
     assert "message_start" == kinds[0]
     assert ["message_delta", "message_stop"] == kinds[-2:]
-    assert found[0]["message"]["usage"]["input_tokens"] >= 0
+    assert 0 == found[0]["message"]["usage"]["input_tokens"]  # which is known at the end
+    assert 0 < found[-2]["usage"]["input_tokens"]
     assert WORDS == "".join(event.get("delta", {}).get("text", "") for event in found)
     assert "end_turn" == found[-2]["delta"]["stop_reason"]
 

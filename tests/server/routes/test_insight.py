@@ -168,7 +168,7 @@ async def test_a_request_sees_its_own_place(two: "Daemon") -> None:
 
     assert ("mine", "ai/other:latest", 1, "busy") == (row["id"], row["model"], row["position"], row["reason"])
     assert ["ai/tiny:latest"] == row["others"]
-    assert row["waited"] >= 0
+    assert 0 < row["waited"] < 60
     assert ["mine"] == [each["id"] for each in every]
 
 
