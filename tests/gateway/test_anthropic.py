@@ -279,6 +279,28 @@ def test_a_choice_of_tools_has_its_counterpart(choice: object, expected: object)
     assert request(asked, "m")["tool_choice"] == expected
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, {}),
+        ({"max_tokens": 7}, {"max_tokens": 7}),
+        ({"max_tokens": 7, "max_completion_tokens": 9}, {"max_tokens": 9}),
+        ({"max_tokens": None}, {}),
+        ({"temperature": 0, "top_p": 0.5}, {"temperature": 0, "top_p": 0.5}),
+        ({"temperature": None, "stream": False}, {"stream": False}),
+        ({"stop": "x"}, {"stop_sequences": ["x"]}),
+        ({"stop": ["x", "y"]}, {"stop_sequences": ["x", "y"]}),
+        ({"user": "me"}, {"metadata": {"user_id": "me"}}),
+        ({"seed": 1, "n": 2, "tools": []}, {}),
+    ],
+)
+def test_parameters_have_their_counterparts(body: dict[str, Any], expected: dict[str, Any]) -> None:
+    """A zero is a value; what Anthropic does not know is left out, and a limit is always there."""
+    written = request({"messages": [], **body}, "claude")
+
+    assert written == {"model": "claude", "messages": [], "max_tokens": 4096, **expected}
+
+
 def test_of_the_tools_those_that_are_allowed_are_sent() -> None:
     allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "now"}}]}
     choice = {"type": "allowed_tools", "allowed_tools": allowed}
