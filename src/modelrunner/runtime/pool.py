@@ -1,7 +1,7 @@
 """The models in memory, for requests to use: a shell of tasks and futures around the scheduler.
 
 State changes only between awaits, in methods that are no coroutines, which is why there is no lock. One task
-per resident owns its whole life (`lives.py`). No request owns a load, so a client that leaves takes
+per resident owns its whole life (`lifecycle.py`). No request owns a load, so a client that leaves takes
 itself out of the line and nothing else. What an instance is, and how it is started, is not known here.
 """
 
@@ -19,7 +19,7 @@ from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import PLACE, Amounts
 from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
-from modelrunner.runtime.lives import Lives
+from modelrunner.runtime.lifecycle import Lifecycles
 from modelrunner.runtime.memory_needs import MemoryNeed, MemoryNeeds, nothing_needed
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
@@ -65,7 +65,7 @@ class Pool(Generic[R]):
         self._wall = wall
         self._wishes = wishes
         self._scheduler: Scheduler[R] = Scheduler(Limits({**(memory or {}), PLACE: places}, patience), wishes)
-        self._lives: Lives[R] = Lives(
+        self._lifecycles: Lifecycles[R] = Lifecycles(
             self._scheduler,
             start,
             events=self.events,
@@ -274,12 +274,12 @@ class Pool(Generic[R]):
         await self._until_empty(deadline)
         for loaded in self._scheduler.residents.values():
             if loaded.state is not State.STOPPING:
-                self._lives.dismiss(loaded, Reason.SHUTDOWN)
+                self._lifecycles.dismiss(loaded, Reason.SHUTDOWN)
         await self._until_empty(None)
         self._alarm.arm(None)
 
     async def _until_empty(self, deadline: float | None) -> None:
-        tasks = [*self._lives.tasks, *self._needs.tasks]
+        tasks = [*self._lifecycles.tasks, *self._needs.tasks]
         if tasks:
             await asyncio.wait(tasks, timeout=deadline)
 
@@ -289,9 +289,9 @@ class Pool(Generic[R]):
             self._disappoint(ticket, shutting_down())
         for task in self._needs.tasks:
             task.cancel()
-        for loaded in self._lives:
+        for loaded in self._lifecycles:
             if loaded.state is State.STARTING:
-                self._lives.dismiss(loaded, Reason.SHUTDOWN)
+                self._lifecycles.dismiss(loaded, Reason.SHUTDOWN)
         self.settle()
 
     async def _stop_idle(self, match: Callable[[Key], bool], reason: Reason) -> int:
@@ -301,9 +301,9 @@ class Pool(Generic[R]):
             if not match(loaded.key) or not self._may_go(loaded):
                 continue
             if loaded.state is not State.STOPPING:
-                self._lives.dismiss(loaded, reason)
+                self._lifecycles.dismiss(loaded, reason)
                 stopped += 1
-            task = self._lives.task(loaded)
+            task = self._lifecycles.task(loaded)
             if task is not None:
                 leaving.append(task)
         if leaving:
@@ -317,15 +317,15 @@ class Pool(Generic[R]):
         effects = self._scheduler.settle(self._clock(), self._look)
         for loaded in effects.gone:
             _log.warning("model crashed key=%s last_line=%s", loaded.key, loaded.detail.rpartition("\n")[2])
-            self._lives.tell(Kind.GONE, loaded, Reason.CRASHED, loaded.detail)
+            self._lifecycles.tell(Kind.GONE, loaded, Reason.CRASHED, loaded.detail)
         for loaded in effects.stop:
-            self._lives.dismissed(loaded)
+            self._lifecycles.dismissed(loaded)
         for loaded in effects.sleep:
-            self._lives.turn(loaded, Kind.DOZING)
+            self._lifecycles.turn(loaded, Kind.DOZING)
         for loaded in effects.wake:
-            self._lives.turn(loaded, Kind.WAKING)
+            self._lifecycles.turn(loaded, Kind.WAKING)
         for loaded in effects.start:
-            self._lives.load(loaded)
+            self._lifecycles.load(loaded)
         for ticket, refusal in effects.refuse:
             failed = self._scheduler.histories.of(ticket.key).failures
             advice = self._needs.advice(ticket.key)

@@ -1,4 +1,4 @@
-"""The lives of models in memory: one task for each owns its instance from its start until it is gone.
+"""The lifecycles of models in memory: one task for each owns its instance from its start until it is gone.
 
 It starts it, has it sleep and wake when it is told to, and stops it. What is to be done is decided elsewhere;
 what has happened is told to the scheduler, and to whoever listens to events.
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Life:
+class _Lifecycle:
     """The task that owns a resident, and how it is told to sleep or wake, and to end."""
 
     dismissed: asyncio.Future[None]
@@ -31,7 +31,7 @@ class _Life:
     task: asyncio.Task[None] | None = None
 
 
-class Lives(Generic[R]):
+class Lifecycles(Generic[R]):
     """The tasks of all residents.
 
     `start` returns a ready instance, or raises when nothing of it is left running. `settle` is called when
@@ -57,7 +57,7 @@ class Lives(Generic[R]):
         self._disappoint = disappoint
         self._clock = clock
         self._wall = wall
-        self._all: dict[Loaded[R], _Life] = {}
+        self._all: dict[Loaded[R], _Lifecycle] = {}
 
     def __iter__(self) -> Iterator[Loaded[R]]:
         """Those of whom something is left."""
@@ -66,7 +66,7 @@ class Lives(Generic[R]):
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What ends when nothing is left of anybody."""
-        return [life.task for life in self._all.values() if life.task is not None]
+        return [lifecycle.task for lifecycle in self._all.values() if lifecycle.task is not None]
 
     def task(self, loaded: Loaded[R]) -> asyncio.Task[None] | None:
         """What ends when nothing is left of one."""
@@ -76,11 +76,13 @@ class Lives(Generic[R]):
         """Begin one: it is started."""
         self.tell(Kind.STARTING, loaded, loaded.reason)
         loop = asyncio.get_running_loop()
-        self._all[loaded] = life = _Life(loop.create_future(), loop.create_future())
-        life.task = task = asyncio.create_task(self._live(loaded, life), name=f"resident {loaded.key}")
+        self._all[loaded] = lifecycle = _Lifecycle(loop.create_future(), loop.create_future())
+        lifecycle.task = task = asyncio.create_task(
+            self._live(loaded, lifecycle), name=f"resident {loaded.key}"
+        )
         task.add_done_callback(partial(self._ended, loaded))
 
-    async def _live(self, loaded: Loaded[R], life: _Life) -> None:
+    async def _live(self, loaded: Loaded[R], lifecycle: _Lifecycle) -> None:
         try:
             running = await self._start(loaded.key)
         except Exception as exc:  # noqa: BLE001 - the top of a task; everyone who waits is told
@@ -88,8 +90,8 @@ class Lives(Generic[R]):
             return
         try:
             self._ready(loaded, running)
-            while await self._is_turned(running, life):
-                await self._sleep_or_wake(loaded, running, life)
+            while await self._is_turned(running, lifecycle):
+                await self._sleep_or_wake(loaded, running, lifecycle)
             self._settle()
         finally:
             await running.stop()
@@ -101,23 +103,25 @@ class Lives(Generic[R]):
         self.tell(Kind.READY, loaded, loaded.reason, f"{seconds:.2f} s")
         self._settle()
 
-    async def _is_turned(self, running: R, life: _Life) -> bool:
+    async def _is_turned(self, running: R, lifecycle: _Lifecycle) -> bool:
         """Wait until it is told to sleep or wake; False when it ends, or is to end."""
-        over = (running.exited, life.dismissed)
-        await asyncio.wait((*over, life.turn), return_when=asyncio.FIRST_COMPLETED)
+        over = (running.exited, lifecycle.dismissed)
+        await asyncio.wait((*over, lifecycle.turn), return_when=asyncio.FIRST_COMPLETED)
         return not any(each.done() for each in over)
 
-    async def _sleep_or_wake(self, loaded: Loaded[R], running: R, life: _Life) -> None:
+    async def _sleep_or_wake(self, loaded: Loaded[R], running: R, lifecycle: _Lifecycle) -> None:
         """Have it sleep or wake, unless it ends, or is to end, meanwhile."""
-        life.turn = asyncio.get_running_loop().create_future()
+        lifecycle.turn = asyncio.get_running_loop().create_future()
         wakes = loaded.state is State.WAKING
         work = asyncio.create_task(running.wake() if wakes else running.sleep())
         try:
-            await asyncio.wait((work, running.exited, life.dismissed), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                (work, running.exited, lifecycle.dismissed), return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             work.cancel()
             await asyncio.wait((work,))
-        if life.dismissed.done():
+        if lifecycle.dismissed.done():
             return
         now = self._clock()
         failure = EngineFailed(running.obituary) if running.exited.done() else work.exception()
@@ -152,11 +156,11 @@ class Lives(Generic[R]):
 
     def dismissed(self, loaded: Loaded[R]) -> None:
         """Ask the resident's task to stop it, or break off its start."""
-        life = self._all[loaded]
+        lifecycle = self._all[loaded]
         if loaded.running is not None:
-            life.dismissed.set_result(None)
-        elif life.task is not None:
-            life.task.cancel()
+            lifecycle.dismissed.set_result(None)
+        elif lifecycle.task is not None:
+            lifecycle.task.cancel()
         _log.info("model stopping key=%s reason=%s", loaded.key, loaded.reason)
         self.tell(Kind.STOPPING, loaded, loaded.reason)
 
