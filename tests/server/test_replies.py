@@ -7,7 +7,7 @@ import pytest
 from starlette.types import Message
 
 from modelrunner.errors import Busy, InvalidRequest, ModelNotFound, RunnerError
-from modelrunner.server.lifeline import Group
+from modelrunner.server.cancel_scope import Group
 from modelrunner.server.replies import LinesReply, accepts, error_reply, parse
 
 NDJSON = "application/x-ndjson"

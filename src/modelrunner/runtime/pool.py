@@ -18,8 +18,8 @@ from modelrunner.runtime.claim import Claim
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import PLACE, Amounts
-from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.lifecycle import Lifecycles
+from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.memory_needs import MemoryNeed, MemoryNeeds, nothing_needed
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down

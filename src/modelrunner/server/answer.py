@@ -13,7 +13,7 @@ from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.passing import Passing
 from modelrunner.errors import RequestTooLarge, RunnerError
 from modelrunner.runtime.headers import Header
-from modelrunner.server.lifeline import Lifeline
+from modelrunner.server.cancel_scope import CancelScope
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ class Answer:
 
     __slots__ = (
         "_begun",
+        "_cancel_scope",
         "_dialect",
         "_events",
-        "_lifeline",
         "_open_line",
         "_send",
         "cors",
@@ -64,11 +64,11 @@ class Answer:
         "timing",
     )
 
-    def __init__(self, send: Send, dialect: Dialect, lifeline: Lifeline, name: bytes | None) -> None:
+    def __init__(self, send: Send, dialect: Dialect, cancel_scope: CancelScope, name: bytes | None) -> None:
         """`name` is what the client calls the request; one is made up when there is none."""
         self._send = send
         self._dialect = dialect
-        self._lifeline = lifeline
+        self._cancel_scope = cancel_scope
         self._begun = False
         self._events = False  # whether an error can be told in the stream that has begun
         self._open_line = False
@@ -90,7 +90,7 @@ class Answer:
                 headers.append(header)
                 if name == b"content-type":
                     self._events = header[1].startswith(b"text/event-stream")
-        send, lifeline = self._send, self._lifeline
+        send, cancel_scope = self._send, self._cancel_scope
         start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
         chunks = upstream.chunks()
         async for chunk in _watched(chunks) if self._events else chunks:
@@ -98,11 +98,11 @@ class Answer:
             if not self._begun:
                 self._begun = True
                 await send(start)
-            lifeline.sends += 1
+            cancel_scope.sends += 1
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            lifeline.sends += 1
+            cancel_scope.sends += 1
             self._open_line = not chunk.endswith(b"\n\n")
-        lifeline.release()
+        cancel_scope.release()
         if not self._begun:
             self._begun = True
             await send(start)
@@ -115,14 +115,14 @@ class Answer:
             headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
             headers += (*self.cors, *self._own_headers())
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-        lifeline = self._lifeline
-        lifeline.sends += 1
+        cancel_scope = self._cancel_scope
+        cancel_scope.sends += 1
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        lifeline.sends += 1
+        cancel_scope.sends += 1
 
     async def end(self, piece: bytes, media_type: bytes) -> None:
         """Send the last piece of an answer in our own words, which may be all of it."""
-        self._lifeline.release()
+        self._cancel_scope.release()
         if self._begun:
             await self._send({"type": "http.response.body", "body": piece, "more_body": False})
         else:
@@ -130,7 +130,7 @@ class Answer:
 
     async def whole(self, status: int, body: bytes, headers: Iterable[Header]) -> None:
         """Send all at once."""
-        self._lifeline.release()
+        self._cancel_scope.release()
         self._begun = True
         length = (b"content-length", b"%d" % len(body))
         every = [length, *headers, *self.cors, *self._own_headers()]

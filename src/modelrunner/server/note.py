@@ -13,7 +13,7 @@ from modelrunner.errors import RunnerError
 from modelrunner.recorder.values import Instance, Noted
 from modelrunner.runtime.plan import Key
 from modelrunner.server.answer import Answer
-from modelrunner.server.lifeline import Ending
+from modelrunner.server.cancel_scope import Ending
 from modelrunner.wire.headers import RECORD_HEADER, REPLAY_HEADER
 
 _RECORD = RECORD_HEADER.lower().encode()

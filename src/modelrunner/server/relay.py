@@ -27,9 +27,9 @@ from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
 from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
+from modelrunner.server.cancel_scope import CancelScope, Group
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.denied_fields import refuse_denied
-from modelrunner.server.lifeline import Group, Lifeline
 from modelrunner.server.middleware import Guard
 from modelrunner.server.note import Begin, Note
 from modelrunner.server.renaming import renamed
@@ -86,24 +86,24 @@ class Relay:
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors before the first byte have a status, later ones are an event."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        lifeline = Lifeline(None, self._group)
+        cancel_scope = CancelScope(None, self._group)
         note = self._note(send, scope, headers)
         to_client = send if note is None else note.send
-        answer = Answer(to_client, endpoint.dialect, lifeline, headers.get(b"x-request-id"))
+        answer = Answer(to_client, endpoint.dialect, cancel_scope, headers.get(b"x-request-id"))
         try:
             host, origin = headers.get(b"host"), headers.get(b"origin")
             answer.cors = self._guard.judge(host, origin, scope["http_version"])
             if endpoint.engine is not None:
                 self._engines.get(endpoint.engine)  # an unknown one is told of before all else
-            with lifeline:
-                lifeline.within(deadline_of(headers, self._deadline))
+            with cancel_scope:
+                cancel_scope.within(deadline_of(headers, self._deadline))
                 announced = int(headers.get(b"content-length", 0))
                 body = await read_body(receive, announced, self._limit, _BODY_HINT)
                 if body is None:
                     return
                 if note is not None:
                     note.body = body
-                lifeline.watch(receive)
+                cancel_scope.watch(receive)
                 call = None
                 if endpoint.understand is not None:
                     call = await endpoint.understand(Request(body, headers, endpoint.engine, note))
@@ -118,7 +118,7 @@ class Relay:
             await _fail(answer, note, unforeseen(exc))
         finally:
             if note is not None:
-                note.end(answer, lifeline.ending)
+                note.end(answer, cancel_scope.ending)
 
     async def _pass(
         self,

@@ -15,7 +15,7 @@ from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.openai import error_body
 from modelrunner.errors import InvalidRequest, RunnerError, unforeseen
 from modelrunner.server.bodies import read_body
-from modelrunner.server.lifeline import Ending, Group, Lifeline
+from modelrunner.server.cancel_scope import CancelScope, Ending, Group
 from modelrunner.settings.kinds import parse_boolean
 from modelrunner.wire.headers import ERROR_MEDIA_TYPE
 
@@ -142,14 +142,14 @@ class LinesReply:
         """Send it."""
         begun = False
         try:
-            with Lifeline(receive, self._group) as lifeline:
+            with CancelScope(receive, self._group) as cancel_scope:
                 async with contextlib.aclosing(self._lines) as lines:
                     async for line in lines:
                         if not begun:
                             begun = True
                             await self._start(send)
                         await send({"type": "http.response.body", "body": line, "more_body": True})
-            if lifeline.ending is Ending.CLIENT_LEFT:
+            if cancel_scope.ending is Ending.CLIENT_LEFT:
                 return
             if not begun:
                 await self._start(send)

@@ -35,25 +35,25 @@ from modelrunner.search.hugging_face import HuggingFace
 from modelrunner.search.pages import Pages
 from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
+from modelrunner.server.cancel_scope import Group
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.configuring import Configuring
-from modelrunner.server.context import Contexts
-from modelrunner.server.finding import Finding
+from modelrunner.server.context_size import ContextSizes
 from modelrunner.server.health import Health
 from modelrunner.server.insight import Insight
 from modelrunner.server.installing import Installing
-from modelrunner.server.lifeline import Group
 from modelrunner.server.loader import Loader
 from modelrunner.server.memory import Memory
 from modelrunner.server.moving import Moving
 from modelrunner.server.observing import Observing
+from modelrunner.server.pinned import PinnedModels
 from modelrunner.server.preloading import Preloading
 from modelrunner.server.preparing import Preparing
+from modelrunner.server.remote_search import RemoteSearch
 from modelrunner.server.responding import Responding
 from modelrunner.server.response_store import ResponseStore
-from modelrunner.server.reviving import Reviving
 from modelrunner.server.transfers import Transfers
 from modelrunner.server.verifying import Verifying
 from modelrunner.settings.folders import home
@@ -84,7 +84,7 @@ class Services:
     states: StateFiles
     transfers: Transfers
     moving: Moving
-    finding: Finding
+    remote_search: RemoteSearch
     adopting: Adopting
     verifying: Verifying
     insight: Insight
@@ -92,7 +92,7 @@ class Services:
     memory: Memory
     installing: Installing
     abilities: Abilities
-    contexts: Contexts
+    contexts: ContextSizes
     responding: Responding
     observing: Observing
     logs: Logs
@@ -271,7 +271,7 @@ async def open_services(
             states=states,
             transfers=transfers,
             moving=Moving(),
-            finding=Finding(
+            remote_search=RemoteSearch(
                 {
                     "dockerhub": DockerHub(
                         Pages(transport, settings.hub_endpoint, Source.DOCKER_HUB), registry
@@ -289,7 +289,7 @@ async def open_services(
             memory=memory,
             installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
             abilities=Abilities(store, catalogue, engines),
-            contexts=Contexts(
+            contexts=ContextSizes(
                 catalogue=catalogue,
                 engines=engines,
                 configurations=configurations,
@@ -302,9 +302,9 @@ async def open_services(
             sandbox=sandbox,
         )
         stack.push_async_callback(services.close)
-        reviving = Reviving(pool, configurations.pinned)
-        stack.push_async_callback(reviving.close)
-        reviving.begin()
+        pinned_models = PinnedModels(pool, configurations.pinned)
+        stack.push_async_callback(pinned_models.close)
+        pinned_models.begin()
         observing.begin()
         services.tidy()
         yield services

@@ -46,5 +46,7 @@ async def search(services: Services, request: Request) -> Response:
     limit = query.get("limit") or str(_USUAL)
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= _MOST):
         raise InvalidRequest(f"invalid limit: `{limit[:100]}`", hint=f"a number from 1 to {_MOST}")
-    reply: SearchReply = await services.finding.find(query.get("q", ""), query.get("source"), int(limit))
+    reply: SearchReply = await services.remote_search.find(
+        query.get("q", ""), query.get("source"), int(limit)
+    )
     return json_reply(reply)

@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 _ENDED = frozenset({Reason.CRASHED, Reason.FAILED})
 
 
-class Reviving:
+class PinnedModels:
     """Listens for what crashed. How long to wait between two tries is the scheduler's business."""
 
     def __init__(self, pool: Pool[Instance], pinned: Callable[[Key], bool]) -> None:

@@ -16,7 +16,7 @@ _EVERY = "search failed: all search sources failed: "
 _OFFLINE = "check the network and the proxy settings of the machine that the daemon runs on"
 
 
-class Finding:
+class RemoteSearch:
     """Searches for the routes."""
 
     def __init__(self, catalogues: Mapping[str, Catalogue], capacity: Mapping[str, int]) -> None:

@@ -24,10 +24,10 @@ class Ending(Enum):
     SHUTTING_DOWN = auto()
 
 
-class Lifeline:
+class CancelScope:
     """A block that is cancelled when the client goes, and then left quietly.
 
-        with Lifeline(receive, group) as lifeline:
+        with CancelScope(receive, group) as cancel_scope:
             ...
 
     The body must be read before; or in the block, with None for `receive`, and `watch` called after it.
@@ -118,37 +118,37 @@ class Group:
 
     def __init__(self, *, stall: float = _STALL) -> None:
         """`stall` is for how long (in seconds, up to twice that) a piece may be on its way to a client."""
-        self._lifelines: set[Lifeline] = set()
+        self._cancel_scopes: set[CancelScope] = set()
         self._ended = False
         self._stall = stall
         self._look: asyncio.TimerHandle | None = None
 
-    def add(self, lifeline: Lifeline) -> None:
+    def add(self, cancel_scope: CancelScope) -> None:
         """Take a request in; one that comes after the end is ended at once."""
-        self._lifelines.add(lifeline)
+        self._cancel_scopes.add(cancel_scope)
         if self._look is None:
             self._look = asyncio.get_running_loop().call_later(self._stall, self._look_around)
         if self._ended:
-            lifeline.end(Ending.SHUTTING_DOWN)
+            cancel_scope.end(Ending.SHUTTING_DOWN)
 
-    def discard(self, lifeline: Lifeline) -> None:
+    def discard(self, cancel_scope: CancelScope) -> None:
         """Let a request go."""
-        self._lifelines.discard(lifeline)
+        self._cancel_scopes.discard(cancel_scope)
 
     def _look_around(self) -> None:
         """End whose client has not taken a piece since the last look; look again while somebody is here."""
         self._look = None
-        for lifeline in tuple(self._lifelines):
-            if lifeline.sends % 2 and lifeline.sends == lifeline.seen:
+        for cancel_scope in tuple(self._cancel_scopes):
+            if cancel_scope.sends % 2 and cancel_scope.sends == cancel_scope.seen:
                 _log.warning("answer broken off reason=the client does not read it")
-                lifeline.end(Ending.CLIENT_STALLED)
-            lifeline.seen = lifeline.sends
-        if self._lifelines:
+                cancel_scope.end(Ending.CLIENT_STALLED)
+            cancel_scope.seen = cancel_scope.sends
+        if self._cancel_scopes:
             self._look = asyncio.get_running_loop().call_later(self._stall, self._look_around)
 
     def end(self) -> None:
         """End every request, now and from now on."""
         self._ended = True
-        for lifeline in tuple(self._lifelines):
+        for cancel_scope in tuple(self._cancel_scopes):
             with contextlib.suppress(RuntimeError):
-                lifeline.end(Ending.SHUTTING_DOWN)
+                cancel_scope.end(Ending.SHUTTING_DOWN)

@@ -6,7 +6,7 @@ import pytest
 from starlette.types import Message, Receive
 
 from modelrunner.errors import DeadlineExceeded, ShuttingDown
-from modelrunner.server.lifeline import Ending, Group, Lifeline
+from modelrunner.server.cancel_scope import CancelScope, Ending, Group
 
 
 def client(left: asyncio.Event) -> Receive:
@@ -20,11 +20,11 @@ def client(left: asyncio.Event) -> Receive:
 async def test_a_block_that_ends_by_itself_ends_as_it_likes() -> None:
     """No cancellation stays behind, and no task that watches."""
     before = asyncio.all_tasks()
-    with Lifeline(client(asyncio.Event()), Group()) as lifeline:
+    with CancelScope(client(asyncio.Event()), Group()) as cancel_scope:
         await asyncio.sleep(0)
     await asyncio.sleep(0)
 
-    assert lifeline.ending is None
+    assert cancel_scope.ending is None
     assert before == asyncio.all_tasks()
 
 
@@ -32,10 +32,10 @@ async def test_a_client_that_leaves_ends_the_block_quietly() -> None:
     """What comes after the block runs, and can tell why."""
     left = asyncio.Event()
     asyncio.get_running_loop().call_soon(left.set)
-    with Lifeline(client(left), Group()) as lifeline:
+    with CancelScope(client(left), Group()) as cancel_scope:
         await asyncio.Event().wait()
 
-    assert Ending.CLIENT_LEFT is lifeline.ending
+    assert Ending.CLIENT_LEFT is cancel_scope.ending
     task = asyncio.current_task()
     assert task is not None
     assert 0 == task.cancelling()
@@ -46,10 +46,10 @@ async def test_the_end_of_the_group_ends_the_block_with_an_error() -> None:
     group = Group()
     asyncio.get_running_loop().call_soon(group.end)
 
-    with pytest.raises(ShuttingDown), Lifeline(client(asyncio.Event()), group):
+    with pytest.raises(ShuttingDown), CancelScope(client(asyncio.Event()), group):
         await asyncio.Event().wait()
 
-    assert not group._lifelines
+    assert not group._cancel_scopes
 
 
 async def test_who_comes_after_the_end_is_ended_at_once() -> None:
@@ -57,28 +57,28 @@ async def test_who_comes_after_the_end_is_ended_at_once() -> None:
     group = Group()
     group.end()
 
-    with pytest.raises(ShuttingDown), Lifeline(client(asyncio.Event()), group):
+    with pytest.raises(ShuttingDown), CancelScope(client(asyncio.Event()), group):
         await asyncio.Event().wait()
 
 
-async def test_a_released_lifeline_hears_nothing_any_more() -> None:
+async def test_a_released_scope_hears_nothing_any_more() -> None:
     """After the last piece, neither the client nor the daemon can end the block."""
     left, group = asyncio.Event(), Group()
-    with Lifeline(client(left), group) as lifeline:
-        lifeline.release()
+    with CancelScope(client(left), group) as cancel_scope:
+        cancel_scope.release()
         left.set()
         group.end()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
-    assert lifeline.ending is None
+    assert cancel_scope.ending is None
 
 
 async def test_a_cancellation_from_outside_stays_one() -> None:
     """Whoever cancels the task gets what they asked for."""
 
     async def request() -> None:
-        with Lifeline(client(asyncio.Event()), Group()):
+        with CancelScope(client(asyncio.Event()), Group()):
             await asyncio.Event().wait()
 
     task = asyncio.create_task(request())
@@ -91,43 +91,43 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 
 async def test_an_error_in_the_block_is_passed_on() -> None:
     """Errors are not mistaken for an end."""
-    with pytest.raises(ValueError, match="inside"), Lifeline(client(asyncio.Event()), Group()):
+    with pytest.raises(ValueError, match="inside"), CancelScope(client(asyncio.Event()), Group()):
         raise ValueError("inside")
 
 
 async def test_a_deadline_ends_the_block_with_an_error() -> None:
     """The request can say that its time is over."""
-    lifeline = Lifeline(client(asyncio.Event()), Group())
-    lifeline.within(0.01)
+    cancel_scope = CancelScope(client(asyncio.Event()), Group())
+    cancel_scope.within(0.01)
 
-    with pytest.raises(DeadlineExceeded), lifeline:
+    with pytest.raises(DeadlineExceeded), cancel_scope:
         await asyncio.Event().wait()
 
 
 async def test_a_block_that_ends_in_time_is_not_ended_again() -> None:
     """Nothing is left of its deadline."""
-    with Lifeline(client(asyncio.Event()), Group()) as lifeline:
-        lifeline.within(0.01)
+    with CancelScope(client(asyncio.Event()), Group()) as cancel_scope:
+        cancel_scope.within(0.01)
     await asyncio.sleep(0.02)
 
-    assert lifeline.ending is None
+    assert cancel_scope.ending is None
 
 
 async def test_a_client_that_takes_nothing_ends_the_block_quietly() -> None:
     """A piece that is on its way for too long is the last."""
-    with Lifeline(client(asyncio.Event()), Group(stall=0.01)) as lifeline:
-        lifeline.sends += 1
+    with CancelScope(client(asyncio.Event()), Group(stall=0.01)) as cancel_scope:
+        cancel_scope.sends += 1
         await asyncio.Event().wait()
 
-    assert Ending.CLIENT_STALLED is lifeline.ending
+    assert Ending.CLIENT_STALLED is cancel_scope.ending
 
 
 async def test_a_client_that_takes_slowly_is_served() -> None:
     """What counts is that pieces are taken, and an engine may be silent for as long as it likes."""
-    with Lifeline(client(asyncio.Event()), Group(stall=0.05)) as lifeline:
+    with CancelScope(client(asyncio.Event()), Group(stall=0.05)) as cancel_scope:
         for _ in range(8):
-            lifeline.sends += 1
+            cancel_scope.sends += 1
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.15)
 
-    assert lifeline.ending is None
+    assert cancel_scope.ending is None

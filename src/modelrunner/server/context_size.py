@@ -15,7 +15,7 @@ from modelrunner.server.loader import Loader
 _log = logging.getLogger(__name__)
 
 
-class Contexts:
+class ContextSizes:
     """Grows contexts. One that is large enough is left alone, so requests do not take turns in restarts."""
 
     def __init__(
