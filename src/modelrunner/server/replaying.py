@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from starlette.requests import Request
@@ -20,7 +21,9 @@ from modelrunner.wire.headers import REPLAY_HEADER
 from modelrunner.wire.requests import RecordedRequest, ReplayRequest
 
 _BODY = 10 << 20  # bytes
-_OURS = frozenset({b"content-type", b"content-length", b"x-request-id", b"transfer-encoding", b"x-record"})
+# What the caller's headers say of the caller's body, and not of the one that is sent.
+_OF_A_BODY = frozenset({b"transfer-encoding", b"trailer", b"te", b"expect", b"digest"})
+_OURS = _OF_A_BODY | {b"x-request-id", b"x-record"}
 
 
 class Replaying:
@@ -94,14 +97,16 @@ class _Through:
 
 
 def _scope(scope: Scope, recorded: RecordedRequest, name: str) -> Scope:
-    headers = [pair for pair in scope["headers"] if pair[0] not in _OURS]
+    headers = [
+        pair for pair in scope["headers"] if pair[0] not in _OURS and not pair[0].startswith(b"content-")
+    ]
     headers += [
         (b"content-type", b"application/json"),
         (b"x-request-id", name.encode()),
         (REPLAY_HEADER.lower().encode(), b"%d" % recorded["id"]),
     ]
     path = recorded["path"]
-    return {**scope, "path": path, "raw_path": path.encode(), "query_string": b"", "headers": headers}
+    return {**scope, "path": path, "raw_path": quote(path).encode(), "query_string": b"", "headers": headers}
 
 
 def _receiving(body: bytes, receive: Receive) -> Receive:

@@ -102,6 +102,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._url = b""
         self._chunks: list[bytes] = []
+        self._packed = False
         self._generation: Generation | None = None
         self._streaming = False
         self._timer: asyncio.Handle | None = None
@@ -129,13 +130,20 @@ class _Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url = url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"content-encoding" and value.lower() != b"identity":
+            log("fake engine: the body is packed, which it does not understand")
+            self._packed = True
+
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
 
     def on_message_complete(self) -> None:
         method = self._parser.get_method().decode()
         path = self._url.decode("latin-1").partition("?")[0]
-        body = b"".join(self._chunks)
+        # What says that it is packed and cannot be unpacked is no JSON either.
+        body = b"" if self._packed else b"".join(self._chunks)
+        self._packed = False
         self._chunks.clear()
         if self._generation is not None:
             self._waiting.append((method, path, body))

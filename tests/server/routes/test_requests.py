@@ -83,6 +83,15 @@ async def test_a_replay_asks_again_with_what_is_changed(recorded: "Daemon") -> N
     assert ("failed", 404) == (missing["outcome"], missing["status"])
 
 
+async def test_a_replay_is_of_its_own_body_whatever_is_said_of_the_caller_s(recorded: "Daemon") -> None:
+    """An engine that is told of a body in gzip would unpack what is none."""
+    headers = {"Content-Encoding": "gzip", "Content-Language": "fr", "Digest": "sha-256=x"}
+
+    found = (await recorded.ask("POST", "/requests/1/replay", headers=headers)).json
+
+    assert ("ok", "blue whales") == (found["outcome"], found["answer"])
+
+
 async def test_a_replay_can_give_the_model_s_own_answer(recorded: "Daemon") -> None:
     answer = await recorded.ask(
         "POST", "/requests/1/replay?answer=true", json={"parameters": {"stream": True}}
