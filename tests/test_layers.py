@@ -8,12 +8,13 @@ import modelrunner
 
 ROOT = Path(modelrunner.__file__).parent
 
-GROUND = {"errors", "units"}
+GROUND = {"errors", "shell", "units"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
     "units": GROUND,
+    "shell": set(),
     "settings": GROUND,
     "wire": GROUND,
     "oci": GROUND,

@@ -29,7 +29,9 @@ def complete(words: Sequence[str], session: Session, *, standalone: bool, plainl
     """
     typed = words[-1] if words else ""
     found = _candidates(words[:-1], typed, session, standalone=standalone)
-    fitting = [offer for offer in found.offers if offer.startswith(typed)]
+    fitting = [
+        offer for offer in found.offers if offer.startswith(typed) and offer.replace("\t", "").isprintable()
+    ]
     if plainly:
         fitting = [offer.partition("\t")[0] for offer in fitting]
     emit("".join(f"{line}\n" for line in (*fitting, f":{found.directive}")))

@@ -1,7 +1,9 @@
 """Tables, JSON and messages as people and scripts read them: data to stdout, everything else to stderr."""
 
+import codecs
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
@@ -17,12 +19,14 @@ def clean(text: str) -> str:
     return text if text.isprintable() else text.translate(_CONTROLS)
 
 
+# Of these JSON escapes only the first ones by itself.
+_JSON_CONTROLS = re.compile(r"[\x7f-\x9f]")
 _UNSAFE = {**_CONTROLS, ord("\n"): "\n", ord("\t"): "\t", ord("\r"): ""}
 
 
 def harmless(text: str) -> str:
     """Replace control characters but keep lines and tabs: what a model writes is not to steer a terminal."""
-    return text.translate(_UNSAFE)
+    return text if text.isprintable() else text.translate(_UNSAFE)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -40,7 +44,17 @@ def _clean_row(row: Sequence[str]) -> tuple[str, ...]:
 
 def standard_json(document: object, indent: int = 4) -> str:
     """Print JSON as the reference does: indented, nothing escaped that need not be, a final newline."""
-    return json.dumps(document, indent=indent, ensure_ascii=False) + "\n"
+    return _escaped(json.dumps(document, indent=indent, ensure_ascii=False)) + "\n"
+
+
+def json_line(document: object, separators: tuple[str, str] = (", ", ": ")) -> str:
+    """Write JSON on one line, which has no end."""
+    return _escaped(json.dumps(document, ensure_ascii=False, separators=separators))
+
+
+def _escaped(text: str) -> str:
+    """Escape what a terminal would obey; to JSON it is the same."""
+    return _JSON_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def emit(data: str | bytes) -> None:
@@ -63,19 +77,31 @@ def emit(data: str | bytes) -> None:
         raise RunnerError(f"cannot write to stdout: {(exc.strerror or str(exc)).lower()}") from exc
 
 
+def emit_foreign(pieces: Iterable[bytes]) -> None:
+    """Print what others wrote: byte for byte, and to a terminal as text that does not steer it."""
+    if not is_terminal(sys.stdout):
+        for piece in pieces:
+            emit(piece)
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in pieces:
+        emit(harmless(decoder.decode(piece)))
+    emit(harmless(decoder.decode(b"", final=True)))
+
+
 def discard_output() -> None:
     """Point stdout at nothing: Python would complain when it flushes at exit what cannot be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str = "") -> None:
-    """Print a line of data."""
-    emit(f"{text}\n")
+    """Print a line of data, or several; none of it steers a terminal."""
+    emit(f"{harmless(text)}\n")
 
 
 def note(text: str = "") -> None:
-    """Print a line for the person at the terminal."""
-    sys.stderr.write(f"{text}\n")
+    """Print a line for the person at the terminal; none of it steers that."""
+    sys.stderr.write(f"{harmless(text)}\n")
     sys.stderr.flush()
 
 

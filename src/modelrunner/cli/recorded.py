@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Literal
 
 from modelrunner.cli.names import display_name
 from modelrunner.cli.output import clean, harmless, table
 from modelrunner.units import format_bytes
 from modelrunner.wire.requests import (
+    DifferentValue,
     DiffLine,
     RecordedRequest,
     RecorderView,
@@ -15,8 +17,11 @@ from modelrunner.wire.requests import (
     RequestSummary,
 )
 
+_Side = Literal["a", "b"]
 _WIDEST = 48  # characters of a prompt in a table
 _SIGNS = {"same": " ", "removed": "-", "added": "+"}
+_TIMES = frozenset({"seconds", "first_token"})
+_SPEEDS = frozenset({"tokens_per_second", "prompt_per_second"})
 _CONTEXT = 3  # lines that are shown around what is different
 
 
@@ -112,12 +117,13 @@ def difference(found: RequestsDiff) -> str:
     """What two have that is not the same."""
     a, b = found["a"]["id"], found["b"]["id"]
     lines = [f"Request {a} and {b}"]
-    for title, values in (("", found["values"]), ("Parameters", found["parameters"])):
+    for title, values, shown in (
+        ("", found["values"], _measured),
+        ("Parameters", found["parameters"], _plain),
+    ):
         if values and title:
             lines.append(f"\n{title}")
-        lines += [
-            clean(f"  {each['name']:<20} {_shown(each['a'])} -> {_shown(each['b'])}") for each in values
-        ]
+        lines += [clean(f"  {each['name']:<20} {shown(each, 'a')} -> {shown(each, 'b')}") for each in values]
     for title in ("prompt", "reasoning", "answer"):
         compared: list[DiffLine] = found[title]  # type: ignore[literal-required]  # one of the shape's keys
         if compared:
@@ -249,5 +255,15 @@ def _seconds(seconds: float | None) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
-def _shown(value: object) -> str:
-    return "-" if value is None else f"{value}"[:80]
+def _measured(each: DifferentValue, side: _Side) -> str:
+    """One of two values, with its unit where it has one."""
+    value, name = each[side], each["name"]
+    if isinstance(value, int | float) and name in _TIMES:
+        return _seconds(value)
+    if isinstance(value, int | float) and name in _SPEEDS:
+        return f"{value:.1f} tokens/s"
+    return _plain(each, side)
+
+
+def _plain(each: DifferentValue, side: _Side) -> str:
+    return "-" if each[side] is None else f"{each[side]}"[:80]

@@ -1,15 +1,18 @@
 """Requests for other programs: a command for a shell, HTTP Archive, JSON lines. Pure.
 
-Source: "HTTP Archive (HAR) format" 1.2; POSIX.1-2024, "Shell Command Language", 2.2.2, for quotes.
+Source: "HTTP Archive (HAR) format" 1.2.
 """
 
 import json
-import shlex
+import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import quote
 
 from modelrunner import __version__
+from modelrunner.shell import quoted
 from modelrunner.wire.requests import RecordedRequest, Timeline
 
+_NOT_ASCII = re.compile(r"[^\x20-\x7e]")
 FORMATS = {
     "jsonl": ("application/x-ndjson", "jsonl"),
     "har": ("application/json", "har"),
@@ -26,18 +29,35 @@ def as_jsonl(requests: Iterable[RecordedRequest]) -> Iterator[bytes]:
 def as_curl(request: RecordedRequest, base: str) -> bytes:
     """A command that asks the daemon at `base` the same again.
 
-    The body stands in single quotes, and every character that a terminal could mind is a JSON escape. Nothing
-    in it names a file to curl, as a first `@` would in `--data-binary`.
+    Every character that a terminal could mind is an escape, of JSON where the body is some, and of the shell
+    elsewhere. Nothing in it names a file to curl, as a first `@` would in `--data-binary`.
     """
-    body = request["request"]
-    try:
-        body = json.dumps(json.loads(body), ensure_ascii=True)
-    except ValueError:
-        body = "".join(each if each.isprintable() or each == "\n" else " " for each in body)
-    parts = ["curl", "--no-buffer", "--globoff", "-X", request["method"], shlex.quote(base + request["path"])]
-    parts += ["-H", shlex.quote("Content-Type: application/json"), "--data-raw", shlex.quote(body)]
+    words = ["curl", "--no-buffer", "--globoff", "-X", request["method"], base + _url_path(request)]
+    words += ["-H", "Content-Type: application/json", "--data-raw", _ascii_json(request["request"])]
+    parts = map(quoted, words)
     note = "# media were not kept: what stands in their place is no picture\n" if request["media"] else ""
     return f"{note}{' '.join(parts)}\n".encode()
+
+
+def _url_path(request: RecordedRequest) -> str:
+    """The path as it stands in an address; it was recorded as the server understood it."""
+    return quote(request["path"], safe="/:@,{}", errors="replace")
+
+
+def _ascii_json(text: str) -> str:
+    """JSON as it is, with escapes for what is no ASCII, and on one line; other text as it is.
+
+    Within JSON such characters can only be in strings. Nothing is read and written again: numbers stay.
+    """
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return _NOT_ASCII.sub(_json_escape, re.sub(r"[\r\n\t]", " ", text))
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1] if found[0] != "\x7f" else r"\u007f"
 
 
 def as_har(requests: Iterable[RecordedRequest], base: str) -> Iterator[bytes]:
@@ -61,7 +81,7 @@ def _har_entry(request: RecordedRequest, base: str) -> dict[str, object]:
         "time": round(1e3 * request["seconds"], 3),
         "request": {
             "method": request["method"],
-            "url": base + request["path"],
+            "url": base + _url_path(request),
             "httpVersion": "HTTP/1.1",
             "cookies": [],
             "headers": [{"name": "User-Agent", "value": request["user_agent"]}],

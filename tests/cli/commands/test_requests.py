@@ -68,7 +68,11 @@ WHOLE: dict[str, Any] = {
 DIFF: dict[str, Any] = {
     "a": SUMMARY,
     "b": {**SUMMARY, "id": 8},
-    "values": [{"name": "seconds", "a": 1.5, "b": 2.0}],
+    "values": [
+        {"name": "seconds", "a": 1.5, "b": 2.0},
+        {"name": "first_token", "a": 0.9, "b": None},
+        {"name": "tokens_per_second", "a": 41.5, "b": 20.0},
+    ],
     "parameters": [{"name": "seed", "a": None, "b": 7}],
     "prompt": [],
     "reasoning": [],
@@ -201,7 +205,9 @@ def test_two_are_compared_with_what_is_around(daemon: "Daemon", dmr: "Run") -> N
     lines = dmr("requests", "diff", "7", "8").out.splitlines()
 
     assert "Request 7 and 8" == lines[0]
-    assert "  seconds              1.5 -> 2.0" in lines
+    assert "  seconds              1.50 s -> 2.00 s" in lines
+    assert "  first_token          900 ms -> -" in lines
+    assert "  tokens_per_second    41.5 tokens/s -> 20.0 tokens/s" in lines
     assert "  seed                 - -> 7" in lines
     assert ["  ...", "  line 6", "  line 7", "  line 8", "- old \ufffd", "+ new"] == lines[-6:]
     assert {"a": "7", "b": "8"} == daemon.seen[-1].query

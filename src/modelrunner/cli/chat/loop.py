@@ -211,8 +211,13 @@ class Chat:
     def _unfold(self) -> None:
         thought = harmless(self._state.thought.strip())
         text = "\n".join(wrap(thought, size()[0] - 1))
-        shown = f"{_DIM}{text}{_PLAIN}\n" if self._how is Manner.RENDERED else f"{text}\n"
-        note(shown if thought else "There are no thoughts behind the last answer.")
+        if not thought:
+            note("There are no thoughts behind the last answer.")
+        elif self._how is Manner.RENDERED:
+            sys.stderr.write(f"{_DIM}{text}{_PLAIN}\n\n")
+            sys.stderr.flush()
+        else:
+            note(f"{text}\n")
 
     def _status(self, width: int) -> str:
         return self._state.statistics.status(self._state.model, width, self._notes())

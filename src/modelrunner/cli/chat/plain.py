@@ -1,11 +1,10 @@
 """A streamed answer as plain text, and as lines of JSON."""
 
-import json
 import sys
 from collections.abc import Iterable
 
 from modelrunner.cli.chat.asking import Calling
-from modelrunner.cli.output import clean, emit, harmless, is_terminal, note, say
+from modelrunner.cli.output import clean, emit, harmless, is_terminal, json_line, note, say
 from modelrunner.client import Piece
 
 
@@ -72,4 +71,4 @@ def show_lines(pieces: Iterable[Piece | Calling]) -> str:
 
 def line(kind: str, **fields: object) -> None:
     """Print one object."""
-    say(json.dumps({"type": kind, **fields}, ensure_ascii=False))
+    say(json_line({"type": kind, **fields}))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from modelrunner.cli.commands.pull import pull
 from modelrunner.cli.names import short_id, spellings
-from modelrunner.cli.output import emit
+from modelrunner.cli.output import emit, json_line, say
 from modelrunner.cli.parse import Namespace, Parser, UsageError, fraction, number
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest, RunnerError
@@ -129,7 +129,7 @@ def _names(models: Sequence[ModelView]) -> set[str]:
 
 
 def _tell(kind: str, message: str) -> None:
-    emit(json.dumps({"type": kind, "message": message}, ensure_ascii=False) + "\n")
+    say(json_line({"type": kind, "message": message}))
 
 
 class _Lines(io.StringIO):

@@ -1,12 +1,11 @@
 """`events`: what happened to the models in memory, and why, one line for each event."""
 
-import json
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import datetime
 
 from modelrunner.cli.names import display_name, short_id
-from modelrunner.cli.output import clean, note, say
+from modelrunner.cli.output import clean, json_line, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.wire.insight import EventView
@@ -47,4 +46,4 @@ def line(event: EventView, registry: str) -> str:
 
 def _print(events: Iterable[EventView], registry: str, *, as_json: bool) -> None:
     for event in events:
-        say(json.dumps(event, ensure_ascii=False) if as_json else line(event, registry))
+        say(json_line(event) if as_json else line(event, registry))

@@ -1,22 +1,22 @@
 """`launch`: start an app that uses our models, with everything set that it needs."""
 
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from modelrunner.cli.apps import BUILT_IN, App, Bases, Use, command, environment, notes, parse_apps
 from modelrunner.cli.lending import lent, settle
 from modelrunner.cli.opencode import files, loans
-from modelrunner.cli.output import emit, note, say
+from modelrunner.cli.output import emit, harmless, note, say
 from modelrunner.cli.parse import Namespace, Parser, number
 from modelrunner.cli.session import Session
 from modelrunner.errors import EngineNotInstalled, InvalidRequest, ModelNotFound
 from modelrunner.settings.folders import home, state_dir
+from modelrunner.shell import quoted
 
 APPS_FILE = "apps.toml"
 _WIDTH = 15  # of a name in the list
@@ -46,17 +46,17 @@ def run(args: Namespace, session: Session) -> int:
     apps = known(session)
     names, rest = args.words[: args.before], args.rest
     if not names and not rest:
-        emit(_listing(apps, session))
+        emit(harmless(_listing(apps, session)))
         return 0
     app = _chosen(names, rest, apps)
     use = Use(_bases(session), args.model, args.port, args.image, args.detach, tuple(rest))
     if args.model and not app.takes_model:
         raise InvalidRequest(f"`{app.name}` takes no --model", hint="choose the model inside the app")
     if args.config:
-        emit(_configuration(app, use, session))
+        emit(harmless(_configuration(app, use, session)))
         return 0
     if args.dry_run:
-        emit(_dry_run(app, use))
+        emit(harmless(_dry_run(app, use)))
         return 0
     return _start(app, use, session)
 
@@ -142,9 +142,9 @@ def _configuration(app: App, use: Use, session: Session) -> str:
         lines.append(f"  Container port: {app.container_port}")
         lines.append(f"  Host port:      {use.port or app.port}")
     elif len(words := command(app, use)) > 1:
-        lines.append(f"  Command: {shlex.join(words)}")
+        lines.append(f"  Command: {_typed(words)}")
     if variables := environment(app, use):
-        lines += ["  Environment:", *(f"    {name}={value}" for name, value in variables.items())]
+        lines += ["  Environment:", *(f"    {name}={_shown(value)}" for name, value in variables.items())]
     lines += [f"  {line}".rstrip() for line in notes(app, use)]
     if app.files and use.model:
         lines += ["  Files, while it runs:", *(f"    {path}" for path in files(_home(session)))]
@@ -152,11 +152,21 @@ def _configuration(app: App, use: Use, session: Session) -> str:
 
 
 def _dry_run(app: App, use: Use) -> str:
-    lines = [f"Would run: {shlex.join(command(app, use))}"]
+    lines = [f"Would run: {_typed(command(app, use))}"]
     if app.program:
-        lines += [f"  {name}={value}" for name, value in environment(app, use).items()]
+        lines += [f"  {name}={_shown(value)}" for name, value in environment(app, use).items()]
         lines += [f"  {line}".rstrip() for line in notes(app, use)]
     return "\n".join(lines) + "\n"
+
+
+def _typed(words: Iterable[str]) -> str:
+    """Words as they would be typed."""
+    return " ".join(map(quoted, words))
+
+
+def _shown(value: str) -> str:
+    """A value as it is, or as it would be typed where a terminal would obey it."""
+    return value if value.isprintable() else quoted(value)
 
 
 def _start(app: App, use: Use, session: Session) -> int:

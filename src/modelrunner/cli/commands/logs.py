@@ -2,7 +2,7 @@
 
 from contextlib import closing
 
-from modelrunner.cli.output import emit
+from modelrunner.cli.output import emit_foreign
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 
@@ -20,10 +20,9 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Namespace, session: Session) -> int:
-    """Copy the logs to stdout, byte for byte."""
+    """Copy the logs to stdout."""
     client = session.client()
     query = {name: value for name in ("model", "level", "tail") if (value := getattr(args, name)) is not None}
     with closing(client.logs(follow=args.follow, engines=not args.no_engines, query=query)) as pieces:
-        for piece in pieces:
-            emit(piece)
+        emit_foreign(pieces)
     return 0

@@ -3,18 +3,21 @@
 import json
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelrunner.cli.output import emit, is_terminal, note, say, standard_json
+from modelrunner.cli.output import emit, emit_foreign, is_terminal, json_line, note, say, standard_json
 from modelrunner.cli.parse import Namespace, Parser, UsageError
+from modelrunner.cli.recorded import brief, difference, listing, state, sums, whole
 from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest, RunnerError
 
 if TYPE_CHECKING:
     from modelrunner.client.inspector import Inspector
 
+Found = TypeVar("Found")
 _FILTERS = (
     ("--search", "q", "text", 'Only those with these words: `two words`, `"a phrase"`, `begin*`'),
     ("--model", "model", "name", "Only those of this model"),
@@ -88,20 +91,30 @@ def _list(args: Namespace, inspector: "Inspector", session: Session) -> int:
         if args.follow:
             return _follow(args, inspector, query, as_reference=as_reference)
         if as_reference:
-            emit(inspector.as_reference(args.model))
+            _emit_reference(inspector.as_reference(args.model))
             return 0
     except RunnerError as exc:
         of = f" for {args.model}" if args.model else ""
         raise type(exc)(f"Failed to get requests{of}: {exc.message}", hint=exc.hint) from exc
     page = inspector.page({**query, **({"limit": args.limit} if args.limit else {})})
-    if args.json:
-        emit(standard_json(page["requests"]))
-        return 0
-    from modelrunner.cli.recorded import listing
-
-    emit(listing(page["requests"], session.settings.default_registry))
-    if page["before"] is not None:
+    _print(args, page["requests"], partial(listing, registry=session.settings.default_registry))
+    if page["before"] is not None and not args.json:
         note(f"There are more: give a --limit above {len(page['requests'])}, or filters.")
+    return 0
+
+
+def _emit_reference(document: bytes) -> None:
+    """Print the reference's one long line; a person who asked for it gets it laid out."""
+    if is_terminal(sys.stdout):
+        with suppress(ValueError):
+            emit(standard_json(json.loads(document)))
+            return
+    emit_foreign([document])
+
+
+def _print(args: Namespace, found: Found, layout: Callable[[Found], str]) -> int:
+    """Print what was found, as JSON when that is wanted."""
+    emit(standard_json(found) if args.json else layout(found))
     return 0
 
 
@@ -112,29 +125,21 @@ def _follow(args: Namespace, inspector: "Inspector", query: dict[str, str], *, a
         with closing(inspector.follow_as_reference({**query, **existing})) as events:
             for name, data in events:
                 if name in {"existing_request", "new_request"}:
-                    emit(data + b"\n")
+                    emit_foreign([data, b"\n"])
     else:
-        from modelrunner.cli.recorded import brief
-
         if args.include_existing:
             for summary in reversed(inspector.page(query)["requests"]):
-                say(json.dumps(summary) if args.json else brief(summary))
+                say(json_line(summary) if args.json else brief(summary))
         with closing(inspector.follow(query, note)) as summaries:
             for summary in summaries:
-                say(json.dumps(summary) if args.json else brief(summary))
+                say(json_line(summary) if args.json else brief(summary))
     note(_CLOSED)
     return 0
 
 
 def _show(args: Namespace, names: Sequence[str], inspector: "Inspector") -> int:
     found = inspector.look(names[0])
-    if args.json:
-        emit(standard_json(found))
-        return 0
-    from modelrunner.cli.recorded import whole
-
-    emit(whole(found))
-    return 0
+    return _print(args, found, whole)
 
 
 def _replay(args: Namespace, names: Sequence[str], inspector: "Inspector") -> int:
@@ -148,12 +153,9 @@ def _replay(args: Namespace, names: Sequence[str], inspector: "Inspector") -> in
     if args.to:
         changes["model"] = args.to
     found = inspector.replay(names[0], changes)  # type: ignore[arg-type]  # the keys are those of the shape
+    _print(args, found, whole)
     if args.json:
-        emit(standard_json(found))
         return 0
-    from modelrunner.cli.recorded import whole
-
-    emit(whole(found))
     if found["outcome"] != "ok":
         return 1
     note(f"\nSee what is different: {args.parser.prog} diff {names[0]} {found['id']}")
@@ -162,21 +164,14 @@ def _replay(args: Namespace, names: Sequence[str], inspector: "Inspector") -> in
 
 def _diff(args: Namespace, names: Sequence[str], inspector: "Inspector") -> int:
     found = inspector.diff(names[0], names[1])
-    if args.json:
-        emit(standard_json(found))
-        return 0
-    from modelrunner.cli.recorded import difference
-
-    emit(difference(found))
-    return 0
+    return _print(args, found, difference)
 
 
 def _export(args: Namespace, names: Sequence[str], inspector: "Inspector") -> int:
     query = _query(args) | ({"format": args.format} if args.format else {})
     with closing(inspector.export(names[0] if names else None, query)) as pieces:
         if args.output is None:
-            for piece in pieces:
-                emit(piece)
+            emit_foreign(pieces)
             return 0
         try:
             with Path(args.output).expanduser().open("wb") as file:
@@ -189,24 +184,12 @@ def _export(args: Namespace, names: Sequence[str], inspector: "Inspector") -> in
 def _stats(args: Namespace, _names: Sequence[str], inspector: "Inspector") -> int:
     by = {"api": "dialect"}.get(args.by, args.by)
     found = inspector.statistics(_query(args) | ({"by": by} if by else {}))
-    if args.json:
-        emit(standard_json(found))
-        return 0
-    from modelrunner.cli.recorded import sums
-
-    emit(sums(found, args.by or "model"))
-    return 0
+    return _print(args, found, partial(sums, by=args.by or "model"))
 
 
 def _status(args: Namespace, _names: Sequence[str], inspector: "Inspector") -> int:
     found = inspector.recorder()
-    if args.json:
-        emit(standard_json(found))
-        return 0
-    from modelrunner.cli.recorded import state
-
-    emit(state(found))
-    return 0
+    return _print(args, found, state)
 
 
 def _forget(args: Namespace, names: Sequence[str], inspector: "Inspector") -> int:

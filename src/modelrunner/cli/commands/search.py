@@ -1,11 +1,10 @@
 """`search`: models of Docker Hub and Hugging Face, found by words. Asks them itself, and no daemon."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.narrow import show_table
-from modelrunner.cli.output import emit, note
+from modelrunner.cli.output import emit, note, standard_json
 from modelrunner.cli.parse import Namespace, Parser, UsageError, number
 from modelrunner.cli.session import Session
 from modelrunner.units import format_bytes
@@ -64,7 +63,7 @@ def run(args: Namespace, session: Session) -> int:
         note(f"Warning: {warning}")
     if args.json:
         rows = [_document(found) for found in results.found]
-        emit(json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
+        emit(standard_json(rows, indent=2))
     elif not results.found:
         note(f'No models found matching "{term}"' if term else "No models found")
     else:

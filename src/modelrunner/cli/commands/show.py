@@ -109,7 +109,7 @@ def _configuration(row: ConfigurationView) -> str:
         f"  {clean(name)}: {clean(option_text(option['value']))} ({clean(option['from'])})\n"
         for name, option in sorted(found.items())
     )
-    return f"Configuration ({row.get('Backend', '')}, {row.get('Mode', '')}):\n{''.join(lines)}"
+    return f"Configuration ({clean(row.get('Backend', ''))}, {clean(row.get('Mode', ''))}):\n{''.join(lines)}"
 
 
 def _labels(pairs: Iterator[tuple[str, str]], width: int) -> str:

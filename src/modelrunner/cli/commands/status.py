@@ -1,10 +1,9 @@
 """`status`: whether the daemon runs, where, and what its engines say."""
 
-import json
 from typing import NamedTuple
 
 from modelrunner.cli.narrow import show_table
-from modelrunner.cli.output import note, say
+from modelrunner.cli.output import json_line, note, say
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.session import Session
 from modelrunner.errors import DaemonUnreachable
@@ -78,7 +77,7 @@ def _print_json(session: Session) -> int:
         "endpoint": session.endpoint.container_url,
         "endpointHost": session.endpoint.host_url,
     }
-    say(json.dumps(document, ensure_ascii=False, separators=(",", ":")))
+    say(json_line(document, (",", ":")))
     return 0
 
 
