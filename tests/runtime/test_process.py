@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelrunner.runtime.process import Child, without_credentials
+from modelrunner.runtime.process import Child, environment_of_engine, without_credentials
 
 
 class Log:
@@ -307,6 +307,20 @@ def test_credentials_are_not_inherited() -> None:
         "LLAMA_API_KEY": "x",
         "AWS_SECRET_ACCESS_KEY": "x",
         "some_secret": "x",
+        "GITHUB_PAT": "x",
+        "MYSQL_PWD": "x",
+        "SMTP_PASS": "x",
+        "STRIPE_KEY": "x",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x",
+        "HTTPS_PROXY": "http://ada:x@proxy:3128",
+        "DATABASE_URL": "postgres://ada:x@db/x",
+        "MODEL_RUNNER_REGISTRY_MIRRORS": "http://a.example,http://ada:x@b.example",
+        "http_proxy": "http://proxy:3128",
+        "PWD": "/home/ada",
     }
 
-    assert {"PATH", "CUDA_VISIBLE_DEVICES", "HF_HOME"} == set(without_credentials(environ))
+    kept = {"PATH", "CUDA_VISIBLE_DEVICES", "HF_HOME", "http_proxy", "PWD"}
+    assert kept == set(environment_of_engine(environ))
+    # pip, which installs an engine, has to come through the proxy and into the index
+    addresses = {"HTTPS_PROXY", "DATABASE_URL", "MODEL_RUNNER_REGISTRY_MIRRORS"}
+    assert kept | addresses == set(without_credentials(environ))

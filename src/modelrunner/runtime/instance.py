@@ -26,7 +26,7 @@ from modelrunner.runtime.exchange import Exchange, Observer, Upstream, checked_t
 from modelrunner.runtime.headers import Header, for_engine
 from modelrunner.runtime.output import last_lines
 from modelrunner.runtime.ports import is_taken
-from modelrunner.runtime.process import GRACE, Child, without_credentials
+from modelrunner.runtime.process import GRACE, Child, environment_of_engine
 from modelrunner.runtime.readiness import until_ready
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
@@ -107,7 +107,7 @@ class Instance:
             PortTaken: another program listens where it was to; another port may do.
         """
         try:
-            child = await _started(launch, address, log, without_credentials(environ), cell)
+            child = await _started(launch, address, log, environment_of_engine(environ), cell)
         except OSError as exc:
             raise EngineFailed(
                 f"{name} could not be started: `{launch.argv[0]}`: {exc.strerror}",

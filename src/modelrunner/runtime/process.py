@@ -6,6 +6,7 @@ Linux the kernel kills it when the daemon dies. What the process is for is not k
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,17 +33,31 @@ _SECRETS = frozenset(
         "SSH_AUTH_SOCK",
     }
 )
-# `LLAMA_API_KEY` is one that would even do harm: llama-server would answer nobody without it.
-_SECRET_ENDINGS = ("_TOKEN", "_PASSWORD", "_PASSWD", "_SECRET", "_API_KEY", "_ACCESS_KEY", "_CREDENTIALS")
+# `LLAMA_API_KEY` is one that would even do harm: llama-server would answer nobody without it. `_HEADERS` are
+# OpenTelemetry's, which have its credentials.
+_SECRET_ENDINGS = (
+    *("_TOKEN", "_PASSWORD", "_PASSWD", "_PASS", "_PWD", "_PAT", "_SECRET", "_KEY"),
+    *("_CREDENTIALS", "_HEADERS"),
+)
+_ADDRESS_WITH_PASSWORD = re.compile(r"://[^/\s@]*:[^/\s@]+@")
 
 
 def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Copy an environment without what looks like a credential: an engine has no use for any."""
+    """Copy an environment without what is named like a credential; addresses keep their passwords."""
     return {
         name: value
         for name, value in environ.items()
         if name.upper() not in _SECRETS and not name.upper().endswith(_SECRET_ENDINGS)
     }
+
+
+def environment_of_engine(environ: Mapping[str, str]) -> dict[str, str]:
+    """Copy an environment without any credential that can be told: an engine has no use for one.
+
+    Nor has it for a proxy with a password; whoever lets it out of its sandbox gives it one without.
+    """
+    kept = without_credentials(environ)
+    return {name: value for name, value in kept.items() if _ADDRESS_WITH_PASSWORD.search(value) is None}
 
 
 def _die_with(parent: int, prctl: Prctl, then: Callable[[], None] | None) -> None:
