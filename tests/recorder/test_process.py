@@ -102,13 +102,16 @@ def test_a_request_that_breaks_its_reading_is_kept_without_its_bodies(
 
     def fragile(note: Noted, *rest: object) -> object:
         if note.body:
-            raise ValueError("unforeseen")
+            raise ValueError("unforeseen: what is secret")
         return reading(note, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(process, "read_noted", fragile)
     report = Recorder(order(file)).take(Notes(1, [noted()]))
 
-    assert "not understood" in report.log[0][1]
+    [(_, told)] = report.log
+    assert "not understood" in told
+    assert "ValueError at=test_process.py:" in told
+    assert "secret" not in told  # what an exception says may be all that was said
     assert [1] == report.stored
 
 

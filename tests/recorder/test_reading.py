@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from modelrunner.recorder.reading import read_noted
+from modelrunner.recorder.redaction import Rules, rules_of
 from modelrunner.recorder.values import Entry
-from tests.recorder.conftest import entry
+from tests.recorder.conftest import entry, noted
 
 
 def test_a_request_is_read_with_its_counts_and_its_times() -> None:
@@ -129,3 +131,33 @@ def test_an_answer_of_sound_becomes_a_digest_and_a_size() -> None:
 
     assert found.response is not None
     assert "2000 bytes, audio/mpeg" in found.response
+
+
+_KEY = "sk-proj-abcdefghijklmnopqrstuv"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"messages": [{{"role": "user", "content": "{_KEY}"}}',
+        f'{{"messages": [{{"role": "user", "content": "{_KEY}"}},]}}',
+        f'{{"content": "{_KEY}", "x": {"[" * 5000}{"]" * 5000}}}',
+        f'{{"content": "{_KEY}", "content": "hello"}}',
+        f'{{"messages": [], "content": "{_KEY}"}} and so on',
+    ],
+    ids=["broken off", "a comma too many", "deep", "one name twice", "more after it"],
+)
+def test_no_body_is_kept_with_a_secret(body: str) -> None:
+    """Nor an answer, whether it can be read or not."""
+    rules = Rules(rules_of(["secrets"], None))
+    found = read_noted(noted(body=body.encode(), response=body.encode()), rules, b"salt")
+
+    assert _KEY not in str(found)
+    assert found.request
+
+
+def test_a_secret_in_a_header_is_not_kept() -> None:
+    rules = Rules(rules_of(["secrets"], None))
+    found = read_noted(noted(user_agent=f"tool/1 {_KEY}"), rules, b"salt")
+
+    assert ("tool/1 [redacted key]", "tool") == (found.summary["user_agent"], found.summary["caller"])

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import time
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_long_vectors_keep_their_first_numbers() -> None:
         ("ghp_" + "B" * 36, "[redacted key]"),
         ("Authorization: Bearer abcdefghijklmnop1234", "Authorization: [redacted bearer]"),
         ("-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----", "[redacted private key]"),
+        ("-----BEGIN PRIVATE KEY-----\n" + "A" * 64 + "\ncut off", "[redacted private key]\ncut off"),
+        ("of two -----BEGIN PRIVATE KEY----- only a word", "of two [redacted private key] only a word"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0xyz.c2lnbmF0dXJl", "[redacted token]"),
+        ("curl -H 'Authorization: Basic YWRhOnNlY3JldA=='", "curl -H '[redacted password]'"),
+        ('{"authorization": "basic YWRhOnNlY3JldA"}', '{"[redacted password]"}'),
+        ("postgres://ada:hunter2@db:5432/x", "postgres://[redacted password]@db:5432/x"),
+        ("http://localhost:8080/@ada and ssh://git@host", "http://localhost:8080/@ada and ssh://git@host"),
         ("write to ada@example.org", "write to [redacted email]"),
         ("4111 1111 1111 1111", "[redacted card]"),
         ("call +49 170 1234567", "call [redacted phone]"),
@@ -92,6 +100,33 @@ def test_a_secret_in_a_name_is_found_too() -> None:
     rules = Rules(rules_of(["secrets"], None))
 
     assert {"[redacted key]": 1} == shortened({"sk-proj-abcdefghijklmnopqrstuv": 1}, rules).value
+
+
+@pytest.mark.parametrize("medium", ["data", "url", "image"])
+def test_a_key_is_no_picture(medium: str) -> None:
+    """One that is as long as a small picture, where pictures are; its beginning would be kept of that."""
+    rules = Rules(rules_of(["secrets"], None))
+    found = shortened({medium: "sk-proj-" + "a" * 156}, rules)
+
+    assert found.value[medium].startswith("[redacted key]...[truncated ")
+    assert 1 == found.redacted
+
+
+_EVIL = (
+    *("eyJ-", "-----BEGIN PRIVATE KEY-----", "eyJaaaaaaaaaa.", "bearer ", "authorization: basic ", "://a:"),
+    *("a.b+", "1 ", "+1 ", "sk-", "ghp_", "-----BEGIN A ", "A" * 50 + "-----BEGIN PRIVATE KEY-----"),
+)
+
+
+@pytest.mark.parametrize("evil", _EVIL)
+def test_no_text_takes_a_rule_longer_than_it_is(evil: str) -> None:
+    """64 KiB are read in a moment, whatever a client makes it of."""
+    rules = Rules(rules_of(["secrets", "emails", "cards", "phones"], None))
+
+    began = time.process_time()
+    rules.apply(evil * ((1 << 16) // len(evil)))
+
+    assert time.process_time() - began < 1.0  # what grows with the square of it takes several seconds
 
 
 def test_the_user_s_rules_come_from_a_file(tmp_path: Path) -> None:

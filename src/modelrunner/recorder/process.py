@@ -12,6 +12,7 @@ import secrets
 import signal
 import sqlite3
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -120,8 +121,12 @@ class Recorder:
         try:
             return read_noted(noted, self._rules, self._salt)
         except Exception as exc:  # noqa: BLE001 - the top of one request's reading; it is told
-            self._log.append(("error", f"request not understood path={noted.path} error={exc!r}"))
-            return read_noted(msgspec.structs.replace(noted, body=b"", answer=b""), Rules(), self._salt)
+            # Not what it says: that of a text which cannot be decoded has all of the text in it.
+            place = traceback.extract_tb(exc.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            text = f"request not understood path={noted.path} error={type(exc).__name__} at={where}"
+            self._log.append(("error", text))
+            return read_noted(msgspec.structs.replace(noted, body=b"", answer=b""), self._rules, self._salt)
 
     def _stored(self, entries: list[Entry]) -> list[int]:
         try:

@@ -38,8 +38,8 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     answered = read_answered(answered_with.value)
     times_in(noted.engine, answered.counts)
     error, more = redacted(noted.error or answered.error or "", rules)
-    request, cut_request = _kept(noted.body, asked_for)
-    response, cut_response = _kept(noted.answer, answered_with) if noted.answer else (None, False)
+    request, cut_request = _kept(noted.body, asked_for, rules)
+    response, cut_response = _kept(noted.answer, answered_with, rules) if noted.answer else (None, False)
     if (
         response is not None
         and not isinstance(document, str)
@@ -49,7 +49,7 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     redactions = asked_for.redacted + answered_with.redacted + more
     prompt = as_text(asked.messages)
     summary = {
-        **_who(noted, instance, dialect, salt),
+        **_who(noted, instance, dialect, salt, redacted(_text(noted.user_agent), rules)[0]),
         **_what(noted, instance, answered),
         "streamed": in_pieces,
         "error": error or None,
@@ -77,8 +77,7 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     )
 
 
-def _who(noted: Noted, instance: Instance, dialect: str, salt: bytes) -> JSON:
-    agent = _text(noted.user_agent)
+def _who(noted: Noted, instance: Instance, dialect: str, salt: bytes, agent: str) -> JSON:
     product = _PRODUCT.match(agent)
     caller = product[0] if product else "unknown"
     if noted.key:
@@ -194,16 +193,22 @@ def _answer(dialect: str, noted: Noted) -> Any:
     return medium(answer, kind)
 
 
-def _kept(raw: bytes, found: Shortened) -> tuple[str, bool]:
+def _kept(raw: bytes, found: Shortened, rules: Rules) -> tuple[str, bool]:
     """What is kept of a document: its own bytes, unless something in it was changed."""
     if isinstance(found.value, str):
         return _limited(found.value)
-    if found.value is None:
-        return _limited(raw.decode("utf-8", "replace"))
     text = raw.decode("utf-8", "replace")
-    if found.changed or not text.startswith(("{", "[")):
+    if found.value is None:
+        text, count = redacted(text, rules)
+        found.redacted += count
+    elif found.changed or not text.startswith(("{", "[")) or _hides(text, found.value, rules):
         text = _encoded(found.value)
     return _limited(text)
+
+
+def _hides(text: str, value: Any, rules: Rules) -> bool:
+    """Whether a text has a secret that is not in its value: of two fields with one name, only one is."""
+    return text != _encoded(value) and rules.apply(text)[1] > 0
 
 
 def _encoded(value: Any) -> str:

@@ -24,11 +24,23 @@ SETS: Mapping[str, tuple[Pattern, ...]] = {
             "key",
             _KEYS,
         ),
-        ("token", r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+        # Not `\b`: of "eyJ-eyJ-eyJ-" each would be a beginning, and each would be read to the end.
+        ("token", r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
         ("bearer", r"(?i)\bbearer\s+[A-Za-z0-9._~+/-]{16,}=*"),
         (
-            "private key",
-            r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[^-]|-(?!----END))*-----END [A-Z ]*PRIVATE KEY-----",
+            "password",
+            (
+                r"(?i)\bauthorization[\"']?\s{0,5}[:=]\s{0,5}[\"']?basic\s{1,5}[A-Za-z0-9+/]{4,}={0,2}"
+                r"|(?<=://)[^\s/:@\"'<>]{0,100}:[^\s/@\"'<>]{1,200}(?=@)"
+            ),
+        ),
+        (
+            "private key",  # also one that was cut off; what lies between has no other beginning in it
+            (
+                r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+                r"(?:(?:[^-]|-(?!----(?:BEGIN|END)))*+-----END [A-Z ]*PRIVATE KEY-----"
+                r"|(?:\s*[A-Za-z0-9+/=]{40,})*+)"
+            ),
         ),
     ),
     "emails": (("email", r"\b[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b"),),

@@ -68,7 +68,7 @@ class _Walk:
             short = _shortened(text, named=name in _NAMES)
             if short is not None:
                 self.found.media += 1
-                return short
+                return self.secret(short)  # it may be a key, under the name of a medium
         return self.secret(text)
 
     def secret(self, text: str) -> str:
