@@ -24,11 +24,11 @@ from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import Format, Mode
-from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.confinement import Sandbox, Sandboxing
 from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.run_directory import RunDirectory
+from modelrunner.runtime.workspace import Workspaces
 
 _Describe = Callable[[Address], Launch]
 ROUNDS = 15
@@ -48,15 +48,15 @@ def _scripted(address: Address) -> Launch:
     return Launch((*program, "--model", "m", "--host", str(address.socket)))
 
 
-async def _start(cells: Cells, describe: _Describe) -> tuple[float, float]:
+async def _start(workspaces: Workspaces, describe: _Describe) -> tuple[float, float]:
     """Start and stop an engine: milliseconds until it was ready, and of processor time in all."""
     used = _used()
     begun = time.perf_counter()
-    cell = cells.open()
-    address = Address(socket=cell.socket)
+    workspace = workspaces.open()
+    address = Address(socket=workspace.socket)
     launch = describe(address)
     instance = await Instance.start(
-        launch, address, "engine", lambda _: None, lambda _: None, environ=os.environ, cell=cell
+        launch, address, "engine", lambda _: None, lambda _: None, environ=os.environ, workspace=workspace
     )
     took = time.perf_counter() - begun
     await instance.stop()
@@ -69,17 +69,17 @@ def _used() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in ours)
 
 
-def _prepare(cells: Cells, describe: _Describe) -> float:
+def _prepare(workspaces: Workspaces, describe: _Describe) -> float:
     """Do only what the daemon does before the fork, in milliseconds."""
-    cell = cells.open()
-    address = Address(socket=cell.socket)
+    workspace = workspaces.open()
+    address = Address(socket=workspace.socket)
     launch = describe(address)
     begun = time.perf_counter()
-    confinement = cell.confine(launch, address)
+    confinement = workspace.confine(launch, address)
     took = time.perf_counter() - begun
     if confinement is not None:
         confinement.close()
-    cell.close()
+    workspace.close()
     return 1000 * took
 
 
@@ -94,7 +94,12 @@ async def _guard(directory: Path) -> float:
 
 
 async def _compare(
-    name: str, confined: Cells, free: Cells, describe: _Describe, rounds: int, bound: float | None = None
+    name: str,
+    confined: Workspaces,
+    free: Workspaces,
+    describe: _Describe,
+    rounds: int,
+    bound: float | None = None,
 ) -> list[Figure]:
     await _start(confined, describe), await _start(free, describe)  # once, so that every file is in memory
     pairs = [(await _start(confined, describe), await _start(free, describe)) for _ in range(rounds)]
@@ -116,7 +121,7 @@ async def _measure() -> list[Figure]:
         stack.push_async_callback(guardian.close)
         await guardian.open()
         settings = (Sandboxing.AUTO, Sandboxing.OFF)
-        confined, free = (Cells(run, Sandbox(setting, Path.home()), guardian) for setting in settings)
+        confined, free = (Workspaces(run, Sandbox(setting, Path.home()), guardian) for setting in settings)
         return [
             *await _compare("llama.cpp", confined, free, llama, ROUNDS),
             *await _compare("scripted engine", confined, free, _scripted, QUICK_ROUNDS, bound=5),

@@ -20,11 +20,11 @@ import pytest
 from modelrunner.engines.base import Address, Launch, Network
 from modelrunner.errors import EngineFailed, InvalidRequest
 from modelrunner.runtime import confinement, landlock
-from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.confinement import Sandbox, Sandboxing
 from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.run_directory import RunDirectory
+from modelrunner.runtime.workspace import Workspaces
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems have no sandbox, and say so")
 
@@ -42,14 +42,14 @@ def stopped(outcome: str, since: int = 1) -> bool:
 class Prison:
     """Starts engines that try to escape."""
 
-    def __init__(self, folder: Path, cells: Cells, stack: AsyncExitStack) -> None:
+    def __init__(self, folder: Path, workspaces: Workspaces, stack: AsyncExitStack) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir()
         self.model = folder / "model"
         self.model.mkdir()
         (self.model / "weights").write_bytes(b"weights")
-        self.cells = cells
+        self.workspaces = workspaces
         self._stack = stack
         self.lines: list[str] = []
 
@@ -58,8 +58,8 @@ class Prison:
     ) -> dict[str, str]:
         """Start an engine that makes these attempts; what came of each."""
         self.lines = []
-        cell = self.cells.open()
-        where = address or Address(socket=cell.socket)
+        workspace = self.workspaces.open()
+        where = address or Address(socket=workspace.socket)
         told = (
             ("--host", str(where.socket))
             if where.socket
@@ -69,11 +69,17 @@ class Prison:
         launch = replace(launch or Launch(()), argv=argv, ready_within=30)
         launch = replace(launch, reads=(*launch.reads, self.model))
         instance = await Instance.start(
-            launch, where, "escape", self.lines.append, lambda _: None, environ=os.environ, cell=cell
+            launch,
+            where,
+            "escape",
+            self.lines.append,
+            lambda _: None,
+            environ=os.environ,
+            workspace=workspace,
         )
         self._stack.push_async_callback(instance.stop)
         self.instance = instance
-        self.cell = cell
+        self.workspace = workspace
         return {
             text: line.removeprefix(f"{text} ")
             for text in attempts
@@ -95,7 +101,7 @@ async def make_prison(short_path: Path) -> AsyncIterator[MakePrison]:
             guardian = Guardian(run.path)
             stack.push_async_callback(guardian.close)
             await guardian.open()
-            return Prison(short_path, Cells(run, Sandbox(setting, short_path / "home"), guardian), stack)
+            return Prison(short_path, Workspaces(run, Sandbox(setting, short_path / "home"), guardian), stack)
 
         yield make
 
@@ -118,13 +124,13 @@ async def test_an_engine_reads_its_model_and_writes_into_its_own_directory(priso
     own = await prison.try_to("environment:TMPDIR", "environment:HOME", "environment:XDG_CACHE_HOME")
 
     assert [] == [text for text in tries if not outcomes[text].startswith("done")]
-    assert {f"done {prison.cell.directory}"} == set(own.values())
+    assert {f"done {prison.workspace.directory}"} == set(own.values())
 
 
 async def test_an_engine_writes_nowhere_else(prison: Prison) -> None:
     """Not to its model, nor home, nor the store, nor to the directory of another engine."""
     await prison.try_to()
-    other = prison.cell.directory / "other"
+    other = prison.workspace.directory / "other"
     other.touch()
     (prison.folder / "store").mkdir()
     tries = (
@@ -274,7 +280,7 @@ async def test_nothing_is_left_of_an_engine(prison: Prison) -> None:
     """When it is stopped its directory goes, and its workers go, also those that left its group."""
     outcome = (await prison.try_to("workers:4"))["workers:4"]
     workers = [psutil.Process(int(word)) for word in outcome.split()[1:]]
-    directory = prison.cell.directory
+    directory = prison.workspace.directory
     assert directory.is_dir()
     await prison.instance.stop()
     _, alive = await asyncio.to_thread(psutil.wait_procs, workers, timeout=20)
@@ -285,15 +291,21 @@ async def test_nothing_is_left_of_an_engine(prison: Prison) -> None:
 
 
 async def test_an_engine_that_cannot_be_run_is_an_error_with_its_name(prison: Prison) -> None:
-    """In a sandbox as well; the caller keeps the cell."""
-    cell = prison.cells.open()
+    """In a sandbox as well; the caller keeps the workspace."""
+    workspace = prison.workspaces.open()
     with pytest.raises(EngineFailed, match="`/no/engine`"):
         await Instance.start(
-            Launch(("/no/engine",)), Address(cell.socket), "x", print, lambda _: None, environ={}, cell=cell
+            Launch(("/no/engine",)),
+            Address(workspace.socket),
+            "x",
+            print,
+            lambda _: None,
+            environ={},
+            workspace=workspace,
         )
-    cell.close()
+    workspace.close()
 
-    assert not cell.directory.exists()
+    assert not workspace.directory.exists()
 
 
 @pytest.mark.parametrize("setting", [Sandboxing.AUTO, Sandboxing.OFF])
@@ -302,14 +314,14 @@ async def test_an_engine_that_fails_for_want_of_something_points_at_the_sandbox(
 ) -> None:
     """If there is one; else it was refused by somebody else."""
     prison = await make_prison(setting)
-    cell = prison.cells.open()
+    workspace = prison.workspaces.open()
     code = "import sys; sys.exit('model.gguf: Permission denied')"
     with pytest.raises(EngineFailed) as caught:
         await Instance.start(
             Launch((sys.executable, "-c", code)),
-            *(Address(cell.socket), "x", prison.lines.append, lambda _: None),
+            *(Address(workspace.socket), "x", prison.lines.append, lambda _: None),
             environ={},
-            cell=cell,
+            workspace=workspace,
         )
 
     assert ("DMR_SANDBOX" in (caught.value.hint or "")) == (setting is Sandboxing.AUTO and ABI > 0)
@@ -334,7 +346,7 @@ async def test_a_sandbox_can_be_turned_off(make_prison: MakePrison) -> None:
 
     assert [] == [(text, outcomes[text]) for text in tries if not outcomes[text].startswith("done")]
     assert {"status:NoNewPrivs": "done 0", "environment:HOME": f"done {os.environ['HOME']}"} == asked
-    assert not prison.cell.directory.exists()
+    assert not prison.workspace.directory.exists()
 
 
 async def test_without_landlock_the_rest_is_done_and_the_lack_is_told(
@@ -348,8 +360,8 @@ async def test_without_landlock_the_rest_is_done_and_the_lack_is_told(
 
     assert "done 1 bytes" == outcomes[f"read:{prison.home}/secret"]
     assert "done 1" == outcomes["status:NoNewPrivs"]
-    assert f"done {prison.cell.directory}" == outcomes["environment:HOME"]
-    assert prison.cells.sandbox.caveat == "the kernel has no Landlock"
+    assert f"done {prison.workspace.directory}" == outcomes["environment:HOME"]
+    assert prison.workspaces.sandbox.caveat == "the kernel has no Landlock"
     assert ["engines run without a sandbox reason=the kernel has no Landlock"] == caplog.messages
 
 

@@ -17,12 +17,12 @@ from modelrunner.engines.registry import Engines
 from modelrunner.errors import PortTaken, UnsupportedModel
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.kinds import Mode
-from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.confinement import Sandbox, Sandboxing
 from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.run_directory import RunDirectory
 from modelrunner.runtime.state_files import StateFiles
+from modelrunner.runtime.workspace import Workspaces
 from modelrunner.server.loader import Loader, files_of
 from modelrunner.server.preparing import Preparing
 
@@ -54,10 +54,10 @@ class OnPorts(LlamaCpp):
 class Loading:
     """A loader for one engine, on the model of a daemon."""
 
-    def __init__(self, daemon: "Daemon", cells: Cells) -> None:
+    def __init__(self, daemon: "Daemon", workspaces: Workspaces) -> None:
         self._daemon = daemon
-        self._cells = cells
-        self.run = cells.run.path
+        self._workspaces = workspaces
+        self.run = workspaces.run.path
         self.lines: list[tuple[str, str, str]] = []
 
     def loader(self, engine: OnPorts) -> Loader:
@@ -69,12 +69,12 @@ class Loading:
             configurations=services.configurations,
             states=StateFiles(self.run, 0),
         )
-        return Loader(preparing, self._cells, os.environ, lambda *line: self.lines.append(line))
+        return Loader(preparing, self._workspaces, os.environ, lambda *line: self.lines.append(line))
 
     def key(self, mode: Mode = Mode.COMPLETION) -> Key:
         return Key("llama.cpp", self._daemon.services.catalogue.find("ai/tiny").id, mode)
 
-    def cells(self) -> list[Path]:
+    def workspaces(self) -> list[Path]:
         return [path for path in self.run.iterdir() if path.is_dir()]
 
 
@@ -86,7 +86,7 @@ async def loading(tiny: "Daemon") -> AsyncIterator[Loading]:
         guardian = Guardian(run.path)
         stack.push_async_callback(guardian.close)
         await guardian.open()
-        yield Loading(tiny, Cells(run, Sandbox(Sandboxing.AUTO, tiny.folder), guardian))
+        yield Loading(tiny, Workspaces(run, Sandbox(Sandboxing.AUTO, tiny.folder), guardian))
 
 
 async def test_an_engine_that_knows_ports_only_is_given_one(loading: Loading) -> None:
@@ -99,7 +99,7 @@ async def test_an_engine_that_knows_ports_only_is_given_one(loading: Loading) ->
     assert one.address.port != two.address.port
     assert {("llama.cpp", loading.key().model.short)} == {line[:2] for line in loading.lines}
     await asyncio.gather(one.stop(), two.stop())
-    assert [] == loading.cells()
+    assert [] == loading.workspaces()
 
 
 async def test_a_stolen_port_is_exchanged_for_another(loading: Loading) -> None:
@@ -108,7 +108,7 @@ async def test_a_stolen_port_is_exchanged_for_another(loading: Loading) -> None:
     instance = await loading.loader(engine).start(loading.key())
 
     assert instance.address.port not in [thief.getsockname()[1] for thief in engine.thieves]
-    assert 1 == len(loading.cells())
+    assert 1 == len(loading.workspaces())
     await instance.stop()
     for thief in engine.thieves:
         thief.close()
@@ -123,7 +123,7 @@ async def test_a_thief_that_takes_every_port_is_told_of(loading: Loading) -> Non
         thief.close()
 
     assert 4 == len(engine.thieves)
-    assert [] == loading.cells()
+    assert [] == loading.workspaces()
 
 
 async def test_an_engine_that_refuses_leaves_no_place_behind(loading: Loading) -> None:
@@ -131,7 +131,7 @@ async def test_an_engine_that_refuses_leaves_no_place_behind(loading: Loading) -
     with pytest.raises(UnsupportedModel):
         await loading.loader(OnPorts()).start(loading.key(Mode.EMBEDDING))
 
-    assert [] == loading.cells()
+    assert [] == loading.workspaces()
 
 
 def test_links_that_lead_out_of_a_model_are_what_an_engine_has_to_read(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from modelrunner.errors import (
     RunnerError,
     ShuttingDown,
 )
-from modelrunner.runtime.cell import Cell
 from modelrunner.runtime.connection import ConnectionLost, Connections, request_head
 from modelrunner.runtime.exchange import Exchange, Observer, Upstream, checked_target
 from modelrunner.runtime.headers import Header, for_engine
@@ -28,6 +27,7 @@ from modelrunner.runtime.output import last_lines
 from modelrunner.runtime.ports import is_taken
 from modelrunner.runtime.process import GRACE, Child, environment_of_engine
 from modelrunner.runtime.readiness import until_ready
+from modelrunner.runtime.workspace import Workspace
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
 _OK = 200
@@ -68,13 +68,13 @@ class Instance:
         child: Child,
         address: Address,
         diagnose: Callable[[str], str | None],
-        cell: Cell | None,
+        workspace: Workspace | None,
     ) -> None:
         self.name = name
         self.address = address
         self._child = child
         self._diagnose = diagnose
-        self._cell = cell
+        self._workspace = workspace
         self._stopped = False
         self.slots: int | None = None
         self._companion: Companion | None = None
@@ -93,12 +93,12 @@ class Instance:
         diagnose: Callable[[str], str | None],
         *,
         environ: Mapping[str, str],
-        cell: Cell | None = None,
+        workspace: Workspace | None = None,
     ) -> "Instance":
         """Start the process and return when it is ready; nothing of it is left if that fails.
 
         `name` is what people call the engine; `log` gets each line it writes, and `diagnose` its last lines
-        when it failed. `environ` is what it inherits, less the credentials in it. The cell is closed when
+        when it failed. `environ` is what it inherits, less the credentials in it. The workspace is closed when
         the instance stops; without one, the engine is kept to nothing.
 
         Raises:
@@ -107,13 +107,13 @@ class Instance:
             PortTaken: another program listens where it was to; another port may do.
         """
         try:
-            child = await _started(launch, address, log, environment_of_engine(environ), cell)
+            child = await _started(launch, address, log, environment_of_engine(environ), workspace)
         except OSError as exc:
             raise EngineFailed(
                 f"{name} could not be started: `{launch.argv[0]}`: {exc.strerror}",
                 hint="check that the engine is installed and that its program can be run",
             ) from exc
-        instance = cls(name, child, address, diagnose, cell)
+        instance = cls(name, child, address, diagnose, workspace)
         instance.model_name = launch.model_name
         instance.denied_fields = launch.denied_fields
         instance._sleep = launch.sleep
@@ -224,8 +224,8 @@ class Instance:
         self.connections.close()
         if self.address.socket is not None:
             self.address.socket.unlink(missing_ok=True)
-        if self._cell is not None:
-            await asyncio.to_thread(self._cell.close)
+        if self._workspace is not None:
+            await asyncio.to_thread(self._workspace.close)
 
     async def _become_ready(self, launch: Launch) -> None:
         polling = asyncio.create_task(until_ready(self.address, launch.health))
@@ -279,7 +279,11 @@ class Instance:
 
     async def _post_mortem(self) -> EngineFailed:
         words = await self._child.last_words()
-        refused = self._cell is not None and self._cell.confines and any(word in words for word in _REFUSALS)
+        refused = (
+            self._workspace is not None
+            and self._workspace.confines
+            and any(word in words for word in _REFUSALS)
+        )
         return EngineFailed(
             explain(self._cause(words), last_lines(words)),
             hint=_HINT if refused else None,
@@ -295,23 +299,23 @@ async def _started(
     address: Address,
     log: Callable[[str], None],
     environ: Mapping[str, str],
-    cell: Cell | None,
+    workspace: Workspace | None,
 ) -> Child:
-    """Start the process within its cell.
+    """Start the process within its workspace.
 
     Raises:
         OSError: it cannot be run, or not be confined.
     """
-    if cell is None:
+    if workspace is None:
         env = {**environ, **launch.env}
         return await Child.start(
             launch.argv, env=env, cwd=launch.cwd, on_line=log, remembered=launch.remembered
         )
-    confinement = cell.confine(launch, address)
+    confinement = workspace.confine(launch, address)
     try:
         child = await Child.start(
             launch.argv,
-            env={**environ, **cell.environment, **launch.env, **cell.mark},
+            env={**environ, **workspace.environment, **launch.env, **workspace.mark},
             cwd=launch.cwd,
             on_line=log,
             remembered=launch.remembered,
@@ -320,7 +324,7 @@ async def _started(
     finally:
         if confinement is not None:
             confinement.close()
-    cell.watch(child.pid)
+    workspace.watch(child.pid)
     return child
 
 

@@ -13,10 +13,10 @@ from modelrunner.engines.base import Address, Launch, Listens, Options, listens_
 from modelrunner.errors import PortTaken
 from modelrunner.models.bundle import Bundle
 from modelrunner.models.kinds import Mode
-from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.ports import free_port
+from modelrunner.runtime.workspace import Workspaces
 from modelrunner.server.preparing import Prepared, Preparing
 
 _log = logging.getLogger(__name__)
@@ -31,13 +31,13 @@ class Loader:
     def __init__(
         self,
         preparing: Preparing,
-        cells: Cells,
+        workspaces: Workspaces,
         environ: Mapping[str, str],
         log: Callable[[str, str, str], None],
     ) -> None:
         """`log` takes an engine, a model's short id and a line; `environ` is what engines inherit."""
         self._preparing = preparing
-        self._cells = cells
+        self._workspaces = workspaces
         self._environ = environ
         self._log = log
         # What each ready instance was started with, which is not what a later configuration says.
@@ -82,10 +82,10 @@ class Loader:
 
     async def _begin(self, key: Key, prepared: Prepared) -> Instance:
         engine = prepared.engine
-        cell = self._cells.open()
+        workspace = self._workspaces.open()
         try:
             on_socket = listens_on(engine) is Listens.SOCKET
-            address = Address(socket=cell.socket) if on_socket else Address(port=free_port(_LOOPBACK))
+            address = Address(socket=workspace.socket) if on_socket else Address(port=free_port(_LOOPBACK))
             launch = await asyncio.to_thread(_described, prepared, key.mode, address)
             return await Instance.start(
                 launch,
@@ -94,10 +94,10 @@ class Loader:
                 log=partial(self._line, key),
                 diagnose=engine.diagnose,
                 environ=self._environ,
-                cell=cell,
+                workspace=workspace,
             )
         except BaseException:
-            cell.close()
+            workspace.close()
             raise
 
     def _ended(self, key: Key, options: Options) -> None:

@@ -22,13 +22,13 @@ from modelrunner.oci.credentials import Credentials
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transport import Transport
-from modelrunner.runtime.cell import Cells
 from modelrunner.runtime.confinement import Sandbox, Sandboxing
 from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.run_directory import RunDirectory, parents
 from modelrunner.runtime.state_files import StateFiles
+from modelrunner.runtime.workspace import Workspaces
 from modelrunner.search.docker_hub import DockerHub
 from modelrunner.search.found import Source
 from modelrunner.search.hugging_face import HuggingFace
@@ -215,7 +215,7 @@ async def open_services(
             configurations=configurations,
             states=states,
         )
-        loader = Loader(preparing, Cells(run, sandbox, guardian), environ, logs.engine_line)
+        loader = Loader(preparing, Workspaces(run, sandbox, guardian), environ, logs.engine_line)
         memory = Memory(preparing, settings.memory)
         pool = Pool(
             loader.start,

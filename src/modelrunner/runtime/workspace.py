@@ -1,4 +1,4 @@
-"""A cell: the directory that is one engine's own, what it is kept to there, and the end of what it leaves."""
+"""The directory that is one engine's own, what it is kept to there, and the end of what it leaves."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from modelrunner.runtime.guardian_program import VARIABLE
 from modelrunner.runtime.run_directory import RunDirectory
 
 
-class Cell:
+class Workspace:
     """The place of one engine; `directory` is there until it is closed."""
 
     def __init__(self, directory: Path, sandbox: Sandbox, guardian: Guardian) -> None:
@@ -64,17 +64,17 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Cells:
-    """Makes cells."""
+class Workspaces:
+    """Makes workspaces."""
 
     run: RunDirectory
     sandbox: Sandbox
     guardian: Guardian
 
-    def open(self) -> Cell:
-        """Make a cell for one engine.
+    def open(self) -> Workspace:
+        """Make a workspace for one engine.
 
         Raises:
             RunnerError: there is no room for its directory.
         """
-        return Cell(self.run.engine(), self.sandbox, self.guardian)
+        return Workspace(self.run.engine(), self.sandbox, self.guardian)
