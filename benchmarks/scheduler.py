@@ -16,8 +16,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.history import BY_VALUE, LEAST_RECENTLY_USED, Judge
 from modelrunner.runtime.lease import Loaded
 from modelrunner.runtime.ledger import ONE_PLACE, PLACE
-from modelrunner.runtime.line import Caller, Terms
 from modelrunner.runtime.plan import Key, Limits
+from modelrunner.runtime.request_queue import Caller, Terms
 from modelrunner.runtime.scheduler import Scheduler
 from modelrunner.runtime.simulation import Machine, Outcome, simulate
 from modelrunner.runtime.trace import SYNTHETIC
@@ -51,7 +51,7 @@ def _decisions() -> Figure:
     for key in keys:
         scheduler.estimated(key, {**ONE_PLACE, "ram": GIB})
     assert len(scheduler.residents) == len(here)
-    assert len(scheduler.line) == QUEUED
+    assert len(scheduler.queue) == QUEUED
     values = []
     for number in range(300):
         now = 2.0 + number / 1000

@@ -8,8 +8,8 @@ from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.claim import Claim
 from modelrunner.runtime.lease import Lease, Loaded
-from modelrunner.runtime.line import ANY_TERMS, Terms
 from modelrunner.runtime.plan import Key, Reason
+from modelrunner.runtime.request_queue import ANY_TERMS, Terms
 
 KEY = Key("llama.cpp", Digest.of(b"model"), Mode.COMPLETION)
 

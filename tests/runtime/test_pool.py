@@ -21,10 +21,10 @@ from modelrunner.models.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Kind
 from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.line import Caller, Terms
 from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key, Reason, State, Why
 from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.request_queue import Caller, Terms
 
 A, B, C = (Key("llama.cpp", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c"))
 
@@ -274,7 +274,7 @@ async def test_a_load_that_hangs_for_nobody_gives_way() -> None:
     await turns()
     other = asyncio.create_task(take(fixture.pool, B))
     await turns()
-    assert [Why.ABANDONED.value] == [waiter.why for waiter in fixture.pool.line()]
+    assert [Why.ABANDONED.value] == [waiter.why for waiter in fixture.pool.queue()]
 
     fixture.clock.advance(30.0)
     instance = await fixture.become_ready(B)
@@ -838,7 +838,7 @@ async def test_no_more_requests_than_slots_are_served_at_a_time() -> None:
     first = await fixture.pool.acquire(A)
     second = asyncio.create_task(fixture.pool.acquire(A))
     await turns()
-    (waiter,) = fixture.pool.line()
+    (waiter,) = fixture.pool.queue()
     assert ("slots", 1) == (waiter.why, waiter.position)
 
     first.release()
@@ -919,7 +919,7 @@ async def test_a_model_is_loaded_when_the_memory_of_the_last_one_is_seen_to_be_f
     request = asyncio.create_task(take(fixture.pool, B))
     await turns()
     assert fixture.states() == {}
-    (waiter,) = fixture.pool.line()
+    (waiter,) = fixture.pool.queue()
     assert "memory" == waiter.why
 
     fixture.free["ram"] = 100
@@ -952,7 +952,7 @@ async def test_the_line_shows_who_waits_and_why() -> None:
     request = asyncio.create_task(fixture.pool.acquire(B, Terms(name="r-1")))
     await turns()
     fixture.clock.advance(3)
-    (waiter,) = fixture.pool.line()
+    (waiter,) = fixture.pool.queue()
 
     assert ("r-1", B, 1, 3.0, "busy", (A,)) == (
         waiter.name,
@@ -1025,10 +1025,10 @@ async def test_the_line_can_be_seen_while_a_model_is_loaded() -> None:
     fixture = Fixture()
     request = asyncio.create_task(take(fixture.pool, A))
     await turns(1)
-    assert ["estimating"] == [waiter.why for waiter in fixture.pool.line()]
+    assert ["estimating"] == [waiter.why for waiter in fixture.pool.queue()]
     await turns()
 
-    assert ["loading"] == [waiter.why for waiter in fixture.pool.line()]
+    assert ["loading"] == [waiter.why for waiter in fixture.pool.queue()]
     await fixture.become_ready(A)
     await request
     await fixture.pool.close(0)

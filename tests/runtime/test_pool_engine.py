@@ -25,10 +25,10 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Event, Kind
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.ledger import Amounts
-from modelrunner.runtime.line import Caller, Terms
 from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key, Reason, State, Why
 from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.request_queue import Caller, Terms
 
 A, B, C, D = (Key("fake", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c", b"d"))
 NEEDS = {A: 60, B: 50, C: 40, D: 30}
@@ -171,7 +171,7 @@ class Floor:
 
     def look(self) -> None:
         """Check that everybody who waits has a place and a reason (I1)."""
-        line = self.pool.line()
+        line = self.pool.queue()
         if [each.position for each in line] != list(range(1, len(line) + 1)) or not all(e.why for e in line):
             self.broken.append(f"I1: somebody waits without a place or a reason: {line}")
 

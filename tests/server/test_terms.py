@@ -4,7 +4,7 @@ import pytest
 
 from modelrunner.errors import InvalidRequest
 from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.line import ANY_TERMS
+from modelrunner.runtime.request_queue import ANY_TERMS
 from modelrunner.server.terms import terms_of
 
 

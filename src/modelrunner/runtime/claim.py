@@ -4,8 +4,8 @@ from types import TracebackType
 from typing import Generic, Protocol
 
 from modelrunner.runtime.lease import Lease, R
-from modelrunner.runtime.line import Terms
 from modelrunner.runtime.plan import Key
+from modelrunner.runtime.request_queue import Terms
 
 
 class Lender(Protocol[R]):

@@ -98,8 +98,8 @@ class Instance:
         """Start the process and return when it is ready; nothing of it is left if that fails.
 
         `name` is what people call the engine; `log` gets each line it writes, and `diagnose` its last lines
-        when it failed. `environ` is what it inherits, less the credentials in it. The workspace is closed when
-        the instance stops; without one, the engine is kept to nothing.
+        when it failed. `environ` is what it inherits, less the credentials in it. The workspace is closed
+        when the instance stops; without one, the engine is kept to nothing.
 
         Raises:
             EngineFailed: it cannot be run, or ended by itself; the message has its last lines.

@@ -2,7 +2,7 @@
 
 What a model needs is held from the start of its process until the process is gone, so STARTING and STOPPING
 count. A model that can sleep does so instead of ending, if that makes as much room (`sleeping.py`). A key has
-one resident at a time. Waiting keys are served in the order of the line; who stands behind never takes what
+one resident at a time. Waiting keys are served in the order of the queue; who stands behind never takes what
 one in front is waiting for.
 
 The rules were written against the ways in which schedulers of this kind have failed in the field: an eviction
@@ -50,7 +50,7 @@ def plan(
 ) -> Plan:
     """Decide what to start and what to stop.
 
-    `waiting` has each key once, in the order of the line, and includes keys whose resident is still STARTING
+    `waiting` has each key once, in the order of the queue, and includes keys whose resident is still STARTING
     or has just become READY: it is about to serve them, and is not stopped for one who came later. `look` is
     asked only when somebody needs memory, for looking costs something.
     """

@@ -2,7 +2,7 @@
 
 State changes only between awaits, in methods that are no coroutines, which is why there is no lock. One task
 per resident owns its whole life (`lifecycle.py`). No request owns a load, so a client that leaves takes
-itself out of the line and nothing else. What an instance is, and how it is started, is not known here.
+itself out of the queue and nothing else. What an instance is, and how it is started, is not known here.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import PLACE, Amounts
 from modelrunner.runtime.lifecycle import Lifecycles
-from modelrunner.runtime.line import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.memory_needs import MemoryNeed, MemoryNeeds, nothing_needed
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
+from modelrunner.runtime.request_queue import ANY_TERMS, Terms, Ticket
 from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
 from modelrunner.runtime.sleeping import is_coming
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
@@ -60,7 +60,7 @@ class Pool(Generic[R]):
     ) -> None:
         self.events = events if events is not None else Events()
         self._look = look
-        self._queue = queue
+        self._most_waiting = queue
         self._clock = clock
         self._wall = wall
         self._wishes = wishes
@@ -101,7 +101,7 @@ class Pool(Generic[R]):
         return Lease(loaded, loaded.running, self._give_back)
 
     async def acquire(self, key: Key, terms: Terms = ANY_TERMS) -> Lease[R]:
-        """Take a lease, waiting in line when the instance is not ready. The caller releases it.
+        """Take a lease, waiting in the queue when the instance is not ready. The caller releases it.
 
         Raises:
             Busy, InsufficientMemory, ShuttingDown, RunnerError: as for `lease`.
@@ -111,9 +111,10 @@ class Pool(Generic[R]):
             return lease
         if self._scheduler.closing:
             raise shutting_down()
-        if len(self._scheduler.line) >= self._queue:
+        if len(self._scheduler.queue) >= self._most_waiting:
             raise Busy(
-                f"too many requests are waiting for a model: `{self._queue}`", hint="try again in a moment"
+                f"too many requests are waiting for a model: `{self._most_waiting}`",
+                hint="try again in a moment",
             )
         ticket = self._scheduler.join(key, self._clock(), terms)
         future: asyncio.Future[Lease[R]] = asyncio.get_running_loop().create_future()
@@ -163,11 +164,11 @@ class Pool(Generic[R]):
         here = self._scheduler.residents.values()
         return tuple((each.key, each.running) for each in here if each.running is not None)
 
-    def line(self) -> tuple[WaiterView, ...]:
+    def queue(self) -> tuple[WaiterView, ...]:
         """Show who waits, in turn, and why."""
         now = self._clock()
         views = []
-        for position, ticket in enumerate(self._scheduler.line, 1):
+        for position, ticket in enumerate(self._scheduler.queue, 1):
             wait = self._scheduler.waits[ticket.key]
             views.append(
                 WaiterView(
@@ -184,8 +185,8 @@ class Pool(Generic[R]):
 
     @property
     def waiting(self) -> int:
-        """How many requests wait in line."""
-        return len(self._scheduler.line)
+        """How many requests wait in the queue."""
+        return len(self._scheduler.queue)
 
     @property
     def capacity(self) -> Amounts:
@@ -207,9 +208,9 @@ class Pool(Generic[R]):
         return FailuresView(failed.count, failed.words, pause, failed.refused_until(now) is not None)
 
     def stalled(self) -> float:
-        """For how long (in seconds) the line has not moved although nothing that is in use explains it."""
+        """For how long (in seconds) the queue has not moved although nothing that is in use explains it."""
         scheduler = self._scheduler
-        if not scheduler.line or any(each.leases for each in scheduler.residents.values()):
+        if not scheduler.queue or any(each.leases for each in scheduler.residents.values()):
             return 0.0
         return self._clock() - scheduler.moved_at
 
@@ -260,7 +261,7 @@ class Pool(Generic[R]):
 
     def _is_abandoned(self, loaded: Loaded[R]) -> bool:
         """Whether it is being loaded or woken, and everybody who waited for it has left."""
-        return is_coming(loaded.state) and loaded.key not in self._scheduler.line
+        return is_coming(loaded.state) and loaded.key not in self._scheduler.queue
 
     def _forgive(self, key: Key) -> None:
         self._scheduler.forgive(key)
@@ -284,7 +285,7 @@ class Pool(Generic[R]):
             await asyncio.wait(tasks, timeout=deadline)
 
     def _turn_away(self) -> None:
-        for ticket in tuple(self._scheduler.line):
+        for ticket in tuple(self._scheduler.queue):
             self._scheduler.leave(ticket, self._clock())
             self._disappoint(ticket, shutting_down())
         for task in self._needs.tasks:
@@ -361,7 +362,7 @@ class Pool(Generic[R]):
             future.set_result(lease)
 
     def _withdraw(self, ticket: Ticket, future: asyncio.Future[Lease[R]]) -> None:
-        """Leave the line, and give back a lease that came too late."""
+        """Leave the queue, and give back a lease that came too late."""
         # Asking for the exception also tells the loop that somebody has seen it.
         if future.done() and not future.cancelled() and future.exception() is None:
             future.result().release()
@@ -377,7 +378,7 @@ class Pool(Generic[R]):
         now = self._clock()
         scheduler = self._scheduler
         scheduler.release(loaded, now)
-        if scheduler.line or (not loaded.leases and not self._wakes_in_time(loaded, now)):
+        if scheduler.queue or (not loaded.leases and not self._wakes_in_time(loaded, now)):
             self.settle()
 
     def _wakes_in_time(self, loaded: Loaded[R], now: float) -> bool:

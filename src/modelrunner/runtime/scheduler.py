@@ -1,4 +1,4 @@
-"""The scheduler: the line, what is loaded, and what to do next, as a machine without clock, task or process.
+"""The scheduler: the queue, what is loaded, and what to do next, as a machine without clock, task or process.
 
 It is told what happened and when, and answers what to do. The pool tells it of real processes, the simulator
 of imagined ones, and the tests of anything at all. Whom to load and whom to stop is decided in `policy.plan`.
@@ -12,7 +12,6 @@ from modelrunner.runtime import failures, policy
 from modelrunner.runtime.history import BY_VALUE, Histories, Judge
 from modelrunner.runtime.lease import Loaded, S, Stay
 from modelrunner.runtime.ledger import Amounts, larger
-from modelrunner.runtime.line import ANY_TERMS, Head, Line, Terms, Ticket
 from modelrunner.runtime.plan import (
     Key,
     Limits,
@@ -27,6 +26,7 @@ from modelrunner.runtime.plan import (
     Waiting,
     Why,
 )
+from modelrunner.runtime.request_queue import ANY_TERMS, Head, RequestQueue, Terms, Ticket
 from modelrunner.runtime.sleeping import is_coming
 
 Look = Callable[[], Amounts]  # how much of each device's memory is free now, in bytes
@@ -84,12 +84,12 @@ class Scheduler(Generic[S]):
 
     def __init__(self, limits: Limits, wishes: Wishes, judge: Judge = BY_VALUE) -> None:
         self.limits = limits
-        self.line = Line()
+        self.queue = RequestQueue()
         self.residents: dict[Key, Loaded[S]] = {}
         self.histories = Histories()
         self.waits: dict[Key, Wait] = {}  # as of the last decision
         self.closing = False
-        self.moved_at = 0.0  # when the line or a model last got on
+        self.moved_at = 0.0  # when the queue or a model last got on
         self.freed_at = float("-inf")  # when the last process was gone
         self._wishes = wishes
         self._judge = judge
@@ -111,23 +111,23 @@ class Scheduler(Generic[S]):
         if loaded is None or loaded.state is not State.READY or loaded.draining or self.closing:
             return None
         running = loaded.running
-        if running is None or not running.alive or key in self.line:
+        if running is None or not running.alive or key in self.queue:
             return None
         slots = running.slots
         return None if slots is not None and loaded.leases >= slots else loaded
 
     def join(self, key: Key, now: float, terms: Terms = ANY_TERMS) -> Ticket:
-        """Wait in line; `settle` says what comes of it."""
+        """Wait in the queue; `settle` says what comes of it."""
         checked = self._wishes.memory_check(key) if terms.checked is None else terms.checked
-        if not self.line:
+        if not self.queue:
             self.moved_at = now
-        return self.line.join(key, now, terms, checked=checked)
+        return self.queue.join(key, now, terms, checked=checked)
 
     def leave(self, ticket: Ticket, now: float) -> None:
         """Wait no more."""
-        self.line.leave(ticket)
+        self.queue.leave(ticket)
         loaded = self.residents.get(ticket.key)
-        if loaded is not None and is_coming(loaded.state) and ticket.key not in self.line:
+        if loaded is not None and is_coming(loaded.state) and ticket.key not in self.queue:
             loaded.idle_since = now
 
     def release(self, loaded: Loaded[S], now: float) -> None:
@@ -141,7 +141,7 @@ class Scheduler(Generic[S]):
     def estimated(self, key: Key, need: Amounts, asleep: Amounts | None = None) -> None:
         """Know what a model needs, and what it holds while it sleeps, if it can."""
         self._estimating.discard(key)
-        if key in self.line:
+        if key in self.queue:
             self._needs[key] = need
             if asleep is not None:
                 self._asleep[key] = asleep
@@ -149,7 +149,7 @@ class Scheduler(Generic[S]):
     def not_estimated(self, key: Key) -> list[Ticket]:
         """Give up on a model whose need cannot be found out, and say who waited for it."""
         self._estimating.discard(key)
-        return self.line.take(key)
+        return self.queue.take(key)
 
     def ready(self, loaded: Loaded[S], running: S, now: float) -> None:
         """Have a model that was starting."""
@@ -193,7 +193,7 @@ class Scheduler(Generic[S]):
         loaded.reason, loaded.detail = Reason.FAILED, words
         if counts:
             self._blame(loaded.key, words, now)
-        return self.line.take(loaded.key)
+        return self.queue.take(loaded.key)
 
     def dismiss(self, loaded: Loaded[S], reason: Reason, now: float, cause: Key | None = None) -> None:
         """Have a model stop; its room stays taken until it is gone."""
@@ -221,7 +221,7 @@ class Scheduler(Generic[S]):
     def is_idle(self, loaded: Loaded[S]) -> bool:
         """Whether it can be stopped without anybody noticing."""
         return (
-            loaded.state in (State.READY, State.ASLEEP) and not loaded.leases and loaded.key not in self.line
+            loaded.state in (State.READY, State.ASLEEP) and not loaded.leases and loaded.key not in self.queue
         )
 
     # Decide
@@ -241,20 +241,20 @@ class Scheduler(Generic[S]):
             loaded = self.residents[step.key]
             self.dismiss(loaded, step.reason, now, step.cause)
             effects.stop.append(loaded)
-            if step.key in self.line:
+            if step.key in self.queue:
                 self._find_out(step.key, effects)
         effects.sleep += [self._doze(step, now) for step in plan.sleep]
         effects.wake += [self._rouse(step, now) for step in plan.wake]
         effects.start += [self._load(step.key, step.reason, now) for step in plan.start]
         for refusal in plan.refuse:
             self._needs.pop(refusal.key, None)
-            effects.refuse += ((ticket, refusal) for ticket in self.line.take(refusal.key))
+            effects.refuse += ((ticket, refusal) for ticket in self.queue.take(refusal.key))
         for loaded in self.residents.values():
             loaded.draining = loaded.key in plan.drain
             self._serve(loaded, now, effects)
         waits = dict(plan.waits) | {step.key: Wait(Why.LOADING) for step in plan.start}
         waits |= {step.key: Wait(Why.WAKING) for step in plan.wake}
-        self.waits = {key: wait for key, wait in waits.items() if key in self.line}
+        self.waits = {key: wait for key, wait in waits.items() if key in self.queue}
         effects.wake_at = plan.wake_at
         return effects
 
@@ -267,7 +267,7 @@ class Scheduler(Generic[S]):
         failed = self.histories.of(key).failures
         waiting = [
             entry._replace(need=need) if entry.key == key and entry.need is None else entry
-            for entry in map(self._entry, self.line.heads())
+            for entry in map(self._entry, self.queue.heads())
         ]
         if all(entry.key != key for entry in waiting):
             checked = self._wishes.memory_check(key)
@@ -320,12 +320,12 @@ class Scheduler(Generic[S]):
         return policy.plan(views, waiting, self.limits, now, lambda: Seen(look(), self.freed_at))
 
     def _bearable(self, now: float, effects: Effects[S]) -> list[Head]:
-        """The line as it is when all are turned away whose model fails again and again."""
-        heads = self.line.heads()
+        """The queue as it is when all are turned away whose model fails again and again."""
+        heads = self.queue.heads()
         for head in tuple(heads):
             refusal = self._failing(head.ticket.key, now)
             if refusal is not None:
-                effects.refuse += ((each, refusal) for each in self.line.take(refusal.key))
+                effects.refuse += ((each, refusal) for each in self.queue.take(refusal.key))
                 heads.remove(head)
         return heads
 
@@ -336,7 +336,7 @@ class Scheduler(Generic[S]):
         return Refusal(key, Why.FAILING, {}, {})
 
     def _entry(self, head: Head) -> Waiting:
-        """One of the line as the policy wants it; its need is None while that is not known."""
+        """One of the queue as the policy wants it; its need is None while that is not known."""
         key = head.ticket.key
         loaded = self.residents.get(key)
         need = self._needs.get(key)
@@ -405,10 +405,10 @@ class Scheduler(Generic[S]):
         running = loaded.running
         if loaded.state is not State.READY or loaded.draining or running is None or not running.alive:
             return
-        if loaded.key not in self.line:
+        if loaded.key not in self.queue:
             return
         free = None if running.slots is None else running.slots - loaded.leases
-        for ticket in self.line.take(loaded.key, free):
+        for ticket in self.queue.take(loaded.key, free):
             self._lend(loaded, ticket.terms.stay)
             effects.grant.append((ticket, loaded))
             self.moved_at = now

@@ -11,8 +11,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.history import BY_VALUE, Judge
 from modelrunner.runtime.lease import Loaded
 from modelrunner.runtime.ledger import ONE_PLACE, PLACE, Amounts
-from modelrunner.runtime.line import Caller, Terms
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State
+from modelrunner.runtime.request_queue import Caller, Terms
 from modelrunner.runtime.scheduler import Scheduler
 from modelrunner.runtime.trace import Trace, TracedModel, TracedRequest
 

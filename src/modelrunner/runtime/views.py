@@ -41,7 +41,7 @@ class ResidentView:
 
 @dataclass(frozen=True, slots=True)
 class WaiterView:
-    """A request in line as others see it: its place, from 1, how long it waits (in seconds), and why."""
+    """A request in the queue as others see it: its place, from 1, how long it waits (in seconds), and why."""
 
     name: str
     key: Key

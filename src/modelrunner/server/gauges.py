@@ -67,7 +67,7 @@ class Metrics:
         residents = pool.residents()
         called = {each.key: self._catalogue.called(each.key.model) for each in residents}
         waiting: dict[Labels, float] = {}
-        for waiter in pool.line():
+        for waiter in pool.queue():
             name = (self._catalogue.called(waiter.key.model),)
             waiting[name] = waiting.get(name, 0) + 1
         states: dict[Labels, float] = {(state.value,): 0.0 for state in State}

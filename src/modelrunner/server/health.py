@@ -22,7 +22,7 @@ class Health:
     def check(self) -> HealthReply:
         """Say whether all is well, and if not for what requests wait in vain."""
         seconds = min(self._pool.stalled(), self._loader.quiet())
-        line = self._pool.line()
+        line = self._pool.queue()
         if seconds <= self._patience or not line:
             return {"status": "ok"}
         first = line[0]

@@ -121,7 +121,7 @@ class Insight:
 
     def queue(self) -> list[WaitingRequest]:
         """Give those who wait, in turn."""
-        return [self._waiting(waiter) for waiter in self._pool.line()]
+        return [self._waiting(waiter) for waiter in self._pool.queue()]
 
     def _waiting(self, waiter: WaiterView) -> WaitingRequest:
         return {
@@ -175,7 +175,7 @@ class Insight:
             "wait": None if wait is None else self._wait(wait),
             "refusal": None if refusal is None else _refusal(refusal, need),
             "failures": None if failures is None else _failures(failures),
-            "waiting": [self._waiting(waiter) for waiter in pool.line() if waiter.key == key],
+            "waiting": [self._waiting(waiter) for waiter in pool.queue() if waiter.key == key],
             "events": self.events(Wanted(key.model, limit=_LATELY)),
         }
 

@@ -22,9 +22,9 @@ from modelrunner.errors import (
     unforeseen,
 )
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.line import Terms
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.request_queue import Terms
 from modelrunner.server.answer import Answer, Writer
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.event_log import EventLog

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from modelrunner.runtime.lease import Loaded, Stay
 from modelrunner.runtime.ledger import ONE_PLACE, PLACE, Amounts, total
-from modelrunner.runtime.line import Caller, Terms, Ticket
 from modelrunner.runtime.plan import Key, Limits, Reason, State
+from modelrunner.runtime.request_queue import Caller, Terms, Ticket
 from modelrunner.runtime.scheduler import Effects, Scheduler
 
 RAM = "ram"
@@ -105,7 +105,7 @@ class World:
         load = self.scheduler.residents.get(ticket.key)
         goes_on = load is not None and load.state is State.STARTING
         self.scheduler.leave(ticket, self.now)
-        if ticket.key not in self.scheduler.line:
+        if ticket.key not in self.scheduler.queue:
             self.left_at[ticket.key] = self.now
         self.settle()
         assert load is None or goes_on is (load.state is State.STARTING), "I6: a load was broken off"
@@ -258,7 +258,7 @@ class World:
         return effects
 
     def _check_abandoned(self, loaded: Loaded[Process]) -> None:
-        assert loaded.key not in self.scheduler.line, "I3: stopped while loading for somebody"
+        assert loaded.key not in self.scheduler.queue, "I3: stopped while loading for somebody"
         assert loaded.reason in _EVICTIONS
         patience = self.scheduler.limits.patience
         assert self.now - self.left_at[loaded.key] >= patience, "I6: a load was broken off"
@@ -287,7 +287,7 @@ class World:
     def check(self) -> None:
         """Check what must be true between any two things that happen."""
         scheduler = self.scheduler
-        assert sorted(self.waiting) == list(scheduler.line), "I1: a request is lost"
+        assert sorted(self.waiting) == list(scheduler.queue), "I1: a request is lost"
         for loaded in self.leases:
             assert loaded.leases == self.leases.count(loaded), "a lease is lost"
         for loaded in scheduler.residents.values():
@@ -307,7 +307,7 @@ class World:
 
     def is_wanted(self, loaded: Loaded[Process]) -> bool:
         """Whether somebody waits for it; what is pinned, the user does."""
-        return loaded.key in self.scheduler.line or loaded.key in self.habits.pins
+        return loaded.key in self.scheduler.queue or loaded.key in self.habits.pins
 
     def some(self, state: State) -> list[Loaded[Process]]:
         """Who is in a state."""

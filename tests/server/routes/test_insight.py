@@ -160,7 +160,7 @@ async def test_a_request_sees_its_own_place(two: "Daemon") -> None:
         ask = two.ask("POST", CHAT, json=two.chat("ai/other"), headers={"X-Request-Id": "mine"})
         request = asyncio.create_task(ask)
         await two.until(
-            lambda: two.services.pool.waiting == 1 and "busy" in [w.why for w in two.services.pool.line()]
+            lambda: two.services.pool.waiting == 1 and "busy" in [w.why for w in two.services.pool.queue()]
         )
         row = (await two.ask("GET", "/engines/queue?id=mine")).json
         every = (await two.ask("GET", "/engines/queue")).json

@@ -27,7 +27,7 @@ async def status(services: Services, _request: Request) -> Response:
 
 async def running(services: Services, _request: Request) -> Response:
     """`GET /engines/ps`."""
-    waiting = Counter(waiter.key for waiter in services.pool.line())
+    waiting = Counter(waiter.key for waiter in services.pool.queue())
     residents = services.pool.residents()
     return json_reply([_running(services, resident, waiting[resident.key]) for resident in residents])
 

@@ -31,8 +31,8 @@ from modelrunner.oci.digest import Digest
 from modelrunner.runtime.headers import Header
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.line import Terms
 from modelrunner.runtime.plan import Key
+from modelrunner.runtime.request_queue import Terms
 from modelrunner.server.abilities import Ability, Facts
 from modelrunner.server.call import Call, Endpoint, Reply, Request
 from modelrunner.server.embedding import embed

@@ -1,4 +1,4 @@
-"""The line of requests that wait: who waits for what, since when, and whose turn it is. Pure, with no clock.
+"""The queue of requests that wait: who waits for what, since when, and whose turn it is. Pure, with no clock.
 
 The order is weighted fair queuing between callers. Each request gets a tag when it joins: one over its weight
 after the later of its caller's last tag and the tag that was served last. The lowest tag goes first. So the
@@ -29,7 +29,7 @@ class Caller(NamedTuple):
 class Terms(NamedTuple):
     """How one request wants to be served.
 
-    `name` is what the request is called when somebody looks at the line; `stay` and `checked` are None when
+    `name` is what the request is called when somebody looks at the queue; `stay` and `checked` are None when
     the configuration of the model is good enough. `reason` is what its model is loaded for, if it has to be.
     """
 
@@ -44,7 +44,7 @@ ANY_TERMS = Terms()
 
 
 class Ticket:
-    """One request in line. `since` is in seconds; `number` counts all requests that ever joined."""
+    """One request in the queue. `since` is in seconds; `number` counts all requests that ever joined."""
 
     __slots__ = ("checked", "key", "left", "number", "since", "tag", "terms")
 
@@ -63,7 +63,7 @@ class Ticket:
         return (self.tag, self.number) < (other.tag, other.number)
 
 
-class _Queue:
+class _KeyQueue:
     """Those who wait for one key, by turn and by age. Who left is skipped when it comes up."""
 
     __slots__ = ("by_age", "by_turn", "unchecked", "waiting")
@@ -98,15 +98,15 @@ class Head(NamedTuple):
     reason: Reason
 
 
-def _head(first: Ticket, oldest: Ticket, queue: _Queue) -> Head:
+def _head(first: Ticket, oldest: Ticket, queue: _KeyQueue) -> Head:
     return Head(first, oldest.since, queue.unchecked == 0, oldest.terms.reason)
 
 
-class Line:
+class RequestQueue:
     """All who wait."""
 
     def __init__(self) -> None:
-        self._queues: dict[Key, _Queue] = {}  # never one in which nobody waits
+        self._queues: dict[Key, _KeyQueue] = {}  # never one in which nobody waits
         self._tags: dict[Caller, float] = {}
         self._served = 0.0
         self._length = 0
@@ -119,7 +119,7 @@ class Line:
         return key in self._queues
 
     def join(self, key: Key, now: float, terms: Terms = ANY_TERMS, *, checked: bool = True) -> Ticket:
-        """Get into the line; where in it depends on the caller."""
+        """Join the queue; where in it depends on the caller."""
         caller = terms.caller
         tag = max(self._served, self._tags.get(caller, 0.0)) + 1 / caller.weight
         self._tags[caller] = tag
@@ -128,7 +128,7 @@ class Line:
         ticket = Ticket(key, terms, now, next(self._numbers), tag, checked=checked)
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = _Queue()
+            queue = self._queues[key] = _KeyQueue()
         heapq.heappush(queue.by_turn, ticket)
         queue.by_age.append(ticket)
         queue.waiting += 1
@@ -137,7 +137,7 @@ class Line:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Get out of the line; nothing happens to one who is not in it any more."""
+        """Leave the queue; nothing happens to one who is not in it any more."""
         if ticket.left:
             return
         caller = ticket.terms.caller
@@ -157,13 +157,13 @@ class Line:
         return served
 
     def heads(self) -> list[Head]:
-        """Each key that somebody waits for, in the order of the line."""
+        """Each key that somebody waits for, in the order of the queue."""
         heads = [_head(queue.first(), queue.oldest(), queue) for queue in self._queues.values()]
         heads.sort()
         return heads
 
     def __iter__(self) -> Iterator[Ticket]:
-        """All who wait, in turn; sorts them, so it is for those who want to see the line."""
+        """All who wait, in turn; sorts them, so it is for those who want to see the queue."""
         tickets = [ticket for queue in self._queues.values() for ticket in queue.by_turn if not ticket.left]
         return iter(sorted(tickets))
 
