@@ -1,5 +1,7 @@
 """Files that a prompt mentions."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,37 @@ def test_a_file_that_is_dragged_in_is_mentioned(folder: Path, pasted: str, expec
 @pytest.mark.parametrize("prompt", [f"@{'x' * 300}", "@~nobody-has-this-name/x", f'@"{"y" * 5000}"'])
 def test_what_can_be_no_file_stays_as_it_was_typed(prompt: str) -> None:
     assert expand(prompt) == prompt
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["{}/pipe", "{}/pipe.png", "/dev/zero", "/dev/tty", "{}/socket"])
+def test_what_is_no_file_is_refused_before_it_is_opened(folder: Path, name: str) -> None:
+    """Nobody writes into the pipe: a chat that read it would wait for ever."""
+    os.mkfifo(folder / "pipe")
+    os.mkfifo(folder / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")  # a path that is not too long
+        with pytest.raises(InvalidRequest, match="` is no file, but a device or a pipe"):
+            expand(f"see @{name.format(folder)}")
+
+
+def test_no_more_is_read_than_any_context_holds(folder: Path) -> None:
+    with (folder / "huge.txt").open("wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises(InvalidRequest, match="exceeds maximum limit"):
+        expand("see @huge.txt")
+
+
+def test_a_file_of_the_system_is_read_though_it_has_no_size(folder: Path) -> None:
+    assert "Linux" in str(expand("see @/proc/version"))
+
+
+def test_a_file_that_may_not_be_read_is_told(folder: Path) -> None:
+    """Left as it was typed, the model would make up what is in it."""
+    (folder / "loop.txt").symlink_to("loop.txt")
+    (folder / "gone.txt").symlink_to("/nowhere")
+
+    assert expand("@gone.txt @loop.txt") == "@gone.txt @loop.txt"
+    with pytest.raises(InvalidRequest, match="cannot read `/proc/self/mem`: "):
+        expand("@/proc/self/mem")

@@ -4,12 +4,15 @@ Only what a person typed is read this way: text that was piped in may be anybody
 """
 
 import base64
+import os
 import re
 from pathlib import Path
+from stat import S_ISREG
 from urllib.parse import unquote
 
 from modelrunner.cli.chat.conversation import Content
 from modelrunner.errors import InvalidRequest
+from modelrunner.units import format_bytes
 
 _REFERENCE = r"""@(?:"([^"]+)"|'([^']+)'|((?:\\.|[^\s"'\\])+))"""
 _IMAGE_END = r"\.(?:jpe?g|png|webp)"
@@ -28,21 +31,21 @@ _BY_SUFFIX = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", 
 def expand(prompt: str) -> Content:
     """Replace text files by their content, and take images out of the text and along.
 
-    What a file says is no prompt: it names no further files.
+    What a file says is no prompt: it names no further files. What is not there, or no text, stays as typed.
 
     Raises:
-        InvalidRequest: an image cannot be read or is larger than 100 MB.
+        InvalidRequest: something that is there cannot be read, is no file, is too large, or does not end.
     """
     images: list[Path] = []
 
     def replace(match: re.Match[str]) -> str:
         path = _path(match)
-        if not _is_file(path):
+        if not _is_there(path):
             return match[0]
         if path.suffix.lower() in _BY_SUFFIX:
             images.append(path)
             return ""
-        return _text(path) or match[0]
+        return _text(_read(path, _MAX_TEXT)) or match[0]
 
     text = _MENTION.sub(replace, prompt)
     if not images:
@@ -79,6 +82,14 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _is_there(path: Path) -> bool:
+    """Whether something is there that could be meant; a folder is a word like any other."""
+    try:
+        return path.exists() and not path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def _path(match: re.Match[str]) -> Path:
     double, single, bare = (match[place] or match[place + 3] for place in (1, 2, 3))
     path = Path(double or single or _ESCAPED.sub(r"\1", bare))
@@ -88,25 +99,50 @@ def _path(match: re.Match[str]) -> Path:
         return path
 
 
-def _text(path: Path) -> str | None:
-    """The text of a file; None when it cannot be read, is too large or no text."""
+def _read(path: Path, most: int) -> bytes:
+    """Read all of a file, without waiting: some that look like files give what is yet to happen.
+
+    Raises:
+        InvalidRequest: it cannot be read, is no file, has more than `most` bytes, or does not end.
+    """
     try:
-        if path.stat().st_size > _MAX_TEXT:
-            return None
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return None
+        # Looked at before it is opened: opening a device may do something.
+        status = path.stat()
+        if not S_ISREG(status.st_mode):
+            raise InvalidRequest(f"`{path}` is no file, but a device or a pipe", hint="name a file")
+        if status.st_size > most:
+            raise _too_large(path, most)
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with os.fdopen(handle, "rb", buffering=0) as file:
+            data, piece = bytearray(), file.read(most + 1)
+            while piece and len(data) <= most:
+                data += piece
+                piece = file.read(most + 1 - len(data))
+    except OSError as exc:
+        raise InvalidRequest(f"cannot read `{path}`: {exc.strerror}") from exc
+    if piece is None:
+        raise InvalidRequest(f"`{path}` has no end", hint="copy what you want of it into a file")
+    if len(data) > most:
+        raise _too_large(path, most)
+    return bytes(data)
+
+
+def _too_large(path: Path, most: int) -> InvalidRequest:
+    return InvalidRequest(
+        f"file size exceeds maximum limit ({format_bytes(most)}): `{path}`", hint="send a part of it"
+    )
+
+
+def _text(data: bytes) -> str:
+    """The text that a file has; empty when it has none."""
+    try:
+        return data.decode().replace("\r\n", "\n")
+    except ValueError:
+        return ""
 
 
 def _data_url(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MAX_IMAGE:
-            raise InvalidRequest(
-                f"file size exceeds maximum limit (100 MB): `{path}`", hint="make the image smaller"
-            )
-        raw = path.read_bytes()
-    except OSError as exc:
-        raise InvalidRequest(f"image cannot be read: `{path}` ({exc.strerror})") from exc
+    raw = _read(path, _MAX_IMAGE)
     return f"data:{_media_type(raw, path)};base64,{base64.b64encode(raw).decode()}"
 
 
