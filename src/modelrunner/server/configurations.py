@@ -43,9 +43,23 @@ class Configurations:
         self._seen: Snapshot | None = None
         self._by_key: Mapping[Key, Entry] = {}
 
+    @property
+    def by_key(self) -> Mapping[Key, Entry]:
+        """The entry of each key; another mapping whenever the models or the entries are others."""
+        snapshot = self._snapshot()
+        if snapshot is not self._seen:
+            found: dict[Key, Entry] = {}
+            for entry in self._entries:
+                key = _key(entry, snapshot)
+                if snapshot.get(key.model) is not None:
+                    found.pop(key, None)  # so that the latest comes last
+                    found[key] = entry
+            self._by_key, self._seen = found, snapshot
+        return self._by_key
+
     def exact(self, key: Key) -> Configuration | None:
         """What was configured for exactly this."""
-        entry = self._resolved().get(key)
+        entry = self.by_key.get(key)
         return None if entry is None else entry.configuration
 
     def effective(self, key: Key) -> Configuration:
@@ -87,7 +101,7 @@ class Configurations:
 
     def items(self) -> tuple[tuple[Key, Configuration], ...]:
         """Everything that was configured and applies to a model that is here, the latest last."""
-        return tuple((key, entry.configuration) for key, entry in self._resolved().items())
+        return tuple((key, entry.configuration) for key, entry in self.by_key.items())
 
     def put(self, key: Key, name: Reference | None, configuration: Configuration) -> Change:
         """Replace what applies to a key, in memory; give what `save` is to be called with.
@@ -114,7 +128,7 @@ class Configurations:
 
     def of_model(self, model: Digest) -> tuple[Key, ...]:
         """The keys of a model that were configured."""
-        return tuple(key for key in self._resolved() if key.model == model)
+        return tuple(key for key in self.by_key if key.model == model)
 
     def forget_model(self, model: Digest, names: Iterable[Reference]) -> Change:
         """Forget, in memory, how a model that is gone was to be run, also by one of the names it had."""
@@ -176,19 +190,6 @@ class Configurations:
         """Where the entries are that mean a key, also those behind the one that counts."""
         snapshot = self._snapshot()
         return frozenset(entry.place for entry in self._entries if _key(entry, snapshot) == key)
-
-    def _resolved(self) -> Mapping[Key, Entry]:
-        """The entry of each key; found anew when the models or the entries are others."""
-        snapshot = self._snapshot()
-        if snapshot is not self._seen:
-            found: dict[Key, Entry] = {}
-            for entry in self._entries:
-                key = _key(entry, snapshot)
-                if snapshot.get(key.model) is not None:
-                    found.pop(key, None)  # so that the latest comes last
-                    found[key] = entry
-            self._by_key, self._seen = found, snapshot
-        return self._by_key
 
 
 def _key(entry: Entry, snapshot: Snapshot) -> Key:

@@ -40,8 +40,9 @@ class Loader:
         self._workspaces = workspaces
         self._environ = environ
         self._log = log
-        # What each ready instance was started with, which is not what a later configuration says.
-        self.running: dict[Key, Options] = {}
+        # What each ready instance was started with, which is not what a later configuration says. Another
+        # mapping with each change, so that who has worked something out of it can tell.
+        self.running: Mapping[Key, Options] = {}
         self._heard: dict[Key, float] = {}  # when those that start last said something
 
     async def start(self, key: Key) -> Instance:
@@ -68,7 +69,7 @@ class Loader:
         if prompt_cache is not None:
             instance.accompany(prompt_cache)
         configured = prepared.configured
-        self.running[key] = configured
+        self.running = {**self.running, key: configured}
         instance.exited.add_done_callback(lambda _: self._ended(key, configured))
         return instance
 
@@ -102,7 +103,7 @@ class Loader:
 
     def _ended(self, key: Key, options: Options) -> None:
         if self.running.get(key) is options:
-            del self.running[key]
+            self.running = {other: each for other, each in self.running.items() if other != key}
 
     def _line(self, key: Key, line: str) -> None:
         if key in self._heard:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
+import msgspec
 from starlette.types import Message, Scope, Send
 
 from modelrunner.errors import RunnerError
@@ -23,7 +24,6 @@ _LEFT = frozenset({Ending.CLIENT_LEFT, Ending.CLIENT_STALLED})
 _MOST_ANSWER = 64 << 20  # bytes
 _LAST_PIECES = 3
 _LAST_WORDS = 4096  # bytes of each of them
-_BODY = "http.response.body"
 
 
 class Circumstances(NamedTuple):
@@ -43,76 +43,58 @@ class Taker(Protocol):
         """Say how an instance is run."""
         ...
 
-    def take(self, noted: Noted) -> None:
-        """Take a note."""
+    @property
+    def take(self) -> Callable[[Noted], None]:
+        """What takes a note."""
         ...
 
 
-class Note:
-    """The note of one request. It stands between an answer and its client, and sees what passes."""
+class Note(msgspec.Struct, eq=False):
+    """The note of one request. It stands between an answer and its client, and sees what passes.
 
-    __slots__ = (
-        "_at",
-        "_cut",
-        "_engine",
-        "_error",
-        "_first",
-        "_headers",
-        "_key",
-        "_last",
-        "_media_type",
-        "_model",
-        "_pieces",
-        "_scope",
-        "_send",
-        "_since",
-        "_size",
-        "_status",
-        "_taker",
-        "body",
-        "is_wanted",
-    )
+    A struct, since that is made without a line of Python; `at` and `since` are when the request came, on the
+    clock and on the one that only counts.
+    """
 
-    def __init__(self, taker: Taker, send: Send, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-        self._taker = taker
-        self._send = send
-        self._scope = scope
-        self._headers = headers
-        self._at = time.time()
-        self._since = time.monotonic()
-        self._key: Key | None = None
-        self._model = ""
-        self._status = 0
-        self._media_type = b""
-        self._first = self._last = 0.0
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._cut = False
-        self._error: str | None = None
-        self._engine: list[bytes] = []
-        self.body: bytes | None = None
-        self.is_wanted = True
+    taker: Taker
+    to_client: Send
+    scope: Scope
+    headers: Mapping[bytes, bytes]
+    at: float
+    since: float
+    body: bytes | None = None
+    is_wanted: bool = True
+    _key: Key | None = None
+    _model: str = ""
+    _status: int = 0
+    _media_type: bytes = b""
+    _first: float = 0.0
+    _last: float = 0.0
+    _pieces: list[bytes] = []
+    _size: int = 0
+    _cut: bool = False
+    _error: str | None = None
+    _engine: list[bytes] = []
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on to the client."""
-        if message["type"] == _BODY:
-            piece = message["body"]
-            if piece:
-                self._last = time.monotonic()
-                if self._size <= _MOST_ANSWER:
-                    self._pieces.append(piece)
-                else:
-                    self._cut = True
-                if not self._size:
-                    self._first = self._last
-                self._size += len(piece)
-        else:
+        piece = message.get("body")
+        if piece:
+            self._last = time.monotonic()
+            if self._size <= _MOST_ANSWER:
+                self._pieces.append(piece)
+            else:
+                self._cut = True
+            if not self._size:
+                self._first = self._last
+            self._size += len(piece)
+        elif not self._status:
             self._status = message["status"]
             for name, value in message["headers"]:
                 if name == b"content-type":
                     self._media_type = value
                     break
-        return self._send(message)
+        return self.to_client(message)
 
     def concerns(self, key: Key, model: str) -> None:
         """Say which instance is asked, and by which name."""
@@ -136,8 +118,7 @@ class Note:
 
     def later(self, key: Key, model: str) -> "Note":
         """Begin the note of what goes on in the background after its request was answered."""
-        note = Note(self._taker, self._send, self._scope, self._headers)
-        note.body, note._at, note._since = self.body, self._at, self._since
+        note = Note(self.taker, self.to_client, self.scope, self.headers, self.at, self.since, self.body)
         note.concerns(key, model)
         return note
 
@@ -155,20 +136,20 @@ class Note:
         self, name: bytes, timing: tuple[float, float, float] | None, *, is_cancelled: bool
     ) -> None:
         assert self.body is not None
-        since, now = self._since, time.monotonic()
+        since, now = self.since, time.monotonic()
         outcome = "ok"
         if self._error is not None or is_cancelled:
             outcome = "failed" if self._error is not None else "cancelled"
         queued, loading, asked = timing or (0.0, 0.0, None)
         key = self._key
-        instance, record = _UNKNOWN if key is None else self._taker.circumstances(key)
-        scope, header = self._scope, self._headers.get
+        instance, record = _UNKNOWN if key is None else self.taker.circumstances(key)
+        scope, header = self.scope, self.headers.get
         client = scope.get("client")
         unwanted = header(_RECORD)
         began = self._size > 0
-        self._taker.take(
+        self.taker.take(
             Noted(  # in the order of its fields: names would cost as much again
-                self._at,
+                self.at,
                 name,
                 scope["method"],
                 scope["path"],
@@ -194,7 +175,7 @@ class Note:
                 record and (unwanted is None or unwanted.strip().lower() not in _OFF),
                 self.body,
                 b"".join(self._pieces),
-                b"".join([piece[-_LAST_WORDS:] for piece in self._engine]),
+                b"".join([piece[-_LAST_WORDS:] for piece in self._engine]) if self._engine else b"",
             )
         )
 

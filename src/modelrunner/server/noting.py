@@ -1,5 +1,6 @@
 """Who takes the notes of requests, with what is known of who was asked, and gives them to the recorder."""
 
+import time
 from collections.abc import Mapping
 
 import msgspec
@@ -7,16 +8,16 @@ from starlette.types import Scope, Send
 
 from modelrunner.engines.base import Options
 from modelrunner.engines.registry import Engines
-from modelrunner.recorder.values import Instance, Noted
+from modelrunner.recorder.values import Instance
 from modelrunner.runtime.plan import Key
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration import Configuration
+from modelrunner.server.configuration_file import Entry
 from modelrunner.server.configurations import Configurations
 from modelrunner.server.in_force import context_in_force
 from modelrunner.server.loader import Loader
 from modelrunner.server.note import Circumstances, Note
 from modelrunner.server.recording import Recording
-from modelrunner.store.snapshot import Snapshot
 
 
 class Noting:
@@ -35,22 +36,31 @@ class Noting:
         self._catalogue = catalogue
         self._configurations = configurations
         self._loader = loader
-        self._known: dict[Key, tuple[Options, Configuration, Snapshot, Circumstances]] = {}
+        self._known: dict[Key, Circumstances] = {}
+        self._configured: Mapping[Key, Entry] = {}  # by what is known
+        self._running: Mapping[Key, Options] = {}
+        self.take = recording.take
 
     def begin(self, send: Send, scope: Scope, headers: Mapping[bytes, bytes]) -> Note | None:
         """Begin a note, if anybody wants it."""
-        return None if self._recording.order is None else Note(self, send, scope, headers)
+        if self._recording.order is None:
+            return None
+        return Note(self, send, scope, headers, time.time(), time.monotonic())
 
     def circumstances(self, key: Key) -> Circumstances:
-        """See `note.Taker`; worked out anew when the instance or its configuration is another."""
+        """See `note.Taker`; worked out anew when anything that runs, is stored or configured is another."""
+        configured, running = self._configurations.by_key, self._loader.running
+        if configured is not self._configured or running is not self._running:
+            self._known.clear()
+            self._configured, self._running = configured, running
+        return self._known.get(key) or self._worked_out(key)
+
+    def _worked_out(self, key: Key) -> Circumstances:
         configured = self._configurations.effective(key)
-        options = self._loader.running.get(key, configured.options)
-        snapshot = self._catalogue.snapshot
-        known = self._known.get(key)
-        if known is None or known[0] is not options or known[1] is not configured or known[2] is not snapshot:
-            found = Circumstances(self._instance(key, configured, options), configured.record)
-            known = self._known[key] = (options, configured, snapshot, found)
-        return known[3]
+        options = self._running.get(key, configured.options)
+        found = Circumstances(self._instance(key, configured, options), configured.record)
+        self._known[key] = found
+        return found
 
     def _instance(self, key: Key, configured: Configuration, options: Options) -> Instance:
         context = context_in_force(self._engines, self._catalogue, key, options)
@@ -62,7 +72,3 @@ class Noting:
             context_size=None if context is None else context.tokens,
             config=msgspec.json.encode(configured.as_wire()).decode(),
         )
-
-    def take(self, noted: Noted) -> None:
-        """See `note.Taker`."""
-        self._recording.take(noted)
