@@ -7,12 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from modelrunner.recorder import process
 from modelrunner.recorder.database import open_to_read
 from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.process import Recorder, serve
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.searching import page
-from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Notes, Order, Report, Told
+from modelrunner.recorder.values import (
+    Damaged,
+    Figures,
+    Filter,
+    Forget,
+    Noted,
+    Notes,
+    Order,
+    Report,
+    Store,
+    Told,
+)
 from tests.recorder.conftest import noted
 
 
@@ -42,6 +54,27 @@ def test_what_it_is_told_is_stored_and_reported(file: Path) -> None:
     assert [1, 2] == stored.stored
     assert (5, 1) == forgotten.answer
     assert 1 == count(file)
+
+
+def test_what_comes_in_a_burst_is_stored_together(file: Path) -> None:
+    [report] = reports_of(order(file), Notes(1, [noted()]), Notes(2, [noted(), noted()]), Store(), Store())
+
+    assert (2, [1, 2, 3]) == (report.batch, report.stored)
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "expected"),
+    [("_MOST_WAITING", 2, [2, 3]), ("_MOST_BYTES", 1, [1, 2, 3]), ("_LONGEST_WAIT", 0.0, [1, 2, 3])],
+)
+def test_a_burst_that_is_long_is_not_waited_for(
+    file: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: float, expected: list[int]
+) -> None:
+    monkeypatch.setattr(process, bound, value)
+
+    reports = reports_of(order(file), *(Notes(number, [noted()]) for number in (1, 2, 3)))
+
+    assert expected == [report.batch for report in reports]
+    assert 3 == count(file)
 
 
 def test_without_a_file_requests_are_read_and_nothing_is_stored(tmp_path: Path) -> None:
@@ -86,7 +119,7 @@ def test_a_folder_that_cannot_be_made_is_told_once_and_counted(tmp_path: Path) -
     (tmp_path / "file").write_text("")
 
     first, second = reports_of(
-        order(tmp_path / "file" / "requests.db"), Notes(1, [noted()]), Notes(2, [noted(), noted()])
+        order(tmp_path / "file" / "requests.db"), Notes(1, [noted()]), Store(), Notes(2, [noted(), noted()])
     )
 
     assert ("failing", 1, 2) == (first.state, first.lost, second.lost)
@@ -96,8 +129,6 @@ def test_a_folder_that_cannot_be_made_is_told_once_and_counted(tmp_path: Path) -
 def test_a_request_that_breaks_its_reading_is_kept_without_its_bodies(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from modelrunner.recorder import process
-
     reading = read_noted
 
     def fragile(note: Noted, *rest: object) -> object:

@@ -276,7 +276,6 @@ async def test_a_rule_that_takes_for_ever_costs_what_it_hangs_on_and_nothing_els
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STUCK_AFTER", 3.0)
-    monkeypatch.setattr(module, "_UNDER_WAY", 1)
     rules = [("slow", r"(a+)+b$")]
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, rules), os.environ)
     recording.take(noted("a" * 100))

@@ -5,13 +5,51 @@ from typing import BinaryIO, TypeVar
 
 import msgspec
 
-from modelrunner.recorder.values import Report, Told
+from modelrunner.recorder.values import Noted, Report, Told
 
 T = TypeVar("T")
 LENGTH = struct.Struct("<I")
+_NOTES = struct.Struct(">7sBIBI")  # the beginning of `Notes`, as MessagePack has it: an array of three
+_ARRAY, _UINT32, _ARRAY32 = b"\x93\xa5notes", 0xCE, 0xDD
+_HEAD = LENGTH.size + _NOTES.size
 _encoder = msgspec.msgpack.Encoder()
 _told: msgspec.msgpack.Decoder[Told] = msgspec.msgpack.Decoder(Told)
 _reports = msgspec.msgpack.Decoder(Report)
+
+
+class Batch:
+    """Notes that go together, each written down when it comes, so that what it was made of can be let go.
+
+    `held` is how many bytes they are taken for.
+    """
+
+    __slots__ = ("_raw", "count", "held")
+
+    def __init__(self) -> None:
+        self._raw = bytearray(_HEAD)
+        self.count = 0
+        self.held = 0
+
+    def add(self, noted: Noted, size: int) -> None:
+        """Write a note down.
+
+        Raises:
+            UnicodeEncodeError: it has half of a surrogate pair; nothing of it is in the batch.
+        """
+        before = len(self._raw)
+        try:
+            _encoder.encode_into(noted, self._raw, -1)
+        except UnicodeEncodeError:
+            del self._raw[before:]
+            raise
+        self.count += 1
+        self.held += size
+
+    def framed(self, number: int) -> bytearray:
+        """The message of all of them: `Notes`, with its number. There is nothing to be added any more."""
+        LENGTH.pack_into(self._raw, 0, len(self._raw) - LENGTH.size)
+        _NOTES.pack_into(self._raw, LENGTH.size, _ARRAY, _UINT32, number, _ARRAY32, self.count)
+        return self._raw
 
 
 def framed(message: Told | Report) -> bytes:

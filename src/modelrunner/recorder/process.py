@@ -12,6 +12,7 @@ import secrets
 import signal
 import sqlite3
 import sys
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ from modelrunner.recorder.database import is_damage, open_to_write, salt_of, set
 from modelrunner.recorder.measuring import Measuring
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.redaction import Rules
-from modelrunner.recorder.values import Damaged, Entry, Figures, Forget, Noted, Notes, Order, Report
+from modelrunner.recorder.values import Damaged, Entry, Figures, Forget, Noted, Notes, Order, Report, Told
 from modelrunner.recorder.writing import Writing
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 _INSTALL = "install the extra: pip install 'modelrunner[otel]'"
 _NICE = 10  # what is in a hurry goes first
 _TRIM_EVERY = 20  # batches
+_MOST_WAITING = 4000  # requests
+_MOST_BYTES = 8 << 20
+_LONGEST_WAIT = 1.0  # seconds; less than anybody notices who watches so many requests
 
 
 class Recorder:
@@ -188,27 +192,63 @@ class Recorder:
         return report
 
 
+class _Waiting:
+    """Notes that wait to be stored together, until the machine has time for them or they are many."""
+
+    def __init__(self) -> None:
+        self.notes = Notes(0, [])
+        self._size = 0
+        self._since = 0.0
+
+    def add(self, notes: Notes) -> bool:
+        """Take some more; says whether these are enough."""
+        now = time.monotonic()
+        if not self.notes.noted:
+            self._since = now
+        self.notes.batch = notes.batch
+        self.notes.noted += notes.noted
+        self._size += sum(len(noted.body) + len(noted.answer) for noted in notes.noted)
+        many = len(self.notes.noted) >= _MOST_WAITING or self._size >= _MOST_BYTES
+        return many or now - self._since >= _LONGEST_WAIT
+
+    def all(self) -> Notes:
+        """Give all of them."""
+        notes, self.notes, self._size = self.notes, Notes(0, []), 0
+        return notes
+
+
 def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None = None) -> None:
     """Work until there is no more to do; the first message says how."""
     order = frames.read_told(told)
     if not isinstance(order, Order):
         return
     recorder = Recorder(order, environ)
-    while (message := frames.read_told(told)) is not None:
-        if isinstance(message, Notes):
-            report = recorder.take(message)
-        elif isinstance(message, Forget):
-            report = recorder.forget(message)
-        elif isinstance(message, Figures):
-            report = recorder.figures(message)
-        elif isinstance(message, Damaged):
-            report = recorder.damaged(message)
-        else:
-            continue
+    waiting = _Waiting()
+
+    def report(what: Report) -> None:
         with contextlib.suppress(BrokenPipeError):  # the daemon is gone; what it had said is stored
-            reports.write(frames.framed(report))
+            reports.write(frames.framed(what))
             reports.flush()
+
+    while (message := frames.read_told(told)) is not None:
+        if isinstance(message, Notes) and not waiting.add(message):
+            continue
+        if waiting.notes.noted:
+            report(recorder.take(waiting.all()))
+        answer = _answered(recorder, message)
+        if answer is not None:
+            report(answer)
+    if waiting.notes.noted:
+        report(recorder.take(waiting.all()))
     recorder.close()
+
+
+def _answered(recorder: Recorder, message: Told) -> Report | None:
+    if isinstance(message, Forget):
+        return recorder.forget(message)
+    if isinstance(message, Figures):
+        return recorder.figures(message)
+    return recorder.damaged(message) if isinstance(message, Damaged) else None
 
 
 def main() -> None:

@@ -123,7 +123,7 @@ class Entry(msgspec.Struct):
     trace: str = ""
 
 
-class Order(msgspec.Struct, tag_field="kind", tag="order"):
+class Order(msgspec.Struct, array_like=True, tag="order"):
     """How the recorder is to work. `path` None stores nothing; sizes in bytes, times in seconds.
 
     With `exports`, each is told by OpenTelemetry too, as its environment says.
@@ -156,35 +156,41 @@ class Filter(msgspec.Struct, frozen=True):
     reached: bool = False  # only those that an engine was asked
 
 
-class Notes(msgspec.Struct, tag_field="kind", tag="notes"):
-    """Requests to be recorded, and how many batches came before."""
+class Notes(msgspec.Struct, array_like=True, tag="notes"):
+    """Requests to be recorded, and the number of the batch. They are stored when it is said, or many."""
 
     batch: int
     noted: list[Noted]
 
 
-class Forget(msgspec.Struct, tag_field="kind", tag="forget"):
+class Store(msgspec.Struct, array_like=True, tag="store"):
+    """There is time to store what came, or somebody who waits for it."""
+
+
+class Forget(msgspec.Struct, array_like=True, tag="forget"):
     """What to forget; `number` comes back with the answer."""
 
     number: int
     meant: Filter
 
 
-class Damaged(msgspec.Struct, tag_field="kind", tag="damaged"):
+class Damaged(msgspec.Struct, array_like=True, tag="damaged"):
     """Somebody who read the file found it damaged; `number` comes back, `file` says which file."""
 
     number: int
     file: int
 
 
-class Figures(msgspec.Struct, tag_field="kind", tag="figures"):
+class Figures(msgspec.Struct, array_like=True, tag="figures"):
     """Somebody wants to know the metrics of requests; `number` comes back."""
 
     number: int
 
 
 class Report(msgspec.Struct):
-    """What became of it: of `batch` those with the numbers `stored` are in the file, and `lost` are not.
+    """What became of it: all batches up to `batch` are done, those with the numbers `stored` are in the file.
+
+    Of them so many as `lost` are not.
 
     `answer` is for what had a number: that, and how many requests it took, negative when it failed. `text` is
     an answer too. `file` counts up when another file was begun.
@@ -201,4 +207,4 @@ class Report(msgspec.Struct):
     log: list[tuple[str, str]] = []
 
 
-Told = Notes | Forget | Damaged | Figures | Order
+Told = Notes | Store | Forget | Damaged | Figures | Order

@@ -9,8 +9,9 @@ import msgspec
 from modelrunner.recorder.searching import latest, oldest_summaries
 from modelrunner.recorder.values import Filter
 from modelrunner.server.archive import Archive
+from modelrunner.server.listening import Listener
 from modelrunner.server.recorded_form import groups
-from modelrunner.server.recording import Listener, Recording
+from modelrunner.server.recording import Recording
 from modelrunner.wire.requests import RequestSummary
 
 _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes for a minute

@@ -7,33 +7,31 @@ this. The recorder's process is started with the first request, and again when i
 import asyncio
 import contextlib
 import logging
-import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from itertools import count
 
 from modelrunner.errors import StoreError
-from modelrunner.recorder.frames import LENGTH, framed, report_of
+from modelrunner.recorder.frames import Batch
 from modelrunner.recorder.redaction import rules_of
-from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Notes, Order, Report, Told
+from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Order, Report, Store, Told
+from modelrunner.server.listening import Listener
+from modelrunner.server.recorder_process import RecorderProcess
 from modelrunner.settings.table import Settings
 
 _log = logging.getLogger(__name__)
 
 _MOST_HELD = 128 << 20  # bytes
-_BATCH = 256  # requests that are handed over at once
-_BATCH_BYTES = 8 << 20
-_UNDER_WAY = 2  # batches that the recorder has and has not reported
+_BATCH = (
+    64 << 10
+)  # bytes; as much goes to another process at once, and memory that is larger is new each time
 _GATHER = 0.25  # seconds; each hand-over has a price, which many requests share
 _SETTLED_WITHIN = 5.0  # seconds
-_STUCK_AFTER = 60.0  # seconds for a batch
+_STUCK_AFTER = 60.0  # seconds for what was handed over
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 _AGAIN_AFTER = 1.0  # seconds between two starts
-_MOST_UNREAD = 100  # requests that a listener has not taken yet
 _OVERHEAD = 1024  # bytes of a note besides its bodies
-_PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def order_of(settings: Settings) -> Order | None:
@@ -53,52 +51,22 @@ def order_of(settings: Settings) -> Order | None:
     )
 
 
-class Listener:
-    """The numbers of requests stored since it began to listen; `lost` counts those it was too slow for."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[int] = asyncio.Queue(_MOST_UNREAD)
-        self.lost = 0
-
-    def offer(self, number: int) -> None:
-        """Take one, or count it as lost."""
-        try:
-            self._queue.put_nowait(number)
-        except asyncio.QueueFull:
-            self.lost += 1
-
-    async def next(self) -> int:
-        """Wait for the next one."""
-        return await self._queue.get()
-
-
-@dataclass(slots=True)
-class _Process:
-    """A recorder that runs, and the batches that it has not reported: how many requests and bytes each."""
-
-    process: asyncio.subprocess.Process
-    reading: asyncio.Task[None] | None = None
-    under_way: dict[int, tuple[int, int]] = field(default_factory=dict)
-
-
 class Recording:
     """Hands requests to the recorder's process. Everything here happens on the event loop."""
 
     def __init__(self, order: Order | None, environ: Mapping[str, str]) -> None:
         """`order` is how to record, None not at all; of `environ` the process gets what it may need."""
         self.order = order
-        self._environ = {
-            name: value
-            for name, value in environ.items()
-            if name in _PASSED or name.startswith("OTEL_") or name.lower().endswith("_proxy")
-        }
-        self._waiting: deque[Noted] = deque()
+        self._environ = environ
+        self._batch = Batch()
+        self._full: deque[Batch] = deque()
         self._held = 0  # bytes, also of what is under way
+        self._awake = False  # whether what is taken is about to be handed over
         self._news = asyncio.Event()
         self._hurry = asyncio.Event()
         self._done = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
-        self._running: _Process | None = None
+        self._running: RecorderProcess | None = None
         self._batches = 0
         self._start_at = 0.0  # on the loop's clock; not before
         self._taken = self._settled = 0  # requests
@@ -122,14 +90,23 @@ class Recording:
 
     def take(self, noted: Noted) -> None:
         """Take a request; it is dropped when too much waits already."""
-        size = _size(noted)
+        size = len(noted.body) + len(noted.answer) + _OVERHEAD
         if self._closing or self.order is None or (self._held and self._held + size > _MOST_HELD):
+            self.dropped += noted.keep
+            return
+        batch = self._batch
+        try:
+            batch.add(noted, size)
+        except UnicodeEncodeError:
             self.dropped += noted.keep
             return
         self._held += size
         self._taken += 1
-        self._waiting.append(noted)
-        if not self._news.is_set():
+        if batch.held > _BATCH:
+            self._full.append(batch)
+            self._batch = Batch()
+        if not self._awake:
+            self._awake = True
             self._news.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="recording")
@@ -186,7 +163,7 @@ class Recording:
         future: asyncio.Future[Report | None] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
-            await _say(running, told(number))
+            await running.say(told(number))
             return await future
         finally:
             del self._asked[number]
@@ -201,93 +178,97 @@ class Recording:
             self._closing = True
             self._task.cancel()
             await asyncio.wait([self._task])
-            self.dropped += len(self._waiting)
+            self._lose_waiting()
         self._closing = True
         if self._running is not None:
-            await _ended(self._running)
+            await self._running.end()
             self._running = None
         if self.dropped:
             _log.warning("requests were not recorded count=%d", self.dropped)
 
     async def _run(self) -> None:
+        """Hand over what was taken; it is stored when no more comes, or somebody waits for it."""
         while True:
             await self._news.wait()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GATHER):
-                    await self._hurry.wait()
-            while self._waiting:
-                await self._hand_over()
-            self._hurry.clear()
             self._news.clear()
+            while self._awake:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_GATHER):
+                        await self._hurry.wait()
+                is_awaited = self._hurry.is_set()
+                self._hurry.clear()
+                await self._hand_over()
+                if is_awaited or not self._waits():
+                    await self._have_stored()
+                self._awake = self._waits()
+
+    def _waits(self) -> bool:
+        return bool(self._batch.count or self._full)
 
     async def _hand_over(self) -> None:
-        try:
-            running = await self._started()
-        except OSError as exc:
-            _log.error("the recorder cannot be started error=%s", exc)
-            self._lose(len(self._waiting), sum(map(_size, self._waiting)))
-            self._waiting.clear()
-            await self._settled_some()
-            return
-        batch: list[Noted] = []
-        held = 0
-        while self._waiting and len(batch) < _BATCH and held < _BATCH_BYTES:
-            noted = self._waiting.popleft()
-            batch.append(noted)
-            held += _size(noted)
-        self._batches += 1
-        running.under_way[self._batches] = (len(batch), held)
+        while self._waits():
+            try:
+                running = await self._started()
+            except OSError as exc:
+                _log.error("the recorder cannot be started error=%s", exc)
+                self._lose_waiting()
+                await self._settled_some()
+                return
+            if not self._full:
+                self._full.append(self._batch)
+                self._batch = Batch()
+            batch = self._full.popleft()
+            self._batches += 1
+            running.under_way[self._batches] = (batch.count, batch.held)
+            if running.has_ended:
+                self._lose_under_way(running)
+            async with self._getting_on(running):
+                await running.write(batch.framed(self._batches))
+
+    async def _have_stored(self) -> None:
+        running = self._running
+        if running is not None and running.under_way:
+            async with self._getting_on(running):
+                await running.say(Store())
+                async with self._done:
+                    await self._done.wait_for(lambda: not running.under_way)
+
+    @asynccontextmanager
+    async def _getting_on(self, running: RecorderProcess) -> AsyncIterator[None]:
+        """Give a process time for something; when that is not enough, end it."""
         try:
             async with asyncio.timeout(_STUCK_AFTER):
-                await _say(running, Notes(self._batches, batch))
-                async with self._done:
-                    await self._done.wait_for(lambda: len(running.under_way) < _UNDER_WAY)
+                yield
         except TimeoutError:  # a rule of the user's that takes for ever, as a rule
             _log.error("the recorder does not get on, it is started anew")
-            running.process.kill()
-            if running.reading is not None:
-                await asyncio.wait([running.reading])
+            await running.kill()
 
-    async def _started(self) -> _Process:
-        if self._running is None:
+    async def _started(self) -> RecorderProcess:
+        if self._running is None or self._running.has_ended:
             assert self.order is not None
             loop = asyncio.get_running_loop()
             await asyncio.sleep(self._start_at - loop.time())  # one that cannot live is not started for ever
             self._start_at = loop.time() + _AGAIN_AFTER
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                "modelrunner.recorder.process",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env=self._environ,
-            )
-            running = self._running = _Process(process)
+            running = self._running = await RecorderProcess.start(self._environ)
             running.reading = asyncio.create_task(self._listen(running), name="recorder")
-            await _say(running, self.order)
+            await running.say(self.order)
+            return running
         return self._running
 
-    async def _listen(self, running: _Process) -> None:
+    async def _listen(self, running: RecorderProcess) -> None:
         """Hear the reports of a process until it ends."""
-        reports = running.process.stdout
-        assert reports is not None
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                [length] = LENGTH.unpack(await reports.readexactly(LENGTH.size))
-                await self._heard(running, report_of(await reports.readexactly(length)))
+        async for report in running.reports():
+            await self._heard(running, report)
         if self._running is running and not self._closing:
             _log.error("the recorder ended unexpectedly, it is started again with the next request")
             self._running = None
-        for number, held in running.under_way.values():
-            self._lose(number, held)
-        running.under_way.clear()
+        self._lose_under_way(running)
         for future in self._asked.values():
             if not future.done():
                 future.set_result(None)
         await self._settled_some()
 
-    async def _heard(self, running: _Process, report: Report) -> None:
+    async def _heard(self, running: RecorderProcess, report: Report) -> None:
         if report.file != self.last.file:
             self.on_new_file()
         self.last = report
@@ -301,10 +282,22 @@ class Recording:
         for listener in self._listeners:
             for stored in report.stored:
                 listener.offer(stored)
-        number, held = running.under_way.pop(report.batch, (0, 0))
-        self._held -= held
-        self._settled += number
+        for batch in [each for each in running.under_way if each <= report.batch]:
+            number, held = running.under_way.pop(batch)
+            self._held -= held
+            self._settled += number
         await self._settled_some()
+
+    def _lose_waiting(self) -> None:
+        for batch in (*self._full, self._batch):
+            self._lose(batch.count, batch.held)
+        self._full.clear()
+        self._batch = Batch()
+
+    def _lose_under_way(self, running: RecorderProcess) -> None:
+        for number, held in running.under_way.values():
+            self._lose(number, held)
+        running.under_way.clear()
 
     def _lose(self, number: int, held: int) -> None:
         self.dropped += number
@@ -314,33 +307,3 @@ class Recording:
     async def _settled_some(self) -> None:
         async with self._done:
             self._done.notify_all()
-
-
-def _size(noted: Noted) -> int:
-    return len(noted.body) + len(noted.answer) + _OVERHEAD
-
-
-async def _say(running: _Process, message: Told) -> None:
-    """Write a message; a process that is gone is noticed by who reads its reports."""
-    pipe = running.process.stdin
-    assert pipe is not None
-    with contextlib.suppress(ConnectionError):
-        pipe.write(framed(message))
-        await pipe.drain()
-
-
-async def _ended(running: _Process) -> None:
-    """End a process that has no more to do."""
-    pipe = running.process.stdin
-    assert pipe is not None
-    pipe.close()
-    with contextlib.suppress(ConnectionError):
-        await pipe.wait_closed()
-    try:
-        async with asyncio.timeout(_END_WITHIN):
-            await running.process.wait()
-    except TimeoutError:
-        running.process.kill()
-        await running.process.wait()
-    if running.reading is not None:
-        await asyncio.wait([running.reading])
