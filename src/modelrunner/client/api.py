@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
 from modelrunner import errors
+from modelrunner.client import expected
 from modelrunner.client.answers import Message, Piece, ask, read_answer
 from modelrunner.client.observing import Observer
-from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
 from modelrunner.client.streams import (
     PIECE,
     read_events,
@@ -26,9 +26,7 @@ if TYPE_CHECKING:  # importing it takes 3 ms, which `list` does not have
     from modelrunner.client.inspector import Inspector
     from modelrunner.wire.configuration import (
         ConfigurationView,
-        ConfiguredReply,
         ConfigureRequest,
-        ResetReply,
     )
     from modelrunner.wire.engines import DiskUsage, InstallRequest, RunningModel, UnloadReply, UnloadRequest
     from modelrunner.wire.insight import EventView, Explanation, RefusalView
@@ -60,40 +58,6 @@ Transfer: TypeAlias = "Generator[ProgressLine, None, None]"
 
 _ROUTES = frozenset({"create", "export", "load", "purge", "push", "repackage", "tag"})
 
-_CONFIGURED = {"refusal": {"reason": TEXT, "message": TEXT, "hint": (None, TEXT)}}
-_DESCRIBED = {
-    "tags?": (None, [TEXT]),
-    "created?": INTEGER,
-    "config?": (
-        None,
-        {
-            "parameters?": TEXT,
-            "quantization?": TEXT,
-            "architecture?": TEXT,
-            "size?": TEXT,
-            "context_size?": (None, INTEGER),
-            "gguf?": (None, {"*": TEXT}),
-        },
-    ),
-    "details?": {"size": INTEGER, "fits": INTEGER, "memory_needed": INTEGER, "memory_available": INTEGER},
-}
-_MODEL = {"id": TEXT, **_DESCRIBED}
-_RUNNING = [
-    {
-        "model_name": TEXT,
-        "backend_name": TEXT,
-        "mode": TEXT,
-        "last_used?": TEXT,
-        "keep_alive?": TEXT,
-        "context_size?": INTEGER,
-        "memory?": INTEGER,
-        "requests?": INTEGER,
-        "waiting?": INTEGER,
-    }
-]
-_EVENT = {"at": TEXT, "model": TEXT, "mode": TEXT, "text": TEXT}
-_DISK_USAGE = {"models_disk_usage": INTEGER, "default_backend_disk_usage": INTEGER}
-
 
 class Client:
     """The API as methods. Every one raises the daemon's own error, rebuilt from its code."""
@@ -119,24 +83,21 @@ class Client:
     def models(self, *, brief: bool = False) -> list[ModelView]:
         """List the models that are here; `brief` leaves the headers of their weights out where it can."""
         query = {"brief": "true"} if brief else {}
-        reply = self._transport.call(list[object], "GET", "/models", query=query)
-        return cast("list[ModelView]", self._checked(reply, [_MODEL]))
+        return self._transport.call("GET", "/models", expected.MODELS, query=query)
 
     def model(self, name: str, *, remote: bool = False) -> ModelView:
         """Describe one model; `remote` asks its registry instead of the store."""
         query = {"remote": "true"} if remote else {}
-        reply = self._transport.call(dict[str, object], "GET", _path(name), query=query)
-        return cast("ModelView", self._checked(reply, {"id?": TEXT, **_DESCRIBED}))
+        return self._transport.call("GET", _path(name), expected.MODEL, query=query)
 
     def openai_models(self) -> OpenAIModelList:
         """List the models as OpenAI's API does."""
-        reply = self._transport.call(dict[str, object], "GET", "/engines/v1/models")
-        return cast("OpenAIModelList", self._checked(reply, {"data": [{"id": TEXT}]}))
+        return self._transport.call("GET", "/engines/v1/models", expected.OPENAI_MODELS)
 
     def openai_model(self, name: str) -> OpenAIModel:
         """Describe one model as OpenAI's API does."""
         path = f"/engines/v1{_path(name)}"
-        return cast("OpenAIModel", self._transport.call(dict[str, object], "GET", path))
+        return self._transport.call("GET", path, expected.OPENAI_MODEL)
 
     def pull(
         self, name: str, token: str | None = None, *, on_retry: Callable[[int, float], None]
@@ -177,8 +138,7 @@ class Client:
 
     def blobs(self) -> list[str]:
         """List the digests of everything that the models here are made of."""
-        reply = self._transport.call(list[object], "GET", "/blobs")
-        return cast("list[str]", self._checked(reply, [TEXT]))
+        return self._transport.call("GET", "/blobs", expected.DIGESTS)
 
     def import_models(self, request: ImportRequest) -> Transfer:
         """Take over models that other programs keep on the daemon's machine; yields what has come."""
@@ -202,9 +162,7 @@ class Client:
 
     def prune(self, request: PruneRequest) -> PruneReply:
         """Delete files that belong to no model; says which."""
-        reply = self._transport.call(dict[str, object], "POST", "/models/prune", body=request)
-        shape = {"files": [{"path": TEXT, "kind": TEXT, "size": INTEGER}], "freed": INTEGER}
-        return cast("PruneReply", self._checked(reply, shape))
+        return self._transport.call("POST", "/models/prune", expected.PRUNED, body=request)
 
     def repackage(self, name: str, request: RepackageRequest) -> None:
         """Make a variant that shares the layers of `name`."""
@@ -217,8 +175,7 @@ class Client:
     def remove(self, name: str, *, force: bool) -> list[Removal]:
         """Remove a tag, and the model with its last one."""
         query = {"force": "true" if force else "false"}
-        reply = self._transport.call(list[object], "DELETE", _path(name), query=query)
-        return cast("list[Removal]", self._checked(reply, [{"*": TEXT}]))
+        return self._transport.call("DELETE", _path(name), expected.REMOVALS, query=query)
 
     def purge(self) -> None:
         """Remove every model."""
@@ -228,18 +185,15 @@ class Client:
 
     def status(self) -> dict[str, str]:
         """Tell each engine's state as text."""
-        reply = self._transport.call(dict[str, object], "GET", "/engines/status")
-        return cast("dict[str, str]", self._checked(reply, {"*": TEXT}))
+        return self._transport.call("GET", "/engines/status", expected.STATUSES)
 
     def running(self) -> list[RunningModel]:
         """List what is in memory."""
-        reply = self._transport.call(list[object], "GET", "/engines/ps")
-        return cast("list[RunningModel]", self._checked(reply, _RUNNING))
+        return self._transport.call("GET", "/engines/ps", expected.RUNNING)
 
     def events(self, query: Mapping[str, str]) -> list[EventView]:
         """List what happened lately to models in memory; `query` narrows it down as the route has it."""
-        reply = self._transport.call(list[object], "GET", "/engines/events", query=query)
-        return cast("list[EventView]", self._checked(reply, [_EVENT]))
+        return self._transport.call("GET", "/engines/events", expected.EVENTS, query=query)
 
     def follow_events(
         self, query: Mapping[str, str], on_gap: Callable[[str], None]
@@ -253,12 +207,11 @@ class Client:
                 elif name == "end":
                     on_gap(str(data.get("text", "the daemon has ended the stream")))
                 else:
-                    yield cast("EventView", self._checked(data, _EVENT))
+                    yield self._transport.checked(data, expected.EVENT)
 
     def explain(self, query: Mapping[str, str]) -> Explanation:
         """Say what a request for a model would meet now; `query` names it as the route has it."""
-        reply = self._transport.call(dict[str, object], "GET", "/engines/explain", query=query)
-        return cast("Explanation", self._checked(reply, {"sentences": [TEXT], "events": [_EVENT]}))
+        return self._transport.call("GET", "/engines/explain", expected.EXPLANATION, query=query)
 
     @property
     def observer(self) -> Observer:
@@ -267,13 +220,11 @@ class Client:
 
     def disk_usage(self) -> DiskUsage:
         """Tell what models and engines take on disk."""
-        reply = self._transport.call(dict[str, object], "GET", "/engines/df")
-        return cast("DiskUsage", self._checked(reply, _DISK_USAGE))
+        return self._transport.call("GET", "/engines/df", expected.DISK_USAGE)
 
     def unload(self, request: UnloadRequest) -> UnloadReply:
         """Unload idle models; returns when their engines are gone."""
-        reply = self._transport.call(dict[str, object], "POST", "/engines/unload", body=request)
-        return cast("UnloadReply", self._checked(reply, {"unloaded_runners": INTEGER}))
+        return self._transport.call("POST", "/engines/unload", expected.UNLOADED, body=request)
 
     def install_backend(self, request: InstallRequest) -> Transfer:
         """Install an engine; yields what happens until it is here."""
@@ -296,39 +247,33 @@ class Client:
         with self._transport.open(method, "/engines/_configure", body=request) as response:
             raw = response.read()
         try:
-            reply = json.loads(raw)
-        except (
-            ValueError,
-            RecursionError,
-        ):  # as a rule there is nothing, and another daemon's words are its own
-            return None
-        return cast("ConfiguredReply", reply)["refusal"] if fits(reply, _CONFIGURED) else None
+            reply = self._transport.checked(json.loads(raw), expected.CONFIGURED)
+        except (ValueError, RecursionError, RunnerError):
+            return None  # as a rule there is nothing, and another daemon's words are its own
+        return reply["refusal"]
 
     def reset_configuration(self, name: str | None, mode: str | None = None) -> int:
         """Forget how a model, or without a name any, is to be run; how many configurations there were."""
         query = {"model": name} if name is not None else {"all": "true"}
         if mode is not None:
             query["mode"] = mode
-        reply = self._transport.call(dict[str, object], "DELETE", "/engines/_configure", query=query)
-        return cast("ResetReply", self._checked(reply, {"forgotten": INTEGER}))["forgotten"]
+        return self._transport.call("DELETE", "/engines/_configure", expected.RESET, query=query)["forgotten"]
 
     def configurations(self, name: str | None = None, *, effective: bool = False) -> list[ConfigurationView]:
         """List what was configured, for all models or for one; with `effective` also what is in force."""
         query = ({"model": name} if name else {}) | ({"effective": "true"} if effective else {})
-        reply = self._transport.call(list[object], "GET", "/engines/_configure", query=query)
-        shape = [{"Model?": TEXT, "Mode?": TEXT, "Config": {}, "Effective?": {"*": {"from": TEXT}}}]
-        return cast("list[ConfigurationView]", self._checked(reply, shape))
+        return self._transport.call("GET", "/engines/_configure", expected.CONFIGURATIONS, query=query)
 
     # The daemon
 
     def version(self) -> str:
         """Tell the daemon's version."""
-        reply = self._transport.call(dict[str, object], "GET", "/version")
+        reply = self._transport.call("GET", "/version", expected.VERSION)
         return str(reply.get("version", "unknown"))
 
     def process(self) -> int | None:
         """Tell the number of the daemon's process; None for a daemon that does not say."""
-        pid = self._transport.call(dict[str, object], "GET", "/version").get("pid")
+        pid = self._transport.call("GET", "/version", expected.VERSION).get("pid")
         return pid if isinstance(pid, int) else None
 
     def inspector(self) -> Inspector:
@@ -378,16 +323,6 @@ class Client:
         body = {"model": name, "messages": messages, "stream": False, **options}
         with self._transport.open("POST", CHAT, body=body) as response:
             yield from read_answer(response)
-
-    def _checked(self, reply: object, shape: Shape) -> object:
-        """Return the reply if it can be read.
-
-        Raises:
-            RunnerError: it cannot, so this is no daemon of ours.
-        """
-        if not fits(reply, shape):
-            raise self._transport.stranger()
-        return reply
 
     # Transfers
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from modelrunner.client.shape import INTEGER, TEXT, Shape, fits
+from modelrunner.client.shape import INTEGER, TEXT, Expected
 from modelrunner.client.streams import PIECE, read_event_texts, read_events
 from modelrunner.client.transport import ACCEPT, Transport
 
@@ -33,30 +33,40 @@ _SUMMARY = {
     "completion_tokens": (None, INTEGER),
     "prompt_tokens": (None, INTEGER),
 }
-_WHOLE = {
-    **_SUMMARY,
-    "timeline": {},
-    "parameters": {},
-    "messages": [{"role": TEXT, "text": TEXT}],
-    "reasoning": TEXT,
-    "calls": [{"name": TEXT, "arguments": TEXT}],
-    "request": TEXT,
-    "response": (None, TEXT),
-}
+_WHOLE: Expected[RecordedRequest] = Expected(
+    {
+        **_SUMMARY,
+        "timeline": {},
+        "parameters": {},
+        "messages": [{"role": TEXT, "text": TEXT}],
+        "reasoning": TEXT,
+        "calls": [{"name": TEXT, "arguments": TEXT}],
+        "request": TEXT,
+        "response": (None, TEXT),
+    }
+)
 _LINES = [{"kind": TEXT, "text": TEXT}]
 _VALUES = [{"name": TEXT}]
-_DIFF = {
-    "a": _SUMMARY,
-    "b": _SUMMARY,
-    "values": _VALUES,
-    "parameters": _VALUES,
-    "prompt": _LINES,
-    "reasoning": _LINES,
-    "answer": _LINES,
-}
-_STATISTICS = [{"group": TEXT, "requests": INTEGER, "failed": INTEGER, "first_token": {}, "seconds": {}}]
-_DELETED = {"deleted": INTEGER}
-_RECORDER = {"state": TEXT, "requests": INTEGER, "size": INTEGER, "limit": INTEGER, "dropped": INTEGER}
+_DIFF: Expected[RequestsDiff] = Expected(
+    {
+        "a": _SUMMARY,
+        "b": _SUMMARY,
+        "values": _VALUES,
+        "parameters": _VALUES,
+        "prompt": _LINES,
+        "reasoning": _LINES,
+        "answer": _LINES,
+    }
+)
+_STATISTICS: Expected[list[RequestStatistics]] = Expected(
+    [{"group": TEXT, "requests": INTEGER, "failed": INTEGER, "first_token": {}, "seconds": {}}]
+)
+_DELETED: Expected[dict[str, int]] = Expected({"deleted": INTEGER})
+_RECORDER: Expected[RecorderView] = Expected(
+    {"state": TEXT, "requests": INTEGER, "size": INTEGER, "limit": INTEGER, "dropped": INTEGER}
+)
+_ONE: Expected[RequestSummary] = Expected(_SUMMARY)
+_PAGE: Expected[RequestsPage] = Expected({"requests": [_SUMMARY], "before": (None, INTEGER)})
 
 Query = Mapping[str, str]
 
@@ -81,8 +91,7 @@ class Inspector:
 
     def page(self, query: Query) -> RequestsPage:
         """List requests that fit, the newest first."""
-        reply = self._call("GET", "/requests", query, {"requests": [_SUMMARY], "before": (None, INTEGER)})
-        return cast("RequestsPage", reply)
+        return self._transport.call("GET", "/requests", _PAGE, query=query)
 
     def follow(self, query: Query, on_gap: Callable[[str], None]) -> Generator[RequestSummary, None, None]:
         """Yield requests as they are recorded; `on_gap` is told of what is missing, or of the end."""
@@ -94,29 +103,27 @@ class Inspector:
                 elif name == "end":
                     on_gap(str(data.get("text", "the daemon has ended the stream")))
                 else:
-                    yield cast("RequestSummary", self._checked(data, _SUMMARY))
+                    yield self._transport.checked(data, _ONE)
 
     def look(self, name: str) -> RecordedRequest:
         """Give one, whole."""
-        return cast("RecordedRequest", self._call("GET", _path(name), {}, _WHOLE))
+        return self._transport.call("GET", _path(name), _WHOLE)
 
     def replay(self, name: str, changes: ReplayRequest) -> RecordedRequest:
         """Ask again; returns when that is answered."""
-        reply = self._transport.call(dict[str, object], "POST", f"{_path(name)}/replay", body=changes)
-        return cast("RecordedRequest", self._checked(reply, _WHOLE))
+        return self._transport.call("POST", f"{_path(name)}/replay", _WHOLE, body=changes)
 
     def diff(self, a: str, b: str) -> RequestsDiff:
         """Compare two."""
-        return cast("RequestsDiff", self._call("GET", "/requests/diff", {"a": a, "b": b}, _DIFF))
+        return self._transport.call("GET", "/requests/diff", _DIFF, query={"a": a, "b": b})
 
     def statistics(self, query: Query) -> list[RequestStatistics]:
         """Sum up what fits."""
-        reply = self._transport.call(list[object], "GET", "/requests/statistics", query=query)
-        return cast("list[RequestStatistics]", self._checked(reply, _STATISTICS))
+        return self._transport.call("GET", "/requests/statistics", _STATISTICS, query=query)
 
     def recorder(self) -> RecorderView:
         """Say what is kept, and what was lost."""
-        return cast("RecorderView", self._call("GET", "/requests/recorder", {}, _RECORDER))
+        return self._transport.call("GET", "/requests/recorder", _RECORDER)
 
     def export(self, name: str | None, query: Query) -> Generator[bytes, None, None]:
         """Yield one, or all that fit, for another program, in pieces."""
@@ -128,16 +135,7 @@ class Inspector:
     def forget(self, name: str | None, query: Query) -> int:
         """Forget one, or all that fit; says how many those were."""
         path = "/requests" if name is None else _path(name)
-        reply = self._call("DELETE", path, query, _DELETED)
-        return cast("int", reply["deleted"])
-
-    def _call(self, method: str, path: str, query: Query, shape: Shape) -> dict[str, object]:
-        return self._checked(self._transport.call(dict[str, object], method, path, query=query), shape)
-
-    def _checked(self, document: object, shape: Shape) -> dict[str, object]:
-        if not fits(document, shape):
-            raise self._transport.stranger()
-        return cast("dict[str, object]", document)
+        return self._transport.call("DELETE", path, _DELETED, query=query)["deleted"]
 
 
 def _path(name: str) -> str:

@@ -1,9 +1,9 @@
 """What a screen that stays open asks of the daemon again and again."""
 
 import json
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from modelrunner.client.shape import INTEGER, NUMBER, TEXT, Shape, fits
+from modelrunner.client import expected
 from modelrunner.client.transport import Transport
 
 if TYPE_CHECKING:
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 _STALLED = 503
 _NONE = 404
-_QUEUE = [{"model": TEXT, "mode": TEXT, "position": INTEGER, "waited": NUMBER, "text": TEXT}]
-_HEALTH = {"status": TEXT, "seconds?": NUMBER, "waiting?": INTEGER, "text?": TEXT}
 
 
 class Observer:
@@ -24,8 +22,7 @@ class Observer:
 
     def queue(self) -> "list[WaitingRequest]":
         """List the requests that wait, by their place in line."""
-        reply = self._transport.call(list[object], "GET", "/engines/queue")
-        return cast("list[WaitingRequest]", self._checked(reply, _QUEUE))
+        return self._transport.call("GET", "/engines/queue", expected.QUEUE)
 
     def health(self) -> "HealthReply":
         """Tell whether requests wait while nothing goes on."""
@@ -35,20 +32,10 @@ class Observer:
             reply = json.loads(raw)
         except (ValueError, RecursionError):
             reply = None
-        return cast("HealthReply", self._checked(reply, _HEALTH))
+        return self._transport.checked(reply, expected.HEALTH)
 
     def metrics(self) -> str | None:
         """Return the metrics as they are; None where there are none."""
         with self._transport.open("GET", "/metrics", allowed=_NONE) as response:
             raw = response.read()
         return None if response.status == _NONE else raw.decode(errors="replace")
-
-    def _checked(self, reply: object, shape: Shape) -> object:
-        """Return the reply if it can be read.
-
-        Raises:
-            RunnerError: it cannot, so this is no daemon of ours.
-        """
-        if not fits(reply, shape):
-            raise self._transport.stranger()
-        return reply

@@ -1,11 +1,23 @@
 """The two methods of any server with OpenAI's API that a chat needs."""
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypedDict
 
 from modelrunner.client.answers import Message, Piece, ask
-from modelrunner.client.shape import INTEGER, TEXT, fits
+from modelrunner.client.shape import INTEGER, TEXT, Expected
 from modelrunner.client.transport import Address, Transport
+
+
+class _Row(TypedDict):
+    id: str
+    created: int | None
+
+
+class _Rows(TypedDict):
+    data: list[_Row]
+
+
+_MODELS = Expected[_Rows]({"data": [{"id": TEXT, "created?": (None, INTEGER)}]})
 
 
 class Listed(NamedTuple):
@@ -38,8 +50,5 @@ class OpenAIServer:
 
     def listing(self) -> list[Listed]:
         """List the models that the server has."""
-        reply = self._transport.call(dict[str, object], "GET", "/models")
-        if not fits(reply, {"data": [{"id": TEXT, "created?": (None, INTEGER)}]}):
-            raise self._transport.stranger()
-        rows = cast("list[dict[str, object]]", reply["data"])
-        return [Listed(str(row["id"]), cast("int", row.get("created") or 0)) for row in rows]
+        reply = self._transport.call("GET", "/models", _MODELS)
+        return [Listed(row["id"], row.get("created") or 0) for row in reply["data"]]

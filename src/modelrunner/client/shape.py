@@ -1,6 +1,7 @@
 """Whether decoded JSON has the fields that are read from it; any other field may be there too."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
 
 TEXT, INTEGER, NUMBER = str, int, float
 _ABSENT = object()
@@ -9,9 +10,17 @@ _LARGEST = 2**63  # what other languages' integers hold, and arithmetic with flo
 # A type; None; a tuple of which one fits; a list of one for each element; a dictionary by key, where `key?`
 # may be absent and `*`, alone, stands for every key.
 Shape = object
-
-
 Check = Callable[[object], bool]
+T = TypeVar("T")
+
+
+class Expected(Generic[T]):
+    """What an answer has to look like, for a caller who reads it as a `T`."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, shape: Sequence[Shape] | Mapping[str, Shape]) -> None:
+        self.shape = shape
 
 
 def fits(document: object, shape: Shape) -> bool:

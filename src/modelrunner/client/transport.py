@@ -4,11 +4,12 @@ import json
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 from urllib.parse import urlencode
 
 from modelrunner import errors
 from modelrunner.client.exchange import NoHttp, Response, exchange
+from modelrunner.client.shape import Expected, T, fits
 from modelrunner.errors import DaemonUnreachable, EngineFailed, RunnerError
 
 TRANSIENT = {"transient": True}  # the mark of errors after which another try makes sense
@@ -32,7 +33,6 @@ _BY_STATUS: dict[int, type[RunnerError]] = {
     504: errors.NotReadyInTime,
     507: errors.InsufficientMemory,
 }
-_Shape = TypeVar("_Shape", list[object], dict[str, object])
 
 
 class Tls(NamedTuple):
@@ -91,23 +91,37 @@ class Transport:
 
     def call(
         self,
-        shape: type[_Shape],
         method: str,
         path: str,
+        expected: Expected[T],
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
-    ) -> _Shape:
-        """Exchange JSON; the answer is a list or an object as `shape` says, or this is no daemon of ours."""
+    ) -> T:
+        """Exchange JSON.
+
+        Raises:
+            RunnerError: the answer is not what is expected, so this is no daemon of ours.
+        """
         with self.open(method, path, query=query, body=body) as response:
             raw = response.read()
         try:
             document = json.loads(raw)
         except (ValueError, RecursionError):
             document = None
-        if not isinstance(document, getattr(shape, "__origin__", shape)):
+        if not isinstance(document, type(expected.shape)):
             raise self._not_ours(raw)
-        return cast("_Shape", document)
+        return self.checked(document, expected)
+
+    def checked(self, document: object, expected: Expected[T]) -> T:
+        """Return a document if it can be read.
+
+        Raises:
+            RunnerError: it cannot, so this is no daemon of ours.
+        """
+        if not fits(document, expected.shape):
+            raise self._stranger()
+        return cast("T", document)
 
     def do(self, method: str, path: str, body: object = None, query: Mapping[str, str] | None = None) -> None:
         """Exchange what only the status tells."""
