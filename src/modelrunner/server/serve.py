@@ -140,6 +140,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, end streams, and wait for requests as long as they may take."""
+        self._services.unfinished.end()
         self._services.streams.end()
         deadline = asyncio.get_running_loop().call_later(self._drain, self._services.requests.end)
         await super().shutdown(sockets)

@@ -55,10 +55,12 @@ from modelrunner.server.remote_search import RemoteSearch
 from modelrunner.server.responding import Responding
 from modelrunner.server.response_store import ResponseStore
 from modelrunner.server.transfers import Transfers
+from modelrunner.server.unfinished import Unfinished
 from modelrunner.server.verifying import Verifying
 from modelrunner.settings.folders import home
 from modelrunner.settings.table import Settings
 from modelrunner.store.layout import Layout
+from modelrunner.store.locks import FileLock
 from modelrunner.store.store import Store
 from modelrunner.telemetry.logs import Logs
 from modelrunner.units import format_bytes
@@ -84,6 +86,7 @@ class Services:
     states: StateFiles
     transfers: Transfers
     moving: Moving
+    unfinished: Unfinished
     remote_search: RemoteSearch
     adopting: Adopting
     verifying: Verifying
@@ -126,6 +129,7 @@ class Services:
 
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
+        self.unfinished.end()
         await self.moving.close()
         await self.installing.close()
         await self.responding.close()
@@ -236,11 +240,15 @@ async def open_services(
             pool=pool,
         )
         stack.push_async_callback(observing.close)
+        unfinished = Unfinished(places.unfinished, FileLock(places.unfinished_lock), store.missing_bytes)
+        stack.callback(unfinished.close)
+        unfinished.open()
         transfers = Transfers(
             store,
             catalogue,
             registry,
             hub,
+            unfinished,
             pulls=settings.pulls,
             pull_limit=settings.pull_limit,
             default_registry=settings.default_registry,
@@ -271,6 +279,7 @@ async def open_services(
             states=states,
             transfers=transfers,
             moving=Moving(),
+            unfinished=unfinished,
             remote_search=RemoteSearch(
                 {
                     "dockerhub": DockerHub(

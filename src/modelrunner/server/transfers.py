@@ -25,6 +25,7 @@ from modelrunner.oci.upload import Neighbours
 from modelrunner.server.catalogue import Catalogue, not_found
 from modelrunner.server.downloads import download
 from modelrunner.server.progress import reported, status_line, success_line, warning_line
+from modelrunner.server.unfinished import Unfinished
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
 from modelrunner.wire.transfers import ProgressLine
@@ -50,6 +51,7 @@ class Transfers:
         catalogue: Catalogue,
         registry: Registry,
         hub: Hub,
+        unfinished: Unfinished,
         *,
         pulls: int,
         pull_limit: int | None,
@@ -64,6 +66,7 @@ class Transfers:
         self._catalogue = catalogue
         self._registry = registry
         self._hub = hub
+        self._unfinished = unfinished
         self._turns = asyncio.Semaphore(pulls)
         self._pace = Pace(pull_limit)
         self._default_registry = default_registry
@@ -83,7 +86,7 @@ class Transfers:
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
-        return self._counted("pull", self._pull(text, token))
+        return self._counted("pull", self._unfinished.kept("pull", text, self._pull(text, token)))
 
     async def _pull(self, text: str, token: str | None) -> AsyncGenerator[ProgressLine, None]:
         if is_web_file(text):
@@ -149,7 +152,7 @@ class Transfers:
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
-        return self._counted("push", self._push(text, token))
+        return self._counted("push", self._unfinished.kept("push", text, self._push(text, token)))
 
     async def _push(self, text: str, token: str | None) -> AsyncGenerator[ProgressLine, None]:
         self._store.refresh()

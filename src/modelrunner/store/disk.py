@@ -20,7 +20,7 @@ _ROOM_HINT = "free some space, for example with `dmr rm`, and try again; what ha
 TEMPORARY = ".tmp-"  # in the name of every file that is being replaced; the reference uses the same mark
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace a file by `data` so that a reader, or a crash, finds either the old bytes or the new ones.
 
     Raises:
@@ -34,7 +34,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

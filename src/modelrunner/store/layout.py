@@ -8,6 +8,7 @@
     bundles/sha256/<hex>/  models laid out for engines
     quarantine/<alg>/<hex> ours alone: files that were not what their names say, until somebody prunes them
     configurations.json    ours alone: how models are to be run, which is not the store's to read
+    transfers.json         ours alone: what is under way, so that a daemon that was killed can tell of it
     .locks/                ours alone; empty while nobody writes
 
 All but the last three is the reference's, which reads and writes the same tree.
@@ -83,6 +84,16 @@ class Layout:
     def configurations_lock(self) -> Path:
         """Held by whoever edits the configurations."""
         return self.locks / "configurations.lock"
+
+    @property
+    def unfinished(self) -> Path:
+        """Which pulls and pushes are under way, which the reference does not know."""
+        return self.root / "transfers.json"
+
+    @property
+    def unfinished_lock(self) -> Path:
+        """Held by the daemon whose transfers those are, as long as it lives."""
+        return self.locks / "transfers.lock"
 
     @property
     def locks(self) -> Path:

@@ -11,7 +11,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -242,7 +242,11 @@ class Store:
         Raises:
             InsufficientStorage: it does not.
         """
-        await self.ensure_space(await in_thread(self._blobs.missing_bytes, tuple(manifest.blobs)))
+        await self.ensure_space(await self.missing_bytes(manifest.blobs))
+
+    async def missing_bytes(self, blobs: Iterable[Descriptor]) -> int:
+        """How many bytes of some blobs would still have to be written; partial files count as present."""
+        return await in_thread(self._blobs.missing_bytes, tuple(blobs))
 
     async def ensure_space(self, needed: int) -> None:
         """Make sure that some bytes fit on the disk.

@@ -71,13 +71,14 @@ class TransferRequest(TypedDict):
 class TransferView(TypedDict):
     """One pull or push of `GET /transfers`; `done` and `total` are in bytes, `total` 0 until it is known.
 
-    `message` is the last thing it said: a remark, or why it failed, with a `hint` then.
+    `message` is the last thing it said: a remark, or why it failed, with a `hint` then. What is interrupted
+    was under way when the daemon ended.
     """
 
     id: str
     kind: Literal["pull", "push"]
     model: str
-    state: Literal["running", "done", "failed", "cancelled"]
+    state: Literal["running", "done", "failed", "cancelled", "interrupted"]
     done: int
     total: int
     message: str

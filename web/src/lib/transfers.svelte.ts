@@ -8,7 +8,8 @@ export interface Transfer {
   id: string
   kind: 'pull' | 'push'
   model: string
-  state: 'running' | 'done' | 'failed' | 'cancelled'
+  /** Interrupted by the end of a daemon, the others by themselves. */
+  state: 'running' | 'done' | 'failed' | 'cancelled' | 'interrupted'
   /** Bytes; the total is 0 until it is known. */
   done: number
   total: number

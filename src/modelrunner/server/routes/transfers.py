@@ -15,8 +15,8 @@ _USUAL, _MOST = 24, 100  # results of a search
 
 
 async def show(services: Services, _request: Request) -> Response:
-    """`GET /transfers`: what is under way, and the last that ended."""
-    return json_reply(services.moving.all())
+    """`GET /transfers`: what is under way, the last that ended, and what an earlier daemon did not finish."""
+    return json_reply([*services.moving.all(), *await services.unfinished.views()])
 
 
 async def begin(services: Services, request: Request) -> Response:
@@ -36,8 +36,9 @@ async def begin(services: Services, request: Request) -> Response:
 
 
 async def drop(services: Services, request: Request) -> Response:
-    """`DELETE /transfers/{name}`: cancels one that runs, forgets one that has ended."""
-    return json_reply(await services.moving.drop(request.path_params["name"]))
+    """`DELETE /transfers/{name}`: cancels one that runs, forgets one that does not."""
+    name = request.path_params["name"]
+    return json_reply(await services.unfinished.forget(name) or await services.moving.drop(name))
 
 
 async def search(services: Services, request: Request) -> Response:
