@@ -153,6 +153,67 @@ def _programs(settings: Settings) -> Mapping[str, Path]:
     return {name: path for name, path in named.items() if path is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Where models come from. The transport is for everything but registries, and knows no credentials."""
+
+    registry: Registry
+    transport: Transport
+    hub: Hub
+
+
+def _engines(settings: Settings) -> Engines:
+    return load_engines(
+        EngineSettings(
+            server_path=settings.llama_server_path,
+            search_path=settings.search_path,
+            extra_args=settings.llama_args,
+            programs=_programs(settings),
+            environments=settings.engines_path,
+        )
+    )
+
+
+async def _open_remote(
+    stack: contextlib.AsyncExitStack, settings: Settings, environ: Mapping[str, str]
+) -> Remote:
+    certificates = Certificates(settings.ca_cert, docker_folders(environ.get("HOME")))
+    user_agent = f"modelrunner/{__version__} ({sys.platform})"
+    registry = Registry(
+        credentials=Credentials(environ),
+        user_agent=user_agent,
+        insecure=frozenset(settings.insecure_registries),
+        insecure_all=settings.insecure_registry,
+        private_realms=frozenset(settings.private_realms),
+        mirrors=settings.mirrors,
+        certificates=certificates,
+    )
+    await stack.enter_async_context(registry)
+    transport = Transport(
+        Credentials({}),  # the hub has tokens of its own
+        user_agent=user_agent,
+        retry=RetryPolicy(),
+        timeouts=Timeouts(),
+        certificates=certificates,
+    )
+    await stack.enter_async_context(transport)
+    return Remote(registry, transport, Hub(transport, settings.hf_endpoint, find_token(environ)))
+
+
+def _remote_search(
+    remote: Remote, settings: Settings, environ: Mapping[str, str], memory: Memory
+) -> RemoteSearch:
+    docker_hub = Pages(remote.transport, settings.hub_endpoint, Source.DOCKER_HUB)
+    hugging_face = Pages(remote.transport, settings.hf_endpoint, Source.HUGGING_FACE, find_token(environ))
+    return RemoteSearch(
+        {
+            "dockerhub": DockerHub(docker_hub, remote.registry),
+            "huggingface": HuggingFace(hugging_face, remote.hub),
+        },
+        memory.capacity,
+    )
+
+
 @contextlib.asynccontextmanager
 async def open_services(
     settings: Settings, environ: Mapping[str, str], logs: Logs
@@ -165,15 +226,7 @@ async def open_services(
         StoreError: the store cannot be opened.
         InvalidRequest: a setting that only an engine can judge is wrong.
     """
-    engines = load_engines(
-        EngineSettings(
-            server_path=settings.llama_server_path,
-            search_path=settings.search_path,
-            extra_args=settings.llama_args,
-            programs=_programs(settings),
-            environments=settings.engines_path,
-        )
-    )
+    engines = _engines(settings)
     parse = partial(parse_name, default_registry=settings.default_registry)
     store = Store(settings.models_path, parse=parse, as_id=as_id, default_registry=settings.default_registry)
     async with contextlib.AsyncExitStack() as stack:
@@ -184,26 +237,7 @@ async def open_services(
         guardian = Guardian(run.path)
         stack.push_async_callback(guardian.close)
         await guardian.open()
-        certificates = Certificates(settings.ca_cert, docker_folders(environ.get("HOME")))
-        registry = Registry(
-            credentials=Credentials(environ),
-            user_agent=f"modelrunner/{__version__} ({sys.platform})",
-            insecure=frozenset(settings.insecure_registries),
-            insecure_all=settings.insecure_registry,
-            private_realms=frozenset(settings.private_realms),
-            mirrors=settings.mirrors,
-            certificates=certificates,
-        )
-        await stack.enter_async_context(registry)
-        transport = Transport(
-            Credentials({}),  # the hub has tokens of its own
-            user_agent=f"modelrunner/{__version__} ({sys.platform})",
-            retry=RetryPolicy(),
-            timeouts=Timeouts(),
-            certificates=certificates,
-        )
-        await stack.enter_async_context(transport)
-        hub = Hub(transport, settings.hf_endpoint, find_token(environ))
+        remote = await _open_remote(stack, settings, environ)
         catalogue = Catalogue(store, engines)
         places = Layout(store.root)
         configurations = Configurations(
@@ -246,8 +280,8 @@ async def open_services(
         transfers = Transfers(
             store,
             catalogue,
-            registry,
-            hub,
+            remote.registry,
+            remote.hub,
             unfinished,
             pulls=settings.pulls,
             pull_limit=settings.pull_limit,
@@ -280,17 +314,7 @@ async def open_services(
             transfers=transfers,
             moving=Moving(),
             unfinished=unfinished,
-            remote_search=RemoteSearch(
-                {
-                    "dockerhub": DockerHub(
-                        Pages(transport, settings.hub_endpoint, Source.DOCKER_HUB), registry
-                    ),
-                    "huggingface": HuggingFace(
-                        Pages(transport, settings.hf_endpoint, Source.HUGGING_FACE, find_token(environ)), hub
-                    ),
-                },
-                memory.capacity,
-            ),
+            remote_search=_remote_search(remote, settings, environ, memory),
             adopting=Adopting(store, environ, own_home),
             verifying=Verifying(store, catalogue, transfers),
             insight=Insight(pool, catalogue),
