@@ -74,7 +74,7 @@ class Command(NamedTuple):
 
 def _module(entry: table.Entry) -> Command:
     module = import_module(f"modelrunner.cli.commands.{entry.module}")
-    return Command(
+    return Command(  # each of these modules has these two
         cast("Callable[[Parser], None]", module.configure),
         cast("Callable[[Namespace, Session], int]", module.run),
     )

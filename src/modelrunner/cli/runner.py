@@ -17,6 +17,7 @@ from modelrunner.cli.session import Session
 from modelrunner.errors import InvalidRequest, RunnerError
 
 if TYPE_CHECKING:
+    from modelrunner.client import Address
     from modelrunner.containers.plan import Options
     from modelrunner.containers.runner import Found, Runners
 
@@ -254,13 +255,13 @@ def _remember(session: Session, found: "Found", runners: "Runners") -> None:
         installed.write(path, engine, Installed(host, made.port, made.gateway, found.options.dump()))
 
 
-def _address(runner: Installed) -> Any:
+def _address(runner: Installed) -> "Address":
     from modelrunner.cli.endpoint import of_container
 
     return of_container(runner).address
 
 
-def _answers(address: Any, session: Session) -> bool:
+def _answers(address: "Address", session: Session) -> bool:
     from modelrunner.client import Client
 
     try:

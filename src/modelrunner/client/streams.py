@@ -138,6 +138,7 @@ def _progress_line(raw: bytes) -> ProgressLine | None:
         return None
     layer = line.get("layer")
     known = {"size": 0, "current": 0, **layer} if isinstance(layer, dict) else {"size": 0, "current": 0}
+    # It fits what is read of it; the rest is filled in.
     return cast("ProgressLine", {"message": "", "total": 0, "mode": "pull", **line, "layer": known})
 
 

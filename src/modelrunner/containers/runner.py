@@ -163,6 +163,7 @@ class Runners:
         container = self._container()
         if container is not None:
             with translated():
+                # The library's type says bytes, which it returns without `stream` only.
                 yield from cast("Iterator[bytes]", container.logs(stream=True, follow=follow))
 
     def remove(self) -> list[str]:

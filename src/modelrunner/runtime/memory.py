@@ -26,10 +26,10 @@ class Nvml(Protocol):
     NVMLError: type[Exception]
 
     def nvmlInit(self) -> None: ...  # noqa: N802, D102 - NVIDIA's name
-    def nvmlShutdown(self) -> None: ...  # noqa: N802, D102
-    def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802, D102
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> object: ...  # noqa: N802, D102
-    def nvmlDeviceGetMemoryInfo(self, handle: object) -> object: ...  # noqa: N802, D102
+    def nvmlShutdown(self) -> None: ...  # noqa: N802, D102 - NVIDIA's name
+    def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802, D102 - NVIDIA's name
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> object: ...  # noqa: N802, D102 - NVIDIA's name
+    def nvmlDeviceGetMemoryInfo(self, handle: object) -> object: ...  # noqa: N802, D102 - NVIDIA's name
 
 
 def devices(root: Path = _ROOT, nvml: Nvml | None = None) -> tuple[Device, ...]:

@@ -86,6 +86,7 @@ class Activity:
         names = {str(model.id): model.name for model in self._catalogue.models}
         columns = await self._archive.ask(lambda it: series(it, until - span, until, step, names))
         ends = [until - span + (number + 1) * step for number in range(len(columns["at"]))]
+        # A union of two parts of the shape, which type checkers do not add up.
         return cast("ActivityView", {**columns, **self._sampled(ends)})
 
     def _sampled(self, ends: list[float]) -> dict[str, object]:

@@ -162,12 +162,14 @@ def merge(options: ConfigureOptions, changes: ConfigureOptions) -> ConfigureOpti
     if "raw-runtime-flags" in patch or "runtime-flags" in patch:
         patch.pop("raw-runtime-flags", None)
         patch["runtime-flags"] = list(flags_of(changes)) or None
+    # The shape is checked when the options are read; the merge knows no fields.
     return cast("ConfigureOptions", _merged({**options}, patch))
 
 
 def replacement(options: ConfigureOptions, request: ConfigureOptions) -> ConfigureOptions:
     """What a request puts in place of `options`: itself, and what only its own requests change."""
     kept = {name: value for name, value in options.items() if name in _STAYS and name not in request}
+    # Two dictionaries of one shape have it together too.
     return cast("ConfigureOptions", {**request, **kept})
 
 

@@ -209,7 +209,7 @@ class ConfigurationFile:
 
 def _entry(fields: _Fields) -> Entry:
     line = msgspec.convert(fields, _Line)
-    config = cast("_Fields", fields["config"])
+    config = cast("_Fields", fields["config"])  # the line before would not have converted anything else
     return Entry(
         line.engine,
         Mode(line.mode),

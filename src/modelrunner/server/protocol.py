@@ -152,6 +152,6 @@ class HeadFirst(asyncio.Transport):
         """Let somebody else handle the connection."""
         self._transport.set_protocol(protocol)
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # as asyncio has it
         """Tell about the socket below."""
         return self._transport.get_extra_info(name, default)

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -249,6 +249,6 @@ def _is_damage(exc: sqlite3.DatabaseError) -> bool:
     return exc.sqlite_errorcode in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _noted(future: Any) -> None:
+def _noted(future: Future[None]) -> None:
     if (exc := future.exception()) is not None:
         _log.warning("response not kept error=%s", exc)

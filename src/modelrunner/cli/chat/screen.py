@@ -77,7 +77,7 @@ class Screen:
         self._ticker = threading.Thread(target=self._tick, name="screen", daemon=True)
         self._drawing = False
         self._interrupted = 0
-        self._handlers: dict[int, Any] = {}
+        self._handlers: dict[int, Any] = {}  # as `signal.signal` gives them back
 
     def __enter__(self) -> Self:
         if self._look.live:
