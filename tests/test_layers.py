@@ -50,7 +50,7 @@ LAZILY: dict[str, set[str]] = {
     "cli/handover.py": {"models", "oci"},
 }
 THIRD_PARTY: dict[str, set[str]] = {
-    "aiohttp": {"oci/connections.py", "gateway/upstream.py"},
+    "aiohttp": {"oci/connections.py", "oci/reply.py", "gateway/upstream.py"},
     "starlette": {"server", "engines/standalone", "gateway/app.py"},
     "yaml": {"gateway/config.py"},
     "uvicorn": {

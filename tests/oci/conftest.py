@@ -1,11 +1,13 @@
 """A registry client with no patience, and a sink in memory."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 
 from modelrunner.errors import DigestMismatch
 from modelrunner.oci.connections import Timeouts
@@ -16,6 +18,12 @@ from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.upload import CHUNK
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what deals with transports on both loops: the daemon uses uvloop where there is one."""
+    plain = {"asyncio": asyncio.new_event_loop}
+    return plain | {"uvloop": uvloop.new_event_loop} if item.path.stem == "test_receiver" else plain
 
 
 @dataclass

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
-from modelrunner.oci.chunks import Span, Spans, total, united
+from modelrunner.oci.chunks import Piece, Span, Spans, total, united
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.fetch import Lanes, fetch
 from modelrunner.oci.manifest import Descriptor
@@ -56,7 +56,7 @@ class Landing:
         for span in present:
             self.content[span.start : span.stop] = CONTENT[span.start : span.stop]
 
-    async def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+    async def put(self, offset: int, pieces: Sequence[Piece]) -> None:
         data = b"".join(pieces)
         span = Span(offset, offset + len(data))
         after = united((*self.present, span))

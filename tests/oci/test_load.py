@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from modelrunner.errors import DigestMismatch, InvalidRequest, RunnerError, UnsupportedModel
 from modelrunner.oci import tar
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import LAYOUT, NamedModel
@@ -216,7 +217,7 @@ class Kept:
     async def claim(self, blob: Descriptor) -> AsyncIterator[int]:
         yield len(self.blobs.get(blob.digest, b""))
 
-    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         content = b"".join([chunk async for chunk in chunks])
         verifier = blob.digest.verifier()
         verifier.update(content)

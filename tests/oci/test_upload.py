@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from modelrunner.errors import RegistryError, TransferInterrupted
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.digest import Digest
@@ -404,7 +405,7 @@ async def _pulled(client: Any, address: str, rest: str = f"{REPOSITORY}:v1") -> 
 
 
 @asynccontextmanager
-async def _opened(hub: Any, client: Any, address: str, rest: str) -> AsyncIterator[AsyncIterator[bytes]]:
+async def _opened(hub: Any, client: Any, address: str, rest: str) -> AsyncIterator[AsyncIterator[Piece]]:
     repository: Repository = hub.repository(client.reference(address, rest))
     async with repository.open(BLOB) as (_, chunks):
         yield chunks

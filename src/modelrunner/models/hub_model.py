@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from modelrunner.errors import ModelNotFound, RegistryError
 from modelrunner.models.hub_repository import HubRepository
 from modelrunner.models.hub_selection import Choice
-from modelrunner.oci.connections import Reply
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.replies import body_start
+from modelrunner.oci.reply import Reply
 
 _EXPIRED = frozenset({400, 401, 403, 404, 410})  # what a storage says to a signed address that is too old
 
@@ -47,7 +48,7 @@ class HubModel:
     @asynccontextmanager
     async def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AsyncIterator[tuple[int, AsyncIterator[Piece]]]:
         """Open a blob's bytes from `start` up to `stop`, in bytes, over one connection.
 
         The int is where they really start: 0 when the storage ignored the range.
@@ -94,7 +95,7 @@ class HubModel:
         return begin
 
 
-async def _clipped(reply: Reply, length: int) -> AsyncIterator[bytes]:
+async def _clipped(reply: Reply, length: int) -> AsyncIterator[Piece]:
     left = length
     async for chunk in reply.chunks():
         yield chunk[:left]

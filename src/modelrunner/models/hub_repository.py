@@ -23,11 +23,12 @@ from modelrunner.models.hub_selection import HubFile
 from modelrunner.models.names import HubName
 from modelrunner.models.paths import inner_path
 from modelrunner.oci.auth import Access
-from modelrunner.oci.connections import Reply, Upload
+from modelrunner.oci.connections import Upload
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.endpoint import Endpoint, is_internal_host, same_origin
 from modelrunner.oci.manifest import UNREADABLE
 from modelrunner.oci.replies import MAX_ERROR_BYTES
+from modelrunner.oci.reply import Reply
 from modelrunner.oci.transport import Request, Transport
 
 HUB = "https://huggingface.co"

@@ -17,6 +17,7 @@ from modelrunner.models.kinds import FileKind, classify
 from modelrunner.models.names import HubName
 from modelrunner.models.paths import inner_path
 from modelrunner.models.usual_names import usual_names
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.connections import Upload
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import UNREADABLE, Descriptor, Manifest
@@ -107,7 +108,7 @@ class HubUpload:
             self._actions[blob.digest] = actions
             yield 0 if "upload" in actions else blob.size
 
-    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Send a claimed blob; a small one is kept for the commit.
 
         Raises:
@@ -177,7 +178,7 @@ class HubUpload:
         href: str,
         headers: Mapping[str, str],
         part_size: int,
-        chunks: AsyncIterator[bytes],
+        chunks: AsyncIterator[Piece],
     ) -> None:
         """Send a blob in the parts that the storage has addresses for, then say which they were."""
         count = -(-blob.size // part_size) if part_size > 0 else 0
@@ -194,7 +195,7 @@ class HubUpload:
         await self._ask(href, {"Content-Type": _LFS_JSON, "Accept": _LFS_JSON}, body)
 
     async def _put(
-        self, href: str, headers: Mapping[str, str], size: int, chunks: AsyncIterator[bytes]
+        self, href: str, headers: Mapping[str, str], size: int, chunks: AsyncIterator[Piece]
     ) -> str:
         kept = {"Content-Type": "application/octet-stream", **headers}
         async with self._repository.send("PUT", href, kept, Upload(size, chunks), to_storage=True) as reply:

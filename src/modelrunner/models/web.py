@@ -26,12 +26,13 @@ from modelrunner.models.gguf_config import describe
 from modelrunner.models.packaging import Described, compose
 from modelrunner.models.peek import gguf_header
 from modelrunner.oci.auth import Access
-from modelrunner.oci.connections import Reply
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.endpoint import Endpoint, is_internal_host, origin
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.oci.replies import body_start, parse_content_range
+from modelrunner.oci.reply import Reply
 from modelrunner.oci.transport import Request, Transport
 
 _SCHEMES = ("http://", "https://")
@@ -115,7 +116,7 @@ class WebFile:
     @asynccontextmanager
     async def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AsyncIterator[tuple[int, AsyncIterator[Piece]]]:
         """Open the file's bytes from `start` up to `stop`, over one connection.
 
         The int is where they really start: 0 when the server ignored the range.
@@ -199,7 +200,7 @@ def _refusal(reply: Reply, address: str) -> RegistryError | ModelNotFound | Unau
     return RegistryError(f"`{where}` answers with status {reply.status}", hint="try again", detail=detail)
 
 
-async def _clipped(reply: Reply, length: int) -> AsyncIterator[bytes]:
+async def _clipped(reply: Reply, length: int) -> AsyncIterator[Piece]:
     left = length
     async for chunk in reply.chunks():
         yield chunk[:left]

@@ -9,12 +9,13 @@ from typing import Self
 
 from modelrunner.errors import RegistryError, RunnerError, TransferInterrupted
 from modelrunner.oci.auth import Access
-from modelrunner.oci.connections import Reply
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.endpoint import origin
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.mirrors import Hosts
 from modelrunner.oci.replies import MAX_ERROR_BYTES, blob_refusal, body_start, check_size, unsatisfied_size
+from modelrunner.oci.reply import Reply
 from modelrunner.oci.transport import Request, Transport
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Body:
     ) -> None:
         await self._connection.aclose()
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
+    async def chunks(self) -> AsyncGenerator[Piece, None]:
         """The bytes, to the end of the range; a break is mended by asking for the rest.
 
         Raises:
@@ -109,7 +110,7 @@ class Body:
             self._routes.leave(self._blob.digest, part.reply.url)
             self._routes.hosts.passes_over(part.place, cause)
 
-    async def _clip(self, part: _Part, position: int) -> AsyncGenerator[bytes, None]:
+    async def _clip(self, part: _Part, position: int) -> AsyncGenerator[Piece, None]:
         """What an answer has of the range from `position` on."""
         end = part.start
         async with aclosing(part.reply.chunks()) as chunks:

@@ -13,6 +13,8 @@ AHEAD = 48 << 20  # bytes that may wait in memory for the hash to come to them, 
 _TRIAL = 0.5  # seconds for which a number of lanes is watched
 _GAIN = 1.1  # by which one more lane must have raised the speed to be worth another
 
+Piece = bytes | memoryview  # of a blob on its way; the second is a part of a buffer, which it keeps
+
 
 class Span(NamedTuple):
     """A range of a blob."""

@@ -6,12 +6,10 @@ limit, a transfer as a whole has none.
 """
 
 import asyncio
-import os
 import socket
 import ssl
 import urllib.request
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -21,9 +19,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
+from modelrunner.errors import RegistryError, RegistryUnreachable
+from modelrunner.oci.buffers import Buffers
 from modelrunner.oci.certificates import Certificates
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.endpoint import Endpoint, check_foreign, internal_refused, is_internal_address, origin
+from modelrunner.oci.reply import Reply, interrupted, reason
 
 _BUFFER = 1024 * 1024  # bytes read ahead of a slow consumer
 _PIECE = 256 * 1024  # bytes written at once: small enough for a slow line to show that it moves
@@ -44,7 +45,7 @@ class Timeouts:
 class Upload:
     """A body that can be sent once: exactly `size` bytes of `chunks`. It keeps its source's failure."""
 
-    def __init__(self, size: int, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, size: int, chunks: AsyncIterator[Piece]) -> None:
         self.size = size
         self.error: Exception | None = None
         self._chunks = chunks
@@ -87,7 +88,7 @@ class Upload:
         async with asyncio.timeout(_LET_GO):
             await self._outside.wait()
 
-    async def _next(self, within: Callable[[float | None], None]) -> bytes:
+    async def _next(self, within: Callable[[float | None], None]) -> Piece:
         """The next chunk that has something in it; empty at the end."""
         within(None)
         self._outside.clear()
@@ -102,68 +103,6 @@ class Upload:
     def _check(self, fits: bool) -> None:  # noqa: FBT001 - an assertion with an error of its own
         if not fits:
             raise RegistryError(f"the source of an upload has other than its {self.size} bytes")
-
-
-class Reply:
-    """An answer whose body has not been read yet."""
-
-    def __init__(self, response: aiohttp.ClientResponse, url: str, body: Upload | None = None) -> None:
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-        self.url = url
-        self._response = response
-        self._body = body
-        self._broken = False
-
-    def header_values(self, name: str) -> list[str]:
-        """Every value of a header that may be repeated."""
-        return self._response.headers.getall(name, [])
-
-    async def read(self, limit: int) -> bytes:
-        """Read the body, up to `limit` bytes and one more, which shows that it is too long.
-
-        Raises:
-            TransferInterrupted: the connection broke or stalled.
-        """
-        body = bytearray()
-        async with aclosing(self.chunks()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > limit:
-                    break
-        return bytes(body[: limit + 1])
-
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """The body as it arrives.
-
-        Raises:
-            TransferInterrupted: the connection broke or stalled.
-        """
-        try:
-            # Not `iter_any`, which copies all that has arrived into one piece; nor `iter_chunks`, which never
-            # ends where an answer has no body.
-            content = self._response.content
-            while not content.at_eof():
-                chunk, _ = await content.readchunk()
-                if chunk:
-                    yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            self._broken = True
-            raise _interrupted(self.url, exc) from exc
-
-    def expect_bytes_within(self, seconds: float) -> None:
-        """From now on, count so many seconds without a byte as a broken connection."""
-        connection = self._response.connection  # None once all has arrived
-        if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = seconds
-            connection.protocol.start_timeout()
-
-    def close(self) -> None:
-        """Give the connection back, or close it when there is more to come on it, or should have."""
-        if self._broken or (self._body is not None and not self._body.is_complete):
-            self._response.close()
-        else:
-            self._response.release()
 
 
 class _InternalAddress(OSError):
@@ -232,6 +171,7 @@ class Connections:
         self._timeouts = timeouts
         self._certificates = certificates or Certificates()
         self._make_resolver = make_resolver
+        self._buffers = Buffers()
         self._headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
 
     async def __aenter__(self) -> Self:
@@ -272,7 +212,8 @@ class Connections:
         if not isinstance(body, Upload):
             timeout = self._timeout(self._timeouts.answer)
             try:
-                reply = Reply(await self._request(asker, method, url, headers, body, timeout), url)
+                response = await self._request(asker, method, url, headers, body, timeout)
+                reply = Reply(response, url, self._buffers)
             except (aiohttp.ClientError, TimeoutError, OSError) as exc:
                 raise _unreachable(url, asker, exc) from exc
             reply.expect_bytes_within(self._timeouts.stall)
@@ -298,11 +239,11 @@ class Connections:
                 timeout = self._timeout(self._timeouts.finish)
                 response = await self._request(asker, method, url, sized, pieces, timeout)
                 answered = True
-                return Reply(response, url, body)
+                return Reply(response, url, self._buffers, lambda: body.is_complete)
         except (aiohttp.ClientError, TimeoutError, OSError) as exc:
             if body.error is not None:
                 raise body.error from exc
-            raise _interrupted(url, exc) from exc
+            raise interrupted(url, exc) from exc
 
     async def _request(
         self,
@@ -383,30 +324,4 @@ def _unreachable(url: str, asker: Endpoint, exc: Exception) -> RegistryError:
     hint = "check the name, the network and the proxy settings"
     if isinstance(exc, aiohttp.ClientSSLError):
         hint = f"if `{asker.registry}` speaks plain HTTP, name it as an insecure registry"
-    return RegistryUnreachable(f"cannot reach `{origin(url)}` ({_reason(exc)})", hint=hint)
-
-
-def _interrupted(url: str, exc: Exception) -> TransferInterrupted:
-    return TransferInterrupted(
-        f"the connection to `{origin(url)}` broke off ({_reason(exc)})", hint="try again"
-    )
-
-
-def _reason(exc: Exception) -> str:
-    """Say in a few words what happened; never with the URL, which may be a signed one."""
-    if isinstance(exc, TimeoutError):
-        return "nothing came in time"
-    if isinstance(exc, aiohttp.ClientConnectorCertificateError | ssl.CertificateError):
-        return "its certificate is not valid"
-    if isinstance(exc, aiohttp.ClientSSLError):
-        return "no secure connection is possible"
-    if isinstance(exc, aiohttp.InvalidURL):
-        return "that is no host"
-    if isinstance(exc, aiohttp.ClientConnectorDNSError):
-        return "no such host"
-    if isinstance(exc, aiohttp.ClientHttpProxyError):
-        return f"the proxy answers with status {exc.status}"
-    if isinstance(exc, aiohttp.ClientProxyConnectionError):
-        return "the proxy cannot be reached"
-    number = exc.errno if isinstance(exc, OSError) else None
-    return os.strerror(number).lower() if number else "the connection was closed"
+    return RegistryUnreachable(f"cannot reach `{origin(url)}` ({reason(exc)})", hint=hint)

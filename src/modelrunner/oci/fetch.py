@@ -15,7 +15,7 @@ from typing import Protocol
 
 from modelrunner.errors import RegistryError, RegistryUnreachable, RunnerError, TransferInterrupted
 from modelrunner.oci import chunks
-from modelrunner.oci.chunks import MOST_LANES, Ramp, Spans
+from modelrunner.oci.chunks import MOST_LANES, Piece, Ramp, Spans
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.pace import UNLIMITED, Pace
 from modelrunner.oci.retry import RetryPolicy
@@ -34,7 +34,7 @@ class Opens(Protocol):
 
     def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[Piece]]]:
         """Open a blob's bytes from `start` up to `stop`; the int is where they really start."""
         ...
 
@@ -52,7 +52,7 @@ class Landing(Protocol):
         """Whether some of it was left by an earlier attempt, and has not been verified by this one."""
         ...
 
-    async def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+    async def put(self, offset: int, pieces: Sequence[Piece]) -> None:
         """Write the next bytes of a range, once, and remember that they are here."""
         ...
 
@@ -170,9 +170,10 @@ class _Fetch:
                 failures = 1 if self.here - before >= self.retry.headway else failures + 1
                 await self._back_off(failures, exc)
 
-    async def _pick(self, pieces: AsyncIterator[bytes], gaps: Spans) -> None:
+    async def _pick(self, pieces: AsyncIterator[Piece], gaps: Spans) -> None:
         """Land those bytes of a whole blob that are in its gaps."""
-        held, begin = b"", 0  # a piece, and where it begins
+        held: Piece = b""
+        begin = 0  # of the piece
         for part in (_Part(*gap) for gap in gaps):
             while part.position < part.stop:
                 if begin + len(held) <= part.position:
@@ -253,7 +254,7 @@ class _Fetch:
         async with self.source.open(self.blob, part.position, part.stop) as (position, pieces):
             if position != part.position:
                 raise _RangesIgnored if position == 0 else _misplaced(self.blob, position, part.position)
-            batch: list[bytes] = []
+            batch: list[Piece] = []
             size = 0
             try:
                 while part.position + size < part.stop and (piece := await self._piece(pieces, part)):
@@ -274,7 +275,7 @@ class _Fetch:
             if part.position < part.stop:
                 raise _cut(self.blob, part)
 
-    async def _land(self, part: _Part, batch: list[bytes], size: int) -> None:
+    async def _land(self, part: _Part, batch: list[Piece], size: int) -> None:
         offset = part.position
         part.position += size
         await self.landing.put(offset, batch)
@@ -286,7 +287,7 @@ class _Fetch:
         if self.here < self.blob.size:
             self.tell(self.here)
 
-    async def _piece(self, pieces: AsyncIterator[bytes], part: _Part) -> bytes:
+    async def _piece(self, pieces: AsyncIterator[Piece], part: _Part) -> Piece:
         """The next bytes; none at the end.
 
         Raises:

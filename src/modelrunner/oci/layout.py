@@ -66,7 +66,7 @@ async def blob_entry(source: Source, blob: Descriptor) -> AsyncGenerator[bytes, 
             sent += len(chunk)
             if start + sent > blob.size:
                 break
-            yield chunk
+            yield bytes(chunk)
     if start != 0 or sent != blob.size:
         raise DigestMismatch(f"blob `{blob.digest}` does not have the {blob.size} bytes of its manifest")
     yield tar.padding(blob.size)

@@ -19,7 +19,8 @@ from modelrunner.errors import (
 from modelrunner.oci.auth import Access
 from modelrunner.oci.body import Body, Routes
 from modelrunner.oci.certificates import Certificates
-from modelrunner.oci.connections import Reply, Timeouts
+from modelrunner.oci.chunks import Piece
+from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.endpoint import endpoint, same_origin
@@ -36,6 +37,7 @@ from modelrunner.oci.manifest import (
 from modelrunner.oci.mirrors import Hosts, parse_mirrors
 from modelrunner.oci.reference import DEFAULT_TAG, Reference
 from modelrunner.oci.replies import MAX_ERROR_BYTES, refusal
+from modelrunner.oci.reply import Reply
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.tokens import Lookup
 from modelrunner.oci.transport import Request, Transport
@@ -191,7 +193,7 @@ class Repository:
     @asynccontextmanager
     async def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AsyncIterator[tuple[int, AsyncIterator[Piece]]]:
         """Open a blob's bytes from `start` up to `stop`, in bytes; a broken connection is mended on the way.
 
         The int is where the bytes really start: 0 when the registry ignored the range.
@@ -230,7 +232,7 @@ class Repository:
                 await self.write(blob, 0, _nothing())
             yield await self._uploads.begin(blob) if blob.size else 0
 
-    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Push the rest of a claimed blob; the registry verifies its digest.
 
         Raises:

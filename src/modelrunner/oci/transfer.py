@@ -16,6 +16,7 @@ from modelrunner.errors import (
     RunnerError,
     TransferInterrupted,
 )
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.fetch import Landing, Lanes, fetch
 from modelrunner.oci.manifest import Descriptor, Manifest
@@ -45,7 +46,7 @@ class Source(Protocol):
 
     def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[Piece]]]:
         """Open a blob's bytes from `start` up to `stop`, in bytes.
 
         The int is where the bytes really start: 0 when the other side ignored the range.
@@ -64,7 +65,7 @@ class Sink(Protocol):
         """
         ...
 
-    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
 
         Raises:
@@ -264,8 +265,8 @@ async def _copy_blob(source: Source, sink: Sink, blob: Descriptor, tell: Tell, p
 
 
 async def _count(
-    chunks: AsyncIterator[bytes], blob: Descriptor, position: int, present: int, tell: Tell
-) -> AsyncGenerator[bytes, None]:
+    chunks: AsyncIterator[Piece], blob: Descriptor, position: int, present: int, tell: Tell
+) -> AsyncGenerator[Piece, None]:
     """Pass chunks on from byte `present`, and tell of each but the last, which has yet to be verified."""
     done = present
     async for chunk in chunks:

@@ -18,8 +18,9 @@ from urllib.parse import urlencode
 from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
 from modelrunner.oci.auth import MAX_TOKEN_BYTES, Access, TokenRequest, basic
 from modelrunner.oci.certificates import Certificates
-from modelrunner.oci.connections import Connections, Reply, Timeouts, Upload
+from modelrunner.oci.connections import Connections, Timeouts, Upload
 from modelrunner.oci.endpoint import MAX_REDIRECTS, Endpoint, check_realm, origin, resolve, same_origin
+from modelrunner.oci.reply import Reply
 from modelrunner.oci.retry import RetryPolicy, parse_retry_after
 from modelrunner.oci.tokens import Lookup, Tokens
 

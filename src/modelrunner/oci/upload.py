@@ -15,11 +15,13 @@ from urllib.parse import quote, urlencode
 
 from modelrunner.errors import RegistryError, RunnerError, TransferInterrupted
 from modelrunner.oci.auth import Access
-from modelrunner.oci.connections import Reply, Upload
+from modelrunner.oci.chunks import Piece
+from modelrunner.oci.connections import Upload
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.endpoint import resolve
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.replies import MAX_ERROR_BYTES, refusal
+from modelrunner.oci.reply import Reply
 from modelrunner.oci.transport import Request, Transport
 
 CHUNK = 64 << 20  # bytes of one request; proxies in front of registries often let no more than 100 MB pass
@@ -114,7 +116,7 @@ class Uploads:
         self.sessions.forget(self.name, blob.digest)
         return blob.size if await self._is_mounted(blob) else 0
 
-    async def send(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def send(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Send the rest of a blob, from `offset` on; the registry verifies its digest.
 
         Raises:
@@ -248,15 +250,15 @@ class Uploads:
 class Rest:
     """A stream of pieces, of which so many bytes are taken at a time."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[Piece]) -> None:
         self._chunks = chunks
-        self._held = b""
+        self._held: Piece = b""
 
-    async def take(self, size: int) -> AsyncGenerator[bytes, None]:
+    async def take(self, size: int) -> AsyncGenerator[Piece, None]:
         """The next `size` bytes, or fewer at the end; what is more stays for the next time."""
         while size > 0:
             if not self._held:
-                self._held = await anext(self._chunks, b"")
+                self._held = await anext(self._chunks, self._held)
                 if not self._held:
                     return
             piece, self._held = self._held[:size], self._held[size:]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelrunner.errors import DigestMismatch, StoreError
-from modelrunner.oci.chunks import total
+from modelrunner.oci.chunks import Piece, total
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store.disk import explaining, remove_file
@@ -101,7 +101,7 @@ class Blobs:
         ):
             yield landing
 
-    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
 
         When the chunks end too early or break off, everything that came stays for the next attempt.
@@ -124,7 +124,7 @@ class Blobs:
     @asynccontextmanager
     async def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AsyncIterator[tuple[int, AsyncIterator[Piece]]]:
         """Open a blob's bytes from `start` up to `stop`, in bytes; the position is always `start`.
 
         Raises:
@@ -206,8 +206,8 @@ class Blobs:
             return file
 
 
-async def _fill(partial: Partial, chunks: AsyncIterator[bytes]) -> None:
-    batch: list[bytes] = []
+async def _fill(partial: Partial, chunks: AsyncIterator[Piece]) -> None:
+    batch: list[Piece] = []
     size = 0
     try:
         async for chunk in chunks:

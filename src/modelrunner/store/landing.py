@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from modelrunner.oci.chunks import AHEAD, Span, Spans, united
+from modelrunner.oci.chunks import AHEAD, Piece, Span, Spans, united
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store.offload import in_thread
@@ -57,7 +57,7 @@ class Landing:
         self._found = found  # left by an earlier attempt, to be read
         self._present = found
         self._ahead = ahead
-        self._waiting: dict[int, Sequence[bytes]] = {}  # by offset
+        self._waiting: dict[int, Sequence[Piece]] = {}  # by offset
         self._news = asyncio.Event()
         self._syncing: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -77,7 +77,7 @@ class Landing:
         """What the blob turned out to be, once it is finished."""
         return self._partial.digest
 
-    async def put(self, offset: int, pieces: Sequence[bytes]) -> None:
+    async def put(self, offset: int, pieces: Sequence[Piece]) -> None:
         """Write the next bytes of a range, and have them hashed when it is their turn.
 
         Raises:
@@ -142,7 +142,7 @@ class Landing:
     async def _hash_next(self, stop: threading.Event) -> bool:
         """Hash what is next, if it is here."""
         begin = end = self._partial.hashed
-        batch: list[bytes] = []
+        batch: list[Piece] = []
         while end - begin < _AT_ONCE and end in self._waiting:
             pieces = self._waiting.pop(end)
             batch += pieces

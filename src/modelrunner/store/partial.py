@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelrunner.errors import DigestMismatch, StoreError
-from modelrunner.oci.chunks import Span, Spans, prefix, united
+from modelrunner.oci.chunks import Piece, Span, Spans, prefix, united
 from modelrunner.oci.digest import Digest, Verifier
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store import journal
@@ -124,7 +124,7 @@ class Partial:
         with explaining("write", self._path, needed=self._blob.size - self.hashed):
             self._open()
 
-    def append(self, pieces: Sequence[bytes]) -> None:
+    def append(self, pieces: Sequence[Piece]) -> None:
         """Write and hash the next bytes.
 
         Raises:
@@ -142,7 +142,7 @@ class Partial:
             _write_at(self._file, pieces, self.hashed)
         self.hash(pieces)
 
-    def write(self, offset: int, pieces: Sequence[bytes]) -> None:
+    def write(self, offset: int, pieces: Sequence[Piece]) -> None:
         """Write some bytes where they belong, and note that they are there; from any thread.
 
         The disk begins with them at once, so that it is nearly done when the last ones come.
@@ -184,7 +184,7 @@ class Partial:
             with self._noting:
                 self._journal.synced(count)
 
-    def hash(self, pieces: Sequence[bytes]) -> None:
+    def hash(self, pieces: Sequence[Piece]) -> None:
         """Take the next bytes, in order."""
         for piece in pieces:
             self._verifier.update(piece)
@@ -277,7 +277,7 @@ if sys.platform == "win32":  # which has no calls that say where to read or writ
     _moving = threading.Lock()
     _sync = os.fsync
 
-    def _write_at(handle: int, pieces: Sequence[bytes], offset: int) -> None:
+    def _write_at(handle: int, pieces: Sequence[Piece], offset: int) -> None:
         with _moving:
             os.lseek(handle, offset, os.SEEK_SET)
             view = memoryview(b"".join(pieces))
@@ -292,7 +292,7 @@ else:
     _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the latter
     _read_at = os.pread
 
-    def _write_at(handle: int, pieces: Sequence[bytes], offset: int) -> None:
+    def _write_at(handle: int, pieces: Sequence[Piece], offset: int) -> None:
         """Write pieces one behind the other, at an offset."""
         views = [memoryview(piece) for piece in pieces]
         while views:

@@ -24,6 +24,7 @@ from modelrunner.errors import (
     RunnerError,
     StoreError,
 )
+from modelrunner.oci.chunks import Piece
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import DOCKER_HUB, Reference, parse_reference
@@ -133,7 +134,7 @@ class Store:
 
     def open(
         self, blob: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[bytes]]]:
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[Piece]]]:
         """Open a blob's bytes from `start` up to `stop`, in bytes; the int is always `start`.
 
         Raises:
@@ -179,7 +180,7 @@ class Store:
             yield landing
             self._wanted[landing.digest] = time.monotonic()
 
-    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[bytes]) -> None:
+    async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
 
         Raises:
