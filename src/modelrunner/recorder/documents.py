@@ -22,6 +22,20 @@ def read_json(data: bytes | str) -> Any:
         return None
 
 
+def repeats_a_name(text: str) -> bool:
+    """Whether an object in a document has two fields with one name, of which only one is read."""
+
+    def look(fields: list[tuple[str, Any]]) -> None:
+        if len({name for name, _ in fields}) < len(fields):
+            raise ValueError("a name is there twice")
+
+    try:
+        json.loads(text, object_pairs_hook=look)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
 def clean(text: str) -> str:
     """Replace what no UTF-8 has."""
     return text.encode("utf-8", "replace").decode()

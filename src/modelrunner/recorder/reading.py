@@ -10,7 +10,7 @@ import msgspec
 
 from modelrunner.recorder.answering import read_answered, times_in
 from modelrunner.recorder.asking import as_text, dialect_of, gist, read_asked
-from modelrunner.recorder.documents import JSON, clean, dict_of, read_json
+from modelrunner.recorder.documents import JSON, clean, dict_of, read_json, repeats_a_name
 from modelrunner.recorder.folding import folded
 from modelrunner.recorder.redaction import Rules
 from modelrunner.recorder.shortening import Shortened, medium, redacted, shortened
@@ -201,14 +201,9 @@ def _kept(raw: bytes, found: Shortened, rules: Rules) -> tuple[str, bool]:
     if found.value is None:
         text, count = redacted(text, rules)
         found.redacted += count
-    elif found.changed or not text.startswith(("{", "[")) or _hides(text, found.value, rules):
+    elif found.changed or not text.startswith(("{", "[")) or repeats_a_name(text):
         text = _encoded(found.value)
     return _limited(text)
-
-
-def _hides(text: str, value: Any, rules: Rules) -> bool:
-    """Whether a text has a secret that is not in its value: of two fields with one name, only one is."""
-    return text != _encoded(value) and rules.apply(text)[1] > 0
 
 
 def _encoded(value: Any) -> str:
