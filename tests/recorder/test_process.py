@@ -108,6 +108,37 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file: Path, damage: byt
     assert 1 == len(list(file.parent.glob("requests.db.damaged-*")))
 
 
+@pytest.mark.parametrize("left", ["", "-wal"])
+def test_a_file_that_is_deleted_meanwhile_is_begun_anew(file: Path, left: str) -> None:
+    """Also when its journal is still there, which belongs to no file any more."""
+    recorder = Recorder(order(file))
+    recorder.take(Notes(1, [noted(), noted()]))
+    for ending in ("", "-wal", "-shm"):
+        if ending != left or not left:
+            file.with_name(file.name + ending).unlink()
+
+    report = recorder.take(Notes(2, [noted("hello whales")]))
+    recorder.close()
+
+    assert ([1], 0, "ok", []) == (report.stored, report.lost, report.state, report.log)
+    assert 1 == count(file)
+
+
+def test_a_daemon_that_is_gone_is_nothing_to_complain_of(file: Path) -> None:
+    """What it had said is stored; on the terminal that both had, nothing appears."""
+    program = [sys.executable, "-m", "modelrunner.recorder.process"]
+    with subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        _, said = process.communicate(framed(order(file)) + framed(Notes(1, [noted()])), timeout=30)
+
+    assert (0, b"") == (process.returncode, said)
+    assert 1 == count(file)
+
+
 def test_damage_that_a_reader_finds_is_set_aside_once(file: Path) -> None:
     *_, first, second = reports_of(order(file), Notes(1, [noted()]), Damaged(1, 0), Damaged(2, 0))
 

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from modelrunner.recorder.values import Filter, Order
@@ -209,6 +210,70 @@ async def test_a_recorder_that_is_killed_is_started_again(make_daemon: "Make") -
     await daemon.ask("POST", CHAT, json=daemon.chat())
 
     assert [2, 1] == [each["id"] for each in await listed(daemon)]
+
+
+async def test_a_recorder_that_stands_still_holds_nobody_up(
+    make_daemon: "Make", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who collects metrics gets the others, who wants to forget something is told; then it goes on."""
+    daemon = await recorded(make_daemon, DISABLE_METRICS="0")
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    assert 1 == len(await listed(daemon))
+    running = daemon.services.observing.recording._running
+    assert running is not None
+    os.kill(running.process.pid, signal.SIGSTOP)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_FIGURES_WITHIN", 0.2)
+            patch.setattr(module, "_STUCK_AFTER", 0.2)
+            metrics = await daemon.ask("GET", "/metrics")
+            refused = await daemon.ask("DELETE", "/requests/1")
+    finally:
+        os.kill(running.process.pid, signal.SIGCONT)
+
+    assert 200 == metrics.status
+    assert "modelrunner_recorder_up" in metrics.text
+    assert "modelrunner_tokens_total" not in metrics.text
+    assert (500, True) == (refused.status, "the recorder does not answer" in refused.text)
+    assert "modelrunner_tokens_total" in (await daemon.ask("GET", "/metrics")).text
+
+
+async def test_those_who_want_the_recorder_at_once_share_one(tmp_path: Path) -> None:
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+    first, second = await asyncio.gather(recording._started(), recording._started())
+    await recording.close()
+
+    assert first is second
+
+
+@pytest.mark.parametrize("exports", [False, True])
+async def test_the_recorder_knows_a_proxy_only_if_it_exports(tmp_path: Path, *, exports: bool) -> None:
+    environ = {**os.environ, "HTTPS_PROXY": "http://ada:secret@proxy", "OTEL_EXPORTER_OTLP_HEADERS": "secret"}
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, [], exports=exports), environ)
+    running = await recording._started()
+    known = psutil.Process(running.process.pid).environ()
+    await recording.close()
+
+    assert exports == ("HTTPS_PROXY" in known)
+    assert exports == ("OTEL_EXPORTER_OTLP_HEADERS" in known)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "no tables"])
+async def test_a_file_that_is_deleted_or_has_no_tables_yet_is_empty(
+    make_daemon: "Make", tmp_path: Path, instead: str
+) -> None:
+    file = tmp_path / "requests.db"
+    daemon = await recorded(make_daemon, DMR_REQUESTS_PATH=str(file))
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    assert 1 == len(await listed(daemon))
+    file.unlink()
+    if instead == "no tables":
+        file.touch()
+
+    assert [] == await listed(daemon)
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    assert 2 == len(await listed(daemon))
 
 
 async def test_a_damaged_file_is_set_aside(

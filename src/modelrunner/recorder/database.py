@@ -75,7 +75,12 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         sqlite3.Error, OSError: it cannot be opened, or is damaged.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    else:
+        _without_journal(path)  # what is left of a file that was deleted would be read into this one
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -119,6 +124,16 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def has_tables(connection: sqlite3.Connection) -> bool:
+    """Whether there is anything to read; who was about to make the tables may have been killed.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version)
+
+
 def open_empty() -> sqlite3.Connection:
     """Open a file in memory with nothing in it."""
     connection = sqlite3.connect(":memory:", check_same_thread=False)
@@ -141,9 +156,21 @@ def set_aside(path: Path) -> Path:
     """Move a damaged file out of the way; it may be all that is left of something."""
     aside = path.with_name(f"{path.name}.damaged-{int(time.time())}-{secrets.token_hex(2)}")
     path.replace(aside)
+    _without_journal(path)
+    return aside
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Tell a file from another that has its name, now or later; None when there is none."""
+    with contextlib.suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _without_journal(path: Path) -> None:
     for ending in ("-wal", "-shm"):
         path.with_name(path.name + ending).unlink(missing_ok=True)
-    return aside
 
 
 def salt_of(connection: sqlite3.Connection) -> bytes:

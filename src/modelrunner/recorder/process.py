@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from modelrunner.recorder import frames
-from modelrunner.recorder.database import is_damage, open_to_write, salt_of, set_aside
+from modelrunner.recorder.database import identity, is_damage, open_to_write, salt_of, set_aside
 from modelrunner.recorder.measuring import Measuring
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.redaction import Rules
@@ -49,6 +49,7 @@ class Recorder:
         self._rules = Rules(order.rules)
         self._connection: sqlite3.Connection | None = None
         self._writing: Writing | None = None
+        self._identity: tuple[int, int] | None = None  # of the file that is open
         self._salt = secrets.token_bytes(16)
         self._file = 0
         self._batches = 0
@@ -103,9 +104,7 @@ class Recorder:
         """Close the file, and send what is left to be told."""
         if self._telemetry is not None:
             self._telemetry.close()
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
+        self._close_file()
 
     def _exporting(self, environ: Mapping[str, str]) -> "Telemetry | None":
         try:
@@ -146,8 +145,10 @@ class Recorder:
         return stored
 
     def _opened(self) -> Writing:
+        assert self._path is not None
+        if self._writing is not None and identity(self._path) != self._identity:  # deleted, or replaced
+            self._close_file()
         if self._writing is None:
-            assert self._path is not None
             try:
                 self._connection = open_to_write(self._path)
             except sqlite3.DatabaseError as exc:
@@ -155,21 +156,25 @@ class Recorder:
                     raise
                 self._begin_anew(exc)
                 self._connection = open_to_write(self._path)
+            self._identity = identity(self._path)
             self._salt = salt_of(self._connection)
             self._writing = Writing(self._connection, limit=self._order.limit, lifetime=self._order.lifetime)
         return self._writing
 
     def _begin_anew(self, why: object) -> None:
         assert self._path is not None
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-        self._connection = self._writing = None
+        self._close_file()
         aside = set_aside(self._path)
         self._file += 1
         self._log.append(
             ("error", f"recorded requests set aside, a new file is begun file={aside} error={why}")
         )
+
+    def _close_file(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = self._writing = None
 
     def _failed(self, exc: Exception) -> None:
         reason = str(exc)
@@ -228,7 +233,6 @@ def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None =
     def report(what: Report) -> None:
         with contextlib.suppress(BrokenPipeError):  # the daemon is gone; what it had said is stored
             reports.write(frames.framed(what))
-            reports.flush()
 
     while (message := frames.read_told(told)) is not None:
         if isinstance(message, Notes) and not waiting.add(message):
@@ -257,7 +261,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICE)
-    serve(sys.stdin.buffer, sys.stdout.buffer, os.environ)
+    # Without a buffer: one that cannot be written would be written again at the end, and that be told.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0) as reports:
+        serve(sys.stdin.buffer, reports, os.environ)
 
 
 if __name__ == "__main__":

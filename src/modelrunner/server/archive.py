@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelrunner.errors import RequestNotFound, StoreError
-from modelrunner.recorder.database import is_damage, open_empty, open_to_read
+from modelrunner.recorder.database import has_tables, identity, is_damage, open_empty, open_to_read
 from modelrunner.recorder.searching import number_of, whole
 from modelrunner.server.recording import Recording
 from modelrunner.wire.requests import RecordedRequest
@@ -29,6 +29,7 @@ class Archive:
         self._path = None if order is None or order.path is None else Path(order.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="requests")
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None  # which file that is; it may be deleted or replaced
         self._empty: sqlite3.Connection | None = None  # where nothing was recorded
         self._stale = False
         recording.on_new_file = self._forget
@@ -91,16 +92,17 @@ class Archive:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._with_file, work)
 
     def _with_file(self, work: Work[T]) -> T:
-        if self._stale and self._connection is not None:
+        there = None if self._path is None else identity(self._path)
+        if self._connection is not None and (self._stale or there != self._opened):
             self._connection.close()
             self._connection = None
         self._stale = False
-        if self._connection is None:
-            if self._path is None or not self._path.exists():
-                self._empty = self._empty or open_empty()  # pieces of a stream are still to be read from it
-                return work(self._empty)
-            self._connection = open_to_read(self._path)
-        return work(self._connection)
+        if self._connection is None and self._path is not None and there is not None:
+            self._connection, self._opened = open_to_read(self._path), there
+        if self._connection is not None and has_tables(self._connection):
+            return work(self._connection)
+        self._empty = self._empty or open_empty()  # pieces of a stream are still to be read from it
+        return work(self._empty)
 
 
 def _gathered(pieces: Iterator[bytes], _connection: sqlite3.Connection) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Self
 from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.values import Report, Told
 
+_EXPORTS = re.compile("OTEL_|.*_proxy$", re.IGNORECASE)
 _PASSED = ("HOME", "LANG", "LC_ALL", "PATH", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 
@@ -23,8 +25,8 @@ class RecorderProcess:
     under_way: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     @classmethod
-    async def start(cls, environ: Mapping[str, str]) -> Self:
-        """Start one, with what it may need of an environment.
+    async def start(cls, environ: Mapping[str, str], *, exports: bool) -> Self:
+        """Start one, with what it may need of an environment: more if it is to export.
 
         Raises:
             OSError: there can be no process.
@@ -40,7 +42,7 @@ class RecorderProcess:
                 env={
                     name: value
                     for name, value in environ.items()
-                    if name in _PASSED or name.startswith("OTEL_") or name.lower().endswith("_proxy")
+                    if name in _PASSED or (exports and _EXPORTS.match(name) is not None)
                 },
             )
         )

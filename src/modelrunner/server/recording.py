@@ -28,6 +28,7 @@ _BATCH = (
 )  # bytes; as much goes to another process at once, and memory that is larger is new each time
 _GATHER = 0.25  # seconds; each hand-over has a price, which many requests share
 _SETTLED_WITHIN = 5.0  # seconds
+_FIGURES_WITHIN = 3.0  # seconds; whoever collects metrics does not wait for long
 _STUCK_AFTER = 60.0  # seconds for what was handed over
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 _AGAIN_AFTER = 1.0  # seconds between two starts
@@ -68,6 +69,7 @@ class Recording:
         self._task: asyncio.Task[None] | None = None
         self._running: RecorderProcess | None = None
         self._batches = 0
+        self._starting = asyncio.Lock()
         self._start_at = 0.0  # on the loop's clock; not before
         self._taken = self._settled = 0  # requests
         self._asked: dict[int, asyncio.Future[Report | None]] = {}
@@ -138,33 +140,40 @@ class Recording:
             StoreError: the file cannot be written.
         """
         await self.settle()
-        report = await self._answer(lambda number: Forget(number, meant))
+        report = await self._answer(lambda number: Forget(number, meant), within=_STUCK_AFTER)
         gone = -1 if report is None or report.answer is None else report.answer[1]
         if gone < 0:
-            raise StoreError(f"requests cannot be forgotten: {self.last.reason}", hint="see `dmr logs`")
+            reason = self.last.reason or "the recorder does not answer"
+            raise StoreError(f"requests cannot be forgotten: {reason}", hint="see `dmr logs`")
         return gone
 
     async def found_damaged(self) -> None:
         """Have the recorder set its file aside, which is damaged."""
-        await self._answer(lambda number: Damaged(number, self.last.file))
+        await self._answer(lambda number: Damaged(number, self.last.file), within=_SETTLED_WITHIN)
 
     async def figures(self) -> str:
         """The metrics of requests, as text; of none, as long as there was no request."""
         await self.settle()
         if self._running is None:
             return ""
-        report = await self._answer(Figures)
+        report = await self._answer(Figures, within=_FIGURES_WITHIN)
         return "" if report is None else report.text
 
-    async def _answer(self, told: Callable[[int], Told]) -> Report | None:
-        """Tell the recorder something under a number; wait for what it says to that, None when it ends."""
-        running = await self._started()
+    async def _answer(self, told: Callable[[int], Told], *, within: float) -> Report | None:
+        """Tell the recorder something under a number; wait for what it says to that, for some seconds.
+
+        None when it ends, or says nothing: it may have been stopped.
+        """
         number = next(self._numbers)
         future: asyncio.Future[Report | None] = asyncio.get_running_loop().create_future()
         self._asked[number] = future
         try:
-            await running.say(told(number))
-            return await future
+            running = await self._started()
+            async with asyncio.timeout(within):
+                await running.say(told(number))
+                return await future
+        except (TimeoutError, OSError):
+            return None
         finally:
             del self._asked[number]
 
@@ -244,16 +253,20 @@ class Recording:
             await running.kill()
 
     async def _started(self) -> RecorderProcess:
-        if self._running is None or self._running.has_ended:
-            assert self.order is not None
-            loop = asyncio.get_running_loop()
-            await asyncio.sleep(self._start_at - loop.time())  # one that cannot live is not started for ever
-            self._start_at = loop.time() + _AGAIN_AFTER
-            running = self._running = await RecorderProcess.start(self._environ)
-            running.reading = asyncio.create_task(self._listen(running), name="recorder")
-            await running.say(self.order)
-            return running
-        return self._running
+        async with self._starting:  # those who want it at once share it
+            if self._running is None or self._running.has_ended:
+                self._running = await self._start()
+            return self._running
+
+    async def _start(self) -> RecorderProcess:
+        assert self.order is not None
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._start_at - loop.time())  # one that cannot live is not started for ever
+        self._start_at = loop.time() + _AGAIN_AFTER
+        running = await RecorderProcess.start(self._environ, exports=self.order.exports)
+        running.reading = asyncio.create_task(self._listen(running), name="recorder")
+        await running.say(self.order)
+        return running
 
     async def _listen(self, running: RecorderProcess) -> None:
         """Hear the reports of a process until it ends."""
