@@ -13,6 +13,7 @@ queue whose head never moves because the loaded model is never idle, or hangs at
 
 from collections.abc import Callable, Iterable, Sequence
 
+from modelrunner.runtime.accounts import Accounts
 from modelrunner.runtime.ledger import PLACE, Amounts, Room, beyond, cover, larger, less, total
 from modelrunner.runtime.plan import (
     Key,
@@ -101,15 +102,10 @@ class _Decision:
         self._most = Room(limits.capacity)
         self._beside_pinned = Room(limits.capacity)
         self._beside_pinned.take(total(r.need for r in here if r.pinned and r.state is not State.STOPPING))
-        # Free now, and free once what makes room is gone; as promised, and as seen once somebody asks.
-        self._free = Room(limits.capacity)
-        self._free.take(total(r.need for r in here))
-        self._room = Room(self._free.left)
-        self._room.give(total(map(frees, leaving)))
-        self._seen: Room | None = None
-        self._seen_room: Room = Room({})
+        self._accounts = Accounts(
+            limits.capacity, held=total(r.need for r in here), freed=total(map(frees, leaving))
+        )
         self._freed_at = float("-inf")
-        self._claims: list[Amounts] = []
         self._earlier: set[Key] = set()  # residents that those in front wait for
         self._taken: set[Key] = set()  # residents that make room already
         self._askable: list[Resident] | None = None  # who could be asked to give way, once somebody asks
@@ -156,7 +152,7 @@ class _Decision:
         """Find room for one that sleeps, unless it has made room for somebody in front."""
         if entry.key in self._taken:
             self._wait(entry, Why.STOPPING, (entry.key,))
-            self._claim(need)
+            self._accounts.claim(need)
         else:
             self._earlier.add(entry.key)
             self._idle = [r for r in self._idle if r is not sleeping]
@@ -166,9 +162,9 @@ class _Decision:
     def _come_back(self, entry: Waiting, need: Amounts, leaving: Resident) -> None:
         """Let a key whose instance is being stopped, or falls asleep, have what that one leaves behind."""
         self._leaving -= 1
-        self._free.give(frees(leaving))
+        self._accounts.pass_on(frees(leaving))
         self._wait(entry, Why.DOZING if leaving.state is State.DOZING else Why.STOPPING, (entry.key,))
-        self._claim(need)
+        self._accounts.claim(need)
 
     def _seat(self, entry: Waiting, need: Amounts, held: Amounts = _NOTHING) -> None:
         """Find room for what it needs besides what it holds already, asleep."""
@@ -180,9 +176,9 @@ class _Decision:
         if held:
             need = beyond(need, held)
             wanted = _wanted(entry, need)
-        lack, unseen = self._room.lack(wanted), self._unseen(wanted)
+        lack, unseen = self._accounts.lack(wanted), self._unseen(wanted)
         if not lack and not unseen:
-            if self._free.has(wanted) and (self._seen is None or self._seen.has(wanted)):
+            if self._accounts.has_now(wanted):
                 begin = self._wake if entry.key in self._here else self._start
                 begin.append(Step(entry.key, entry.reason))
                 if entry.pinned:
@@ -196,36 +192,26 @@ class _Decision:
         elif lack:
             self._make_room(entry, lack)
         elif self._is_hopeless(entry, unseen):
-            assert self._seen is not None
-            self._refuse.append(Refusal(entry.key, Why.MEMORY_TAKEN, need, self._seen.left))
+            self._refuse.append(Refusal(entry.key, Why.MEMORY_TAKEN, need, self._accounts.seen))
             return
         else:
             self._find_memory(entry, unseen)
-        self._claim(need)
-
-    def _claim(self, need: Amounts) -> None:
-        """Keep what somebody has, or waits for, from those behind."""
-        self._claims.append(need)
-        self._free.take(need)
-        self._room.take(need)
-        if self._seen is not None:
-            self._seen.take(need)
-            self._seen_room.take(need)
+        self._accounts.claim(need)
 
     def _unseen(self, wanted: Amounts) -> Amounts:
         """What of it is not seen to be free, or about to be, although it may have been promised."""
         if all(name == PLACE for name in wanted):
             return {}
-        if self._seen is None:
+        if not self._accounts.has_looked:
             seen = self._look()
             self._freed_at = self._now if self._gone else seen.freed_at
-            self._seen = Room(seen.free)
-            # What is loading has not taken yet all that it will take.
-            self._seen.take(total(map(still_takes, self._here.values())))
-            self._seen.take(total(self._claims))
-            self._seen_room = Room(self._seen.left)
-            self._seen_room.give(total(map(self._frees, {*self._ending(), *self._taken})))
-        return self._seen_room.lack(wanted)
+            self._accounts.look(
+                seen.free,
+                # What is loading has not taken yet all that it will take.
+                taken=total(map(still_takes, self._here.values())),
+                freed=total(map(self._frees, {*self._ending(), *self._taken})),
+            )
+        return self._accounts.unseen(wanted)
 
     def _is_hopeless(self, entry: Waiting, unseen: Amounts) -> bool:
         """Whether the memory that is promised, but not seen to be free, is not ours to free."""
@@ -318,10 +304,7 @@ class _Decision:
         """Count on the room of some residents, so that nobody else does."""
         self._taken.update(victim.key for victim in victims)
         self._idle = [r for r in self._idle if r.key not in self._taken]
-        freed = total(victim.need for victim in victims)
-        self._room.give(freed)
-        if self._seen is not None:
-            self._seen_room.give(freed)
+        self._accounts.expect(total(victim.need for victim in victims))
 
     def _dismiss(
         self, resident: Resident, reason: Reason, cause: Key | None = None, lack: Amounts = _NOTHING
@@ -335,18 +318,14 @@ class _Decision:
             self._stop.append(step)
             return
         self._sleep.append(step)
-        self._room.take(kept)
-        self._free.take(more)
-        if self._seen is not None:
-            self._seen.take(more)
-            self._seen_room.take(kept)
+        self._accounts.keep(kept, more)
 
     def _has_now(self, amounts: Amounts) -> bool:
         """Whether so much is free: promised to nobody, and seen."""
         if not amounts:
             return True
         self._unseen(amounts)
-        return self._free.has(amounts) and (self._seen is None or self._seen.has(amounts))
+        return self._accounts.has_now(amounts)
 
     def _frees(self, key: Key) -> Amounts:
         """What one gives back that is counted on."""
