@@ -3,11 +3,9 @@
 import base64
 import hashlib
 import time
-from pathlib import Path
 
 import pytest
 
-from modelrunner.errors import InvalidRequest
 from modelrunner.recorder.redaction import Rules, rules_of
 from modelrunner.recorder.shortening import as_reference, has_media, media_in, medium, shortened
 
@@ -127,22 +125,3 @@ def test_no_text_takes_a_rule_longer_than_it_is(evil: str) -> None:
     rules.apply(evil * ((1 << 16) // len(evil)))
 
     assert time.process_time() - began < 1.0  # what grows with the square of it takes several seconds
-
-
-def test_the_user_s_rules_come_from_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "rules"
-    file.write_text("# ours\nproject: PRJ-\\d+\n\nTOP SECRET\n")
-
-    rules = rules_of(["none"], file)
-
-    assert [("project", "PRJ-\\d+"), ("rule", "TOP SECRET")] == rules
-
-
-def test_a_rule_that_is_none_is_told_with_its_line(tmp_path: Path) -> None:
-    file = tmp_path / "rules"
-    file.write_text("fine\n(unclosed\n")
-
-    with pytest.raises(InvalidRequest, match="line 2"):
-        rules_of([], file)
-    with pytest.raises(InvalidRequest, match="unknown rules"):
-        rules_of(["everything"], None)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 JSON = dict[str, Any]
+NUMBERS = (int, float)
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -38,7 +39,7 @@ def repeats_a_name(text: str) -> bool:
 
 def clean(text: str) -> str:
     """Replace what no UTF-8 has."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def text_of(value: Any) -> str:
@@ -63,7 +64,7 @@ def dicts_of(value: Any) -> list[JSON]:
 
 def number_of(value: Any) -> float | None:
     """A number that can be counted with."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, NUMBERS):
         return None
     return float(value) if -1e15 < value < 1e15 else None
 

@@ -7,6 +7,7 @@ the interpreter from the data path. It is told what to do on stdin, reports on s
 """
 
 import contextlib
+import gc
 import os
 import secrets
 import signal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _INSTALL = "install the extra: pip install 'modelrunner[otel]'"
 _NICE = 10  # what is in a hurry goes first
 _TRIM_EVERY = 20  # batches
+_YOUNG = 100_000  # objects until the garbage collector looks: what is stored together has no cycles
 _MOST_WAITING = 4000  # requests
 _MOST_BYTES = 8 << 20
 _LONGEST_WAIT = 1.0  # seconds; less than anybody notices who watches so many requests
@@ -259,6 +261,7 @@ def main() -> None:
     """Serve on stdin and stdout; the signals that a terminal sends are for the daemon."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.set_threshold(_YOUNG)
     if hasattr(os, "nice"):
         os.nice(_NICE)
     # Without a buffer: one that cannot be written would be written again at the end, and that be told.

@@ -46,7 +46,22 @@ SETS: Mapping[str, tuple[Pattern, ...]] = {
     "cards": (("card", r"\b(?:\d[ -]?){13,18}\d\b"),),
     "phones": (("phone", r"(?<![\w.])\+\d(?:[ ()-]{0,2}\d){7,14}\b"),),
 }
+# What a text has in lower case, one of them, in which a rule of ours finds something. To look for a few words
+# is much less than to try an expression at every character, and nearly no text has any of them.
+_SIGNS: Mapping[str, tuple[str, ...]] = {
+    "key": (
+        *("sk-", "hf_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "akia", "asia"),
+        *("aiza", "xox", "dckr_pat_"),
+    ),
+    "token": ("eyj",),
+    "bearer": ("bearer",),
+    "password": ("author", "://"),
+    "private key": ("-----begin ",),
+    "email": ("@",),
+    "phone": ("+",),
+}
 _MOST = 200  # of the user's own
+_OURS = frozenset(rule for rules in SETS.values() for rule in rules)
 _SHORT = 40  # characters
 _MOST_REMEMBERED = 5000
 
@@ -75,7 +90,14 @@ class Rules:
     """Rules, ready to be applied."""
 
     def __init__(self, patterns: Iterable[Pattern] = ()) -> None:
-        self._patterns = [(f"[redacted {name}]", re.compile(pattern)) for name, pattern in patterns]
+        self._rules = [
+            (
+                f"[redacted {name}]",
+                re.compile(pattern),
+                _SIGNS.get(name) if (name, pattern) in _OURS else None,
+            )
+            for name, pattern in patterns
+        ]
         self.harmless: set[str] = set()  # short texts, which come again and again: names of fields
 
     def apply(self, text: str) -> tuple[str, int]:
@@ -83,12 +105,21 @@ class Rules:
         if text in self.harmless:
             return text, 0
         found = 0
-        for mark, pattern in self._patterns:
-            text, count = pattern.subn(mark, text)
-            found += count
+        lowered = text.lower()
+        for mark, pattern, signs in self._rules:
+            if signs is None or _has_one(lowered, signs):
+                text, count = pattern.subn(mark, text)
+                found += count
         if not found and len(text) <= _SHORT and len(self.harmless) < _MOST_REMEMBERED:
             self.harmless.add(text)
         return text, found
+
+
+def _has_one(text: str, signs: tuple[str, ...]) -> bool:
+    for sign in signs:  # noqa: SIM110 - a generator would cost more than the search
+        if sign in text:
+            return True
+    return False
 
 
 def _read(file: Path) -> list[Pattern]:

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from modelrunner.recorder.documents import clean
+from modelrunner.recorder.documents import NUMBERS, clean
 from modelrunner.recorder.redaction import Rules
 from modelrunner.wire.requests import Media
 
@@ -57,7 +57,7 @@ class _Walk:
                 for key, each in value.items()
             }
         if isinstance(value, list):
-            if len(value) > _MOST_NUMBERS and all(isinstance(each, int | float) for each in value):
+            if len(value) > _MOST_NUMBERS and all(isinstance(each, NUMBERS) for each in value):
                 self.found.vectors += 1
                 return value[:_FIRST_NUMBERS]
             return [self.walk(each, name) for each in value]
