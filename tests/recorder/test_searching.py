@@ -4,15 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.recorder.comparing import difference, lines
 from modelrunner.recorder.conditions import query
 from modelrunner.recorder.database import open_to_read
 from modelrunner.recorder.searching import latest, number_of, oldest_first, oldest_summaries, page, whole
-from modelrunner.recorder.series import series
-from modelrunner.recorder.statistics import statistics
 from modelrunner.recorder.values import Filter
 from modelrunner.recorder.writing import Writing
-from tests.recorder.conftest import MODEL, entry
+from tests.recorder.conftest import entry
 
 OTHER = "sha256:" + "cd" * 32
 PICTURE = "data:image/png;base64," + "A" * 400
@@ -141,83 +138,3 @@ def test_the_last_of_each_model_are_those_that_reached_an_engine(writing: Writin
     writing.store([entry() for _ in range(4)] + [entry(model_id=OTHER), entry(asked=None)])
 
     assert [3, 4, 5] == [row["id"] for row in latest(open_to_read(file), Filter(), 2)]
-
-
-def test_sums_are_made_in_groups(writing: Writing, file: Path) -> None:
-    writing.store([entry(at=AT, seconds=float(n), first=n / 2, answer_type="text/event-stream",
-                         response=b'data: {"choices":[{"delta":{"content":"x"}}],"usage":'
-                                  b'{"prompt_tokens":10,"completion_tokens":5}}\n\n')
-                   for n in range(1, 101)])  # fmt: skip
-    writing.store([entry(model_id="", model="ai/none", outcome="failed", status=404, at=AT + 86400)])
-
-    found = statistics(open_to_read(file), Filter(), "model", {MODEL: "ai/tiny"})
-
-    assert ["ai/tiny", "ai/none"] == [each["group"] for each in found]
-    assert (100, 1000, 500) == (
-        found[0]["requests"],
-        found[0]["prompt_tokens"],
-        found[0]["completion_tokens"],
-    )
-    assert {"p50": 50.0, "p90": 90.0, "p99": 99.0} == found[0]["seconds"]
-    assert {"p50": 25.0, "p90": 45.0, "p99": 49.5} == found[0]["first_token"]
-    assert 1 == found[1]["failed"]
-    days = statistics(open_to_read(file), Filter(), "day", {})
-    assert [100, 1] == [each["requests"] for each in days]
-    assert "2027-01-15T00:00:00.000Z" == days[0]["group"]
-    assert [] == statistics(open_to_read(file), Filter(since=AT + 1e6), "caller", {})
-
-
-def test_charts_have_a_value_for_each_step(writing: Writing, file: Path) -> None:
-    writing.store([entry(at=AT + second, seconds=1.0) for second in (0, 1, 11, 29.9)])
-
-    found = series(open_to_read(file), AT, AT + 30, 10, {MODEL: "ai/tiny"})
-
-    assert [2, 1, 1] == found["requests"]
-    assert {"ai/tiny": [2, 1, 1]} == found["models"]
-    assert [20, 10, 10] == found["prompt_tokens"]
-    assert [1.0, 1.0, 1.0] == found["seconds_p99"]
-    assert [None] * 3 == found["tokens_per_second"]
-    assert 3 == len(found["at"])
-
-
-def test_two_requests_are_compared_value_by_value_and_line_by_line(writing: Writing, file: Path) -> None:
-    body = {
-        "model": "ai/tiny",
-        "messages": [{"role": "user", "content": "hello"}],
-        "temperature": 1,
-        "seed": 1,
-    }
-    writing.store([entry("hello", "one\ntwo"), entry(body=body, answer="one\nthree", seconds=3.0)])
-    connection = open_to_read(file)
-    a, b = whole(connection, 1), whole(connection, 2)
-    assert a is not None
-    assert b is not None
-
-    found = difference(a, b)
-
-    assert [] == found["prompt"]
-    assert [("same", "one"), ("removed", "two"), ("added", "three")] == [
-        (line["kind"], line["text"]) for line in found["answer"]
-    ]
-    assert [("temperature", 0.5, 1), ("seed", None, 1)] == [
-        (each["name"], each["a"], each["b"]) for each in found["parameters"]
-    ]
-    assert ["seconds"] == [each["name"] for each in found["values"]]
-    assert "timeline" not in found["a"]
-
-
-def test_texts_of_very_many_lines_are_not_compared_for_ever() -> None:
-    found = lines("\n".join(map(str, range(15_000))), "\n".join(map(str, range(15_000, 30_000))))
-
-    assert 30_000 == len(found)
-
-
-@pytest.mark.timeout(10)
-def test_texts_of_lines_that_recur_are_not_compared_for_ever() -> None:
-    """Each with each other, as for short texts, would be some hundred millions of comparisons."""
-    found = lines("x\n" * 9_999, "x\n" * 9_998 + "y\n")
-
-    assert [("removed", "x"), ("added", "y")] == [
-        (line["kind"], line["text"]) for line in found if line["kind"] != "same"
-    ]
-    assert 10_000 == len(found)

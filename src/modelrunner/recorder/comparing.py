@@ -1,47 +1,18 @@
 """Two requests side by side: which values differ, and their texts line by line. Pure."""
 
 import difflib
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from modelrunner.recorder.database import COLUMNS
 from modelrunner.wire.requests import DifferentValue, DiffLine, RecordedRequest, RequestsDiff, RequestSummary
 
-_VALUES = (
-    "model",
-    "model_id",
-    "backend",
-    "mode",
-    "dialect",
-    "path",
-    "caller",
-    "streamed",
-    "status",
-    "outcome",
-    "error",
-    "prompt_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "reasoning_tokens",
-    "tokens_per_second",
-    "prompt_per_second",
-    "context_used",
-    "context_size",
-    "first_token",
-    "seconds",
-    "finish_reason",
-    "tool_calls",
+# Of the values that are stored in columns, those that say nothing by being different, and the two long texts.
+_NOT_COMPARED = frozenset(
+    {"request_id", "at", "method", "user_agent", "address", "replay_of", "prompt", "answer"}
 )
-_LEFT_OUT = (
-    "timeline",
-    "parameters",
-    "messages",
-    "reasoning",
-    "calls",
-    "media",
-    "request",
-    "response",
-    "redacted",
-    "cut",
-)
+_COMPARED = frozenset(COLUMNS) - _NOT_COMPARED
+_SUMMARY = frozenset({"id", *COLUMNS})
 _GIST = 200  # characters
 _MOST_COMPARED = 20_000  # lines; of longer texts it is only said what they are
 
@@ -51,7 +22,7 @@ def difference(a: RecordedRequest, b: RecordedRequest) -> RequestsDiff:
     return {
         "a": _summary(a),
         "b": _summary(b),
-        "values": _different({n: a[n] for n in _VALUES}, {n: b[n] for n in _VALUES}),  # type: ignore[literal-required]
+        "values": _different(_values(a), _values(b)),
         "parameters": _different(a["parameters"], b["parameters"]),
         "prompt": lines(a["prompt"], b["prompt"]),
         "reasoning": lines(a["reasoning"], b["reasoning"]),
@@ -78,23 +49,27 @@ def lines(a: str, b: str) -> list[DiffLine]:
     return found
 
 
+def _values(request: RecordedRequest) -> dict[str, object]:
+    return {name: value for name, value in request.items() if name in _COMPARED}
+
+
 def _answer(request: RecordedRequest) -> str:
     calls = [f"{call['name']}({call['arguments']})" for call in request["calls"]]
     return "\n".join([request["answer"], *calls]) if calls else request["answer"]
 
 
-def _line(kind: Any, text: str) -> DiffLine:
+def _line(kind: Literal["same", "removed", "added"], text: str) -> DiffLine:
     return {"kind": kind, "text": text}
 
 
 def _summary(request: RecordedRequest) -> RequestSummary:
-    kept: Any = {name: value for name, value in request.items() if name not in _LEFT_OUT}
+    kept: Any = {name: value for name, value in request.items() if name in _SUMMARY}
     summary: RequestSummary = kept
     summary["prompt"], summary["answer"] = request["prompt"][:_GIST], request["answer"][:_GIST]
     return summary
 
 
-def _different(a: dict[str, Any], b: dict[str, Any]) -> list[DifferentValue]:
+def _different(a: Mapping[str, object], b: Mapping[str, object]) -> list[DifferentValue]:
     names = [*a, *(name for name in b if name not in a)]
     return [
         {"name": name, "a": a.get(name), "b": b.get(name)} for name in names if a.get(name) != b.get(name)

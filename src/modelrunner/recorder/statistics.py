@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Literal
 
 from modelrunner.recorder.conditions import condition, query
 from modelrunner.recorder.reading import moment
@@ -16,7 +17,7 @@ RATE = (
     "sum(completion_tokens) FILTER (WHERE tokens_per_second > 0)"
     " / sum(completion_tokens / tokens_per_second) FILTER (WHERE tokens_per_second > 0)"
 )
-_RANKS = ((50, "p50"), (90, "p90"), (99, "p99"))
+_RANKS: tuple[tuple[int, Literal["p50", "p90", "p99"]], ...] = ((50, "p50"), (90, "p90"), (99, "p99"))
 
 
 def statistics(
@@ -49,9 +50,10 @@ def statistics(
             "first_token": _nothing(),
             "seconds": _nothing(),
         }
-    for name, key in (("first_token", "first_token"), ("seconds", "seconds")):
-        for found, percentiles in ranks(connection, name, group, source, values):
-            shown[found][key] = percentiles  # type: ignore[literal-required]  # one of the shape's keys
+    for found, percentiles in ranks(connection, "first_token", group, source, values):
+        shown[found]["first_token"] = percentiles
+    for found, percentiles in ranks(connection, "seconds", group, source, values):
+        shown[found]["seconds"] = percentiles
     return list(shown.values())
 
 
@@ -71,7 +73,7 @@ def ranks(
         percentiles = found.setdefault(grp, _nothing())
         for percent, name in _RANKS:
             if place == (count * percent + 99) // 100:
-                percentiles[name] = round(value, 6)  # type: ignore[literal-required]
+                percentiles[name] = round(value, 6)
     return list(found.items())
 
 

@@ -1,8 +1,8 @@
 """Requests as they are recorded, as server-sent events: in our form, and in Docker Model Runner's."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 
 import msgspec
 
@@ -12,7 +12,6 @@ from modelrunner.server.archive import Archive
 from modelrunner.server.listening import Listener
 from modelrunner.server.recorded_form import groups
 from modelrunner.server.recording import Recording
-from modelrunner.wire.requests import RequestSummary
 
 _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes for a minute
 STILL_HERE = b": still here\n\n"
@@ -37,7 +36,9 @@ async def follow(
             if isinstance(found, bytes):
                 yield found
             elif found > seen:
-                for summary in await archive.ask(lambda it, new=found: _one(it, wanted, new)):  # type: ignore[misc]
+                for summary in await archive.ask(
+                    partial(oldest_summaries, wanted=_only(wanted, found), limit=1)
+                ):
                     yield _event(found, summary)
 
 
@@ -58,14 +59,13 @@ async def follow_as_reference(
                 if found is STILL_HERE:
                     yield found
             elif found > seen:
-                one = msgspec.structs.replace(wanted, ids=(found,))
-                for row in await archive.ask(lambda it, one=one: latest(it, one, 1)):  # type: ignore[misc]
+                for row in await archive.ask(partial(latest, wanted=_only(wanted, found), most=1)):
                     yield _named(b"new_request", groups([row], named=True))
 
 
-def _one(connection: sqlite3.Connection, wanted: Filter, number: int) -> list[RequestSummary]:
-    """A request by its number, if it fits."""
-    return oldest_summaries(connection, msgspec.structs.replace(wanted, ids=(number,)), 1)
+def _only(wanted: Filter, number: int) -> Filter:
+    """Only one request, if it fits."""
+    return msgspec.structs.replace(wanted, ids=(number,))
 
 
 async def _each(listener: Listener) -> AsyncGenerator[int | bytes, None]:

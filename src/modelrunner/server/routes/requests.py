@@ -1,7 +1,7 @@
 """`/requests`: what was recorded, to find, compare, export and forget; and `/engines/requests`."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from functools import partial
 
 from starlette.requests import Request
@@ -158,8 +158,8 @@ def names_of(services: Services) -> dict[str, str]:
     return {str(model.id): model.name for model in services.catalogue.models}
 
 
-def _streamed(services: Services, events: object) -> LinesReply:
-    return LinesReply(events, group=services.streams, media_type=_SSE, last_words=told_end)  # type: ignore[arg-type]
+def _streamed(services: Services, events: AsyncGenerator[bytes, None]) -> LinesReply:
+    return LinesReply(events, group=services.streams, media_type=_SSE, last_words=told_end)
 
 
 def _format(request: Request, usual: str) -> str:
