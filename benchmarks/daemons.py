@@ -30,6 +30,22 @@ def get(port: int, path: str, *, timeout: float = 5.0) -> tuple[int, bytes]:
         connection.close()
 
 
+def awaited(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Wait until the server of this process says that it is ready; raises when it has ended."""
+    while process.poll() is None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/health")
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.05)
+    raise RuntimeError(f"the engine exited with {process.returncode}")
+
+
 def post(port: int, path: str, document: object) -> bytes:
     """One POST of JSON on loopback; raises when it is refused."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)

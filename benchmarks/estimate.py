@@ -5,7 +5,6 @@ estimate is compared once without what the engine keeps of other conversations, 
 one request, and once with it, after as many as fill it.
 """
 
-import http.client
 import os
 import random
 import shutil
@@ -13,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +20,7 @@ from pathlib import Path
 from gguf import GGMLQuantizationType as Kind
 
 from benchmarks import shapes
-from benchmarks.daemons import free_port, post
+from benchmarks.daemons import awaited, free_port, post
 from benchmarks.figures import Figure, show
 from modelrunner.engines.base import Address, Draft, EngineSettings, Options
 from modelrunner.engines.estimate import Estimate
@@ -112,25 +110,10 @@ def _engine(case: Case) -> Iterator[tuple[int, int, Estimate]]:
         launch.argv, env={**os.environ, **launch.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            _await(process, port)
+            awaited(process, port)
             yield process.pid, port, expected
         finally:
             process.send_signal(signal.SIGKILL)
-
-
-def _await(process: "subprocess.Popen[bytes]", port: int) -> None:
-    while process.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        try:
-            connection.request("GET", "/health")
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        finally:
-            connection.close()
-        time.sleep(0.05)
-    raise RuntimeError(f"the engine exited with {process.returncode}")
 
 
 def _ask(port: int, case: Case, words: random.Random) -> None:

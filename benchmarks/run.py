@@ -7,6 +7,7 @@ from benchmarks import (
     cold_start,
     commands,
     estimate,
+    image_memory,
     kv_swap,
     passthrough,
     recorder,
@@ -22,7 +23,7 @@ def main() -> int:
     """Each in turn; none stops the others."""
     everything = (
         *(passthrough, recorder, translation, cold_start, sandbox, scheduler),
-        *(kv_swap, commands, chat, transfer, estimate, web),
+        *(kv_swap, commands, chat, transfer, estimate, image_memory, web),
     )
     kept = [benchmark.main() for benchmark in everything]
     return 0 if all(kept) else 1

@@ -17,6 +17,8 @@ import pytest
 import requests
 from openai.types import ImagesResponse
 
+from modelrunner.engines.diffusers_memory import estimate
+from modelrunner.engines.estimate import RAM, Device
 from modelrunner.testing.daemon import Runner, running
 
 # It imports PyTorch before it serves anything, on two cores beside other tests.
@@ -222,6 +224,21 @@ def test_what_is_wrong_with_a_request_is_said(
 
     assert caught.value.status_code == status
     assert words in caught.value.response.text
+
+
+def test_a_large_image_takes_no_more_memory_than_was_set_aside(
+    client: openai.OpenAI, runner: Runner, image_model: Path
+) -> None:
+    """Its decoder sees tiles, and attention does not write down what it weighs; more is refused."""
+    (image,) = _paint(client, size="544x512", num_inference_steps=1, guidance_scale=1.0)
+    expected = estimate(image_model, [Device(RAM, 0, 0)])
+    status = Path(f"/proc/{_engine(runner).pid}/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) << 10
+
+    assert _size(image) == (544, 512)
+    assert peak <= expected.total
+    with pytest.raises(openai.BadRequestError, match="up to 1048576 pixels, such as 1024x1024"):
+        _paint(client, size="2048x1024")
 
 
 def test_a_model_for_images_does_not_talk(client: openai.OpenAI) -> None:

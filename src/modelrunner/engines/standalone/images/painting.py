@@ -2,12 +2,14 @@
 
 import inspect
 import io
+import math
 from collections.abc import Callable
 from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .orders import GRAIN, LARGEST, Edit, Order, Refused
+from .sizes import TILE, read_sizes
 
 _FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # that are read
 _TRANSPARENT = frozenset({"RGBA", "LA", "PA"})
@@ -30,13 +32,16 @@ class Pipeline:
         if hasattr(pipeline, "safety_checker"):
             pipeline.safety_checker = None
         self._pipelines = {"": _readied(pipeline)}
+        self._decoder: Any = getattr(pipeline, "vae", None)
+        denoiser = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+        self._sizes = read_sizes(*(getattr(part, "config", {}) for part in (self._decoder, denoiser)))
         self._generator = torch.Generator
 
     def paint(self, order: Order, seed: int | None, proceed: Callable[[], None]) -> bytes:
         """Make one image with what this kind of pipeline knows of the order.
 
         Raises:
-            Refused: the picture to change is none, or this kind changes none.
+            Refused: the picture to change is none, or this kind changes none; the image would be too large.
         """
 
         def step(_pipeline: object, _step: int, _time: object, values: object) -> object:
@@ -46,6 +51,8 @@ class Pipeline:
         picture = None if order.edit is None else Picture(order.edit, order.size)
         pipeline = self._for(picture)
         size = order.size if picture is None else picture.image.size
+        if size is not None:
+            self._make_room(*size)
         wanted = {
             "prompt": order.prompt,
             "negative_prompt": order.negative,
@@ -62,6 +69,24 @@ class Pipeline:
         given = {name: value for name, value in wanted.items() if value is not None and name in known}
         image = pipeline(**given).images[0]
         return written(image if picture is None else picture.finished(image), order)
+
+    def _make_room(self, width: int, height: int) -> None:
+        """Have a large image decoded in tiles, which bounds the memory that it takes."""
+        if width * height > self._sizes.allowed:
+            side = math.isqrt(self._sizes.allowed)
+            raise Refused(
+                400,
+                f"An image of {width}x{height} is too large:"
+                f" this model makes up to {self._sizes.allowed} pixels, such as {side}x{side}",
+            )
+        if hasattr(self._decoder, "enable_tiling"):
+            if width * height > self._sizes.whole:
+                self._decoder.enable_tiling()
+                if hasattr(self._decoder, "tile_latent_min_size"):  # else tiles have a size by default
+                    self._decoder.tile_sample_min_size = TILE
+                    self._decoder.tile_latent_min_size = TILE >> self._sizes.doublings
+            else:
+                self._decoder.disable_tiling()
 
     def _for(self, picture: "Picture | None") -> Any:
         """The pipeline for a task, with the same weights; some change pictures without another one."""
@@ -122,8 +147,6 @@ def written(image: Image.Image, order: Order) -> bytes:
 
 
 def _readied(pipeline: Any) -> Any:
-    if hasattr(pipeline, "enable_attention_slicing"):
-        pipeline.enable_attention_slicing()
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
