@@ -207,6 +207,13 @@ class EngineNotInstalled(RunnerError):
     code = "engine_not_installed"
 
 
+class UnsupportedEncoding(InvalidRequest):
+    """The body is compressed, which is not undone here."""
+
+    status = 415
+    code = "unsupported_encoding"
+
+
 class RequestTooLarge(RunnerError):
     """The body is larger than the daemon reads."""
 

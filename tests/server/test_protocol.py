@@ -87,3 +87,55 @@ async def test_headers_have_a_limit(daemon: "Daemon", step: int, size: int, line
     answers = await say(daemon, CLOSE[:-2] + filler + b"\r\n", step)
 
     assert (b"200" in statuses(answers)) == (size < 65_536)
+
+
+async def test_a_trailer_is_no_header(tiny: "Daemon") -> None:
+    """It comes after the host was judged, and changes nothing."""
+    body = json.dumps(tiny.chat(text="said in vain")).encode()
+    data = chunked(body, b"")[:-2] + b"Host: evil.example\r\nOrigin: https://evil.example\r\n\r\n" + CLOSE
+
+    assert [b"200", b"200"] == statuses(await say(tiny, data))
+
+
+@pytest.mark.parametrize("end", [b"\r\n0\r\n", b"\r\n0\r\nX: ", b"\r\n1;x="])
+async def test_what_is_said_beside_a_body_has_a_limit(tiny: "Daemon", end: bytes) -> None:
+    """Trailers without end, one without end, and what is said of a chunk: the connection is closed."""
+    data = chunked(b"{}", b"")[: -len(b"\r\n0\r\n\r\n")] + end
+    line = b"x" * 1000 if end[-1:] != b"\n" else b"X: %b\r\n" % (b"x" * 1000)
+
+    assert await say(tiny, data + line * 1_000, step=20_000) == b""
+
+
+async def test_small_chunks_are_counted_as_a_body(tiny: "Daemon") -> None:
+    """A body of one byte in each chunk is mostly what is said of chunks, and is read."""
+    body = json.dumps(tiny.chat(text="x" * 20_000)).encode()
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = head + b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n" + CLOSE
+
+    assert [b"200", b"200"] == statuses(await say(tiny, data))
+
+
+@pytest.mark.parametrize("hosts", [(b"localhost", b"evil.example"), (b"evil.example", b"localhost")])
+async def test_a_request_has_one_host(daemon: "Daemon", hosts: tuple[bytes, bytes]) -> None:
+    """Of two, nobody knows which one a proxy believed."""
+    lines = b"".join(b"Host: %b\r\n" % host for host in hosts)
+
+    assert [b"400"] == statuses(await say(daemon, b"GET /version HTTP/1.1\r\n" + lines + b"\r\n"))
+
+
+async def test_a_body_that_is_too_large_is_not_asked_for(daemon: "Daemon") -> None:
+    """A client that asks whether to go on is told no."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n"
+
+    assert [b"413"] == statuses(await say(daemon, head + b"Expect: 100-continue\r\n\r\n"))
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/engines/_configure", b"/models/load"])
+async def test_a_body_that_trickles_is_broken_off(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch, path: bytes
+) -> None:
+    """Whatever the route, a client that sends a byte now and then does not keep its connection."""
+    monkeypatch.setattr("modelrunner.server.protocol._SLOW_SECONDS", 0.5)
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n" % path
+
+    assert [b"408"] == statuses(await say(daemon, head + b"{"))

@@ -428,3 +428,37 @@ async def test_an_engine_is_told_the_name_that_it_knows(
     await tiny.engine_says("model=the/only:one")
 
     assert 200 == answer.status
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "gzip, identity"])
+async def test_a_compressed_body_is_refused_by_name(tiny: "Daemon", coding: str) -> None:
+    """The way out is to send it as it is; no JSON parser is asked about it."""
+    answer = await tiny.ask("POST", CHAT, data=b"\x1f\x8b", headers={"Content-Encoding": coding})
+
+    assert (415, "unsupported_encoding") == (answer.status, answer.json["error"]["code"])
+    assert coding in answer.json["error"]["message"]
+    same = await tiny.ask("POST", CHAT, json=tiny.chat(), headers={"Content-Encoding": "identity"})
+    assert 200 == same.status
+
+
+async def test_a_client_that_does_not_read_leaves_no_trace_when_the_daemon_stops(
+    make_daemon: "Make", caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its stream is cut at the deadline: no event, for which there is no room, and no traceback."""
+    daemon = await make_daemon(DMR_DRAIN="0s")
+    await daemon.add("docker.io/ai/tiny:latest")
+    body = json.dumps(daemon.chat(stream=True, fake={"tokens": 2_000_000}, text="word " * 50)).encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", int(daemon.url.rpartition(":")[2]), limit=1024)
+    head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (CHAT.encode(), len(body))
+    writer.write(head + body)
+    await daemon.until(lambda: [1] == [resident.leases for resident in daemon.residents])
+    (scope,) = daemon.services.requests._cancel_scopes
+    sends = -1
+    while sends % 2 == 0 or sends != scope.sends:
+        sends = scope.sends
+        await asyncio.sleep(0.1)
+    daemon.server.should_exit = True
+    await asyncio.wait(daemon.server.server_state.tasks)
+    writer.close()
+
+    assert [] == [record for record in caplog.records if record.exc_info]

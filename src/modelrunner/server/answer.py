@@ -149,7 +149,9 @@ class Answer:
             await self.whole(exc.status, self._dialect.error(exc), headers)
             return
         _log.warning("answer broken off request=%s error=%s", self.name.decode("latin-1"), exc)
-        if self._events:
+        if (
+            self._events and self._cancel_scope.sends % 2 == 0
+        ):  # else the client does not read, and will not now
             end = b"\n\n" if self._open_line else b""
             event = end + self._dialect.late_error(exc)
             await self._send({"type": "http.response.body", "body": event, "more_body": False})

@@ -7,11 +7,21 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _HEADER_BYTES = 64 * 1024
+_UNTOLD_BYTES = 64 * 1024  # of trailers and of what is said of chunks
+_SLOW_SECONDS = 30.0
+_LEAST_RATE = 100  # bytes a second of a body, over `_SLOW_SECONDS`
+_TOO_SLOW = (
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: 44\r\nConnection: close\r\n\r\nThe body of the request did not come in time"
+)
 _LINGER = 5.0  # seconds for which a connection that is closed still sends
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection whose headers may not take for ever, nor be of any size, and which speaks HTTP/1.1 only.
+    """A connection on which nothing may take for ever, nor be of any size, and which speaks HTTP/1.1 only.
+
+    That is so of headers, of what stands between and behind the chunks of a body, and of a body that
+    trickles; how large a body may be is for its route to say. Trailers are left: they come too late.
 
     An `Upgrade` is ignored, as a server may (RFC 9110, 7.8): Java's client sends `Upgrade: h2c` with every
     request to an address without TLS. The parser however stops at the end of such a head, and takes the body
@@ -21,6 +31,11 @@ class Protocol(HttpToolsProtocol):
     _reading_since: float | None = None
     _read = 0  # bytes received while this head was read; it is not longer, but others may be in it
     _begun = False  # whether a head began in what is being parsed
+    _awaits = False  # whether a body, or a part of it, is still to come
+    _came = False  # whether a piece of it was in what is being parsed
+    _untold = 0  # bytes received since its last piece
+    _since = 0.0  # when its pieces began to be counted
+    _arrived = 0  # bytes of it since then
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
         """Begin with a transport that joins writes."""
@@ -33,24 +48,40 @@ class Protocol(HttpToolsProtocol):
         self._begun = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, and leave a trailer."""
+        if self._reading_since is not None:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Note that they are complete, and begin with the request."""
         if self.parser.should_upgrade():
             return  # it comes again
         if self._read > _HEADER_BYTES and self._head_size() > _HEADER_BYTES:
             raise ValueError("headers too large")
+        if sum(name == b"host" for name, _ in self.headers) > 1:
+            raise ValueError("several hosts")  # RFC 9112, 3.2
         self._reading_since = None
+        self._awaits = True
+        self._since, self._arrived = self.loop.time(), 0
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Count a piece of a body."""
+        self._came = True
+        self._arrived += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note the end of a body."""
         if not self.parser.should_upgrade():
+            self._awaits = False
             super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """Read, and give up on headers that are too large."""
         self._unset_keepalive_if_required()
-        self._begun = False
+        self._begun = self._came = False
         self._read += len(data)
         try:
             self._parse(data)
@@ -63,6 +94,9 @@ class Protocol(HttpToolsProtocol):
         elif self._begun:
             self._read = self._head_size()  # what came before it belongs to others
         elif self._read > _HEADER_BYTES:
+            self.transport.close()
+        self._untold = 0 if self._came or not self._awaits else self._untold + len(data)
+        if self._untold > _UNTOLD_BYTES:
             self.transport.close()
 
     def _parse(self, data: bytes | memoryview) -> None:
@@ -92,6 +126,25 @@ class Protocol(HttpToolsProtocol):
     def reads_headers_since(self, moment: float) -> bool:
         """Whether it waits for the end of headers that began before a moment of the loop's clock."""
         return self._reading_since is not None and self._reading_since <= moment
+
+    def check_pace(self) -> None:
+        """Break a request off whose body does not come, or trickles; to be called now and then.
+
+        What waits because we do not read, or have not asked for the body yet, is not slow.
+        """
+        now = self.loop.time()
+        if not self._awaits or self.flow.read_paused or self.cycle.waiting_for_100_continue:
+            self._since, self._arrived = now, 0
+        elif now - self._since >= _SLOW_SECONDS:
+            if self._arrived >= _SLOW_SECONDS * _LEAST_RATE:
+                self._since, self._arrived = now, 0
+                return
+            self.logger.warning("request broken off reason=its body does not come")
+            if self.cycle.response_started:
+                self.transport.close()
+            else:
+                self.transport.write(_TOO_SLOW)
+                self.transport.close()
 
 
 class HeadFirst(asyncio.Transport):

@@ -19,13 +19,13 @@ from modelrunner.dialects.reading import unreadable
 from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import ContextExceeded, RunnerError, unforeseen
+from modelrunner.errors import ContextExceeded, RunnerError, UnsupportedEncoding, unforeseen
 from modelrunner.runtime.exchange import Upstream
 from modelrunner.runtime.headers import Header, as_json
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.answer import Answer, Writer
-from modelrunner.server.bodies import UNREADABLE, beginning, collect, read_body
+from modelrunner.server.bodies import UNREADABLE, Held, Room, beginning, collect, read_body
 from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
 from modelrunner.server.cancel_scope import CancelScope, Group
 from modelrunner.server.catalogue import Catalogue
@@ -42,6 +42,7 @@ _PRELOAD = PRELOAD_HEADER.lower().encode()
 _BODY_HINT = "send less, or raise DMR_BODY_LIMIT"
 _OWN_WORDS: tuple[Header, ...] = ((b"content-type", b"application/json"),)  # of a question that we have put
 _MOST_REFUSAL = 64 * 1024  # bytes of an engine's error
+_MOST_BODIES = 512 * 1024 * 1024  # bytes of all bodies that are large
 _MOST_ANSWER = 256 * 1024 * 1024  # bytes of an answer that is turned as a whole; vectors are large
 
 
@@ -81,6 +82,7 @@ class Relay:
         self._group = group
         self._note = note
         self._limit = body_limit
+        self._room = Room(max(_MOST_BODIES, body_limit))
         self._deadline = deadline
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,10 +97,11 @@ class Relay:
             answer.cors = self._guard.judge(host, origin, scope["http_version"])
             if endpoint.engine is not None:
                 self._engines.get(endpoint.engine)  # an unknown one is told of before all else
-            with cancel_scope:
+            with cancel_scope, Held(self._room) as held:
                 cancel_scope.within(deadline_of(headers, self._deadline))
+                _check_coding(headers.get(b"content-encoding"))
                 announced = int(headers.get(b"content-length", 0))
-                body = await read_body(receive, announced, self._limit, _BODY_HINT)
+                body = await read_body(receive, announced, self._limit, _BODY_HINT, held)
                 if body is None:
                     return
                 if note is not None:
@@ -199,6 +202,13 @@ class Relay:
                     reply = await call.question(lease.running, timing)
                     answer.notes += reply.notes
                     await writer.end(reply.body, reply.media_type)
+
+
+def _check_coding(coding: bytes | None) -> None:
+    """Refuse a compressed body; source: RFC 9110, 15.5.16."""
+    if coding is not None and coding.lower() != b"identity":
+        told = coding[:60].decode("latin-1")
+        raise UnsupportedEncoding(f"compressed bodies are not read: `{told}`", hint="send it as it is")
 
 
 async def _fail(answer: Answer, note: Note | None, exc: RunnerError) -> None:

@@ -69,6 +69,7 @@ CONFIGURE: Errors = (
 ENGINE: Errors = (
     *FIND,
     *BODY,
+    errors.UnsupportedEncoding,
     errors.EngineNotFound,
     errors.EngineNotInstalled,
     errors.UnsupportedModel,

@@ -130,12 +130,16 @@ class Server(uvicorn.Server):
         return Protocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
-        """Close connections that do not come to the end of their headers, once a second."""
+        """Close connections that do not come to the end of their headers or of a body, once a second."""
         if counter % _TICKS_A_SECOND == 0:
             latest = asyncio.get_running_loop().time() - _HEADER_SECONDS
             for connection in tuple(self.server_state.connections):
-                if isinstance(connection, Protocol) and connection.reads_headers_since(latest):
+                if not isinstance(connection, Protocol):
+                    continue
+                if connection.reads_headers_since(latest):
                     connection.transport.close()
+                else:
+                    connection.check_pace()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
