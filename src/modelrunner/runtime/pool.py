@@ -15,6 +15,7 @@ from typing import Generic
 from modelrunner.errors import Busy, RunnerError
 from modelrunner.runtime.alarm import Alarm, Later, later
 from modelrunner.runtime.claim import Claim
+from modelrunner.runtime.effects import Outlook
 from modelrunner.runtime.events import Event, Events, Kind
 from modelrunner.runtime.lease import Lease, Loaded, R
 from modelrunner.runtime.ledger import PLACE, Amounts
@@ -23,7 +24,7 @@ from modelrunner.runtime.memory_needs import MemoryNeed, MemoryNeeds, nothing_ne
 from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
 from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
 from modelrunner.runtime.request_queue import ANY_TERMS, Terms, Ticket
-from modelrunner.runtime.scheduler import Outlook, Scheduler, Wishes
+from modelrunner.runtime.scheduler import Scheduler, Wishes
 from modelrunner.runtime.sleeping import is_coming
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 

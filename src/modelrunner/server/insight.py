@@ -10,6 +10,7 @@ import msgspec
 
 from modelrunner.errors import RunnerError
 from modelrunner.oci.digest import Digest
+from modelrunner.runtime.effects import Outlook
 from modelrunner.runtime.events import Event, Subscription
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.ledger import ONE_PLACE
@@ -17,7 +18,6 @@ from modelrunner.runtime.memory_needs import MemoryNeed
 from modelrunner.runtime.plan import Key, Refusal, Wait, Why
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.refusal import refused
-from modelrunner.runtime.scheduler import Outlook
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.sentences import explain, what_happened
