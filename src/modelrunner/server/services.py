@@ -35,6 +35,7 @@ from modelrunner.search.hugging_face import HuggingFace
 from modelrunner.search.pages import Pages
 from modelrunner.server.abilities import Abilities
 from modelrunner.server.adopting import Adopting
+from modelrunner.server.background_transfers import BackgroundTransfers
 from modelrunner.server.cancel_scope import Group
 from modelrunner.server.catalogue import Catalogue
 from modelrunner.server.configuration_file import ConfigurationFile
@@ -46,7 +47,6 @@ from modelrunner.server.insight import Insight
 from modelrunner.server.installing import Installing
 from modelrunner.server.loader import Loader
 from modelrunner.server.memory import Memory
-from modelrunner.server.moving import Moving
 from modelrunner.server.observing import Observing
 from modelrunner.server.pinned import PinnedModels
 from modelrunner.server.preloading import Preloading
@@ -85,7 +85,7 @@ class Services:
     preloading: Preloading
     states: StateFiles
     transfers: Transfers
-    moving: Moving
+    background_transfers: BackgroundTransfers
     unfinished: Unfinished
     remote_search: RemoteSearch
     adopting: Adopting
@@ -130,7 +130,7 @@ class Services:
     async def close(self) -> None:
         """Stop what is loaded; the process of every engine is gone afterwards."""
         self.unfinished.end()
-        await self.moving.close()
+        await self.background_transfers.close()
         await self.installing.close()
         await self.responding.close()
         await self.pool.close(_STOP_WITHIN)
@@ -312,7 +312,7 @@ async def open_services(
             preloading=preloading,
             states=states,
             transfers=transfers,
-            moving=Moving(),
+            background_transfers=BackgroundTransfers(),
             unfinished=unfinished,
             remote_search=_remote_search(remote, settings, environ, memory),
             adopting=Adopting(store, environ, own_home),

@@ -16,7 +16,7 @@ _USUAL, _MOST = 24, 100  # results of a search
 
 async def show(services: Services, _request: Request) -> Response:
     """`GET /transfers`: what is under way, the last that ended, and what an earlier daemon did not finish."""
-    return json_reply([*services.moving.all(), *await services.unfinished.views()])
+    return json_reply([*services.background_transfers.all(), *await services.unfinished.views()])
 
 
 async def begin(services: Services, request: Request) -> Response:
@@ -27,9 +27,9 @@ async def begin(services: Services, request: Request) -> Response:
         raise InvalidRequest("model is required", hint='say which, as in `"model": "ai/smollm2"`')
     if wanted["kind"] == "push":
         services.catalogue.find(model)
-        view = services.moving.begin("push", model, lambda: transfers.push(model))
+        view = services.background_transfers.begin("push", model, lambda: transfers.push(model))
     else:
-        view = services.moving.begin(
+        view = services.background_transfers.begin(
             "pull", model, lambda: then_preload(services, transfers.pull(model), model)
         )
     return json_reply(view, 202)
@@ -38,7 +38,9 @@ async def begin(services: Services, request: Request) -> Response:
 async def drop(services: Services, request: Request) -> Response:
     """`DELETE /transfers/{name}`: cancels one that runs, forgets one that does not."""
     name = request.path_params["name"]
-    return json_reply(await services.unfinished.forget(name) or await services.moving.drop(name))
+    return json_reply(
+        await services.unfinished.forget(name) or await services.background_transfers.drop(name)
+    )
 
 
 async def search(services: Services, request: Request) -> Response:

@@ -18,24 +18,24 @@ _ENDED_KEPT = 50
 Lines = AsyncGenerator[ProgressLine, None]
 
 
-class Moving:
+class BackgroundTransfers:
     """Begins transfers, tells how they get on, and cancels them. What was moved is kept in any case."""
 
     def __init__(self, wall: Callable[[], float] = time.time) -> None:
         """`wall` gives seconds since the epoch."""
         self._wall = wall
         self._numbers = itertools.count(1)
-        self._moves: dict[str, _Move] = {}
+        self._transfers: dict[str, _Transfer] = {}
 
     def begin(self, kind: Direction, model: str, lines: Callable[[], Lines]) -> TransferView:
         """Begin a transfer, unless the same is under way already; one that has ended is replaced."""
-        for move in self._moves.values():
-            if (move.view["kind"], move.view["model"]) == (kind, model) and not move.task.done():
-                return move.view
-        self._moves = {
-            name: move
-            for name, move in self._moves.items()
-            if (move.view["kind"], move.view["model"]) != (kind, model)
+        for transfer in self._transfers.values():
+            if (transfer.view["kind"], transfer.view["model"]) == (kind, model) and not transfer.task.done():
+                return transfer.view
+        self._transfers = {
+            name: transfer
+            for name, transfer in self._transfers.items()
+            if (transfer.view["kind"], transfer.view["model"]) != (kind, model)
         }
         view: TransferView = {
             "id": f"{next(self._numbers)}",
@@ -47,13 +47,13 @@ class Moving:
             "message": "",
             "began": moment(self._wall()),
         }
-        self._moves[view["id"]] = _Move(view, lines(), self._wall)
+        self._transfers[view["id"]] = _Transfer(view, lines(), self._wall)
         self._forget_old()
         return view
 
     def all(self) -> list[TransferView]:
         """Give all, the latest first."""
-        return [move.view for move in reversed(self._moves.values())]
+        return [transfer.view for transfer in reversed(self._transfers.values())]
 
     async def drop(self, name: str) -> TransferView:
         """Cancel a transfer that is under way; forget one that has ended.
@@ -61,26 +61,26 @@ class Moving:
         Raises:
             TransferNotFound: there is none of that name.
         """
-        move = self._moves.get(name)
-        if move is None:
+        transfer = self._transfers.get(name)
+        if transfer is None:
             raise TransferNotFound(f"no such transfer: `{name[:100]}`", hint="`GET /transfers` lists them")
-        if move.task.done():
-            del self._moves[name]
+        if transfer.task.done():
+            del self._transfers[name]
         else:
-            await move.cancel()
-        return move.view
+            await transfer.cancel()
+        return transfer.view
 
     async def close(self) -> None:
         """Break off everything; the store keeps what has come for the next try."""
-        await asyncio.gather(*(move.cancel() for move in self._moves.values()))
+        await asyncio.gather(*(transfer.cancel() for transfer in self._transfers.values()))
 
     def _forget_old(self) -> None:
-        ended = [name for name, move in self._moves.items() if move.task.done()]
+        ended = [name for name, transfer in self._transfers.items() if transfer.task.done()]
         for name in ended[: max(0, len(ended) - _ENDED_KEPT)]:
-            del self._moves[name]
+            del self._transfers[name]
 
 
-class _Move:
+class _Transfer:
     """One transfer: its task, and what is told of it."""
 
     def __init__(self, view: TransferView, lines: Lines, wall: Callable[[], float]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from modelrunner.errors import RegistryError, TransferNotFound
-from modelrunner.server.moving import Moving
+from modelrunner.server.background_transfers import BackgroundTransfers
 from modelrunner.wire.transfers import ProgressLine, TransferView
 
 END = object()
@@ -54,105 +54,105 @@ def sums(view: TransferView) -> tuple[int, int]:
 
 async def test_the_sum_of_the_layers_is_told() -> None:
     """A pull knows its whole from the start; of a push it becomes known layer by layer."""
-    moving, pulled, pushed = Moving(lambda: 0.0), Source(), Source()
-    pull = moving.begin("pull", "m", pulled.lines)
-    push = moving.begin("push", "m", pushed.lines)
+    transfers, pulled, pushed = BackgroundTransfers(lambda: 0.0), Source(), Source()
+    pull = transfers.begin("pull", "m", pulled.lines)
+    push = transfers.begin("push", "m", pushed.lines)
 
     await pulled.send(line(5, 10, 100, "a"), line(7, 10, 100, "a"), line(20, 90, 100, "b"))
     await pushed.send(line(5, 10, 10, "a"), line(20, 90, 90, "b"))
 
     assert (27, 100) == sums(pull)
     assert (25, 100) == sums(push)
-    await moving.close()
+    await transfers.close()
 
 
 async def test_a_remark_is_told_and_adds_nothing() -> None:
-    moving, source = Moving(lambda: 0.0), Source()
-    view = moving.begin("pull", "m", source.lines)
+    transfers, source = BackgroundTransfers(lambda: 0.0), Source()
+    view = transfers.begin("pull", "m", source.lines)
 
     await source.send(line(5, 10, 10, "a"), line(message="verifying"))
 
     assert ((5, 10), "verifying", "running") == (sums(view), view["message"], view["state"])
-    await moving.close()
+    await transfers.close()
 
 
 async def test_the_same_transfer_is_begun_once() -> None:
     """A push of the same model is another transfer, and so is a pull of another model."""
-    moving, source = Moving(lambda: 0.0), Source()
+    transfers, source = BackgroundTransfers(lambda: 0.0), Source()
 
     begun = [
-        moving.begin("pull", "m", source.lines),
-        moving.begin("pull", "m", source.lines),
-        moving.begin("push", "m", source.lines),
-        moving.begin("pull", "other", source.lines),
+        transfers.begin("pull", "m", source.lines),
+        transfers.begin("pull", "m", source.lines),
+        transfers.begin("push", "m", source.lines),
+        transfers.begin("pull", "other", source.lines),
     ]
     await source.send()
 
     assert ["1", "1", "2", "3"] == [view["id"] for view in begun]
     assert source.begun == 3
-    assert ["3", "2", "1"] == [view["id"] for view in moving.all()]
-    await moving.close()
+    assert ["3", "2", "1"] == [view["id"] for view in transfers.all()]
+    await transfers.close()
 
 
 async def test_a_new_try_replaces_what_has_ended() -> None:
-    moving, first, second = Moving(lambda: 0.0), Source(), Source()
-    moving.begin("pull", "m", first.lines)
+    transfers, first, second = BackgroundTransfers(lambda: 0.0), Source(), Source()
+    transfers.begin("pull", "m", first.lines)
     await first.send(END)
 
-    again = moving.begin("pull", "m", second.lines)
+    again = transfers.begin("pull", "m", second.lines)
 
-    assert [again] == moving.all()
+    assert [again] == transfers.all()
     assert ("2", "running") == (again["id"], again["state"])
-    await moving.close()
+    await transfers.close()
 
 
 async def test_no_more_than_fifty_that_have_ended_are_kept() -> None:
     """The oldest go first; what is under way is never forgotten."""
-    moving, hung = Moving(lambda: 0.0), Source()
-    running = moving.begin("pull", "hangs", hung.lines)
+    transfers, hung = BackgroundTransfers(lambda: 0.0), Source()
+    running = transfers.begin("pull", "hangs", hung.lines)
     for number in range(60):
         source = Source()
-        moving.begin("pull", f"m{number}", source.lines)
+        transfers.begin("pull", f"m{number}", source.lines)
         await source.send(END)
-    moving.begin("pull", "last", hung.lines)
+    transfers.begin("pull", "last", hung.lines)
 
-    ended = [view["model"] for view in moving.all() if view["state"] == "done"]
+    ended = [view["model"] for view in transfers.all() if view["state"] == "done"]
     assert [f"m{number}" for number in range(59, 9, -1)] == ended
-    assert running in moving.all()
-    await moving.close()
+    assert running in transfers.all()
+    await transfers.close()
 
 
 async def test_cancelling_waits_until_it_has_let_go() -> None:
     """What it held, such as a claim on a blob, is free when the answer comes."""
-    moving, source = Moving(lambda: 1_700_000_000.0), Source()
-    begun = moving.begin("pull", "m", source.lines)
+    transfers, source = BackgroundTransfers(lambda: 1_700_000_000.0), Source()
+    begun = transfers.begin("pull", "m", source.lines)
     await source.send(line(5, 10, 10, "a"))
 
-    view = await moving.drop(begun["id"])
+    view = await transfers.drop(begun["id"])
 
     assert (view["state"], source.closed) == ("cancelled", 1)
     assert view["ended"] == "2023-11-14T22:13:20.000Z"
-    assert [view] == moving.all()
-    await moving.drop(begun["id"])
-    assert moving.all() == []
+    assert [view] == transfers.all()
+    await transfers.drop(begun["id"])
+    assert transfers.all() == []
     with pytest.raises(TransferNotFound):
-        await moving.drop(begun["id"])
+        await transfers.drop(begun["id"])
 
 
 async def test_one_that_is_cancelled_before_it_runs_has_ended_too() -> None:
     """Whoever began it by mistake is quick."""
-    moving = Moving(lambda: 0.0)
-    begun = moving.begin("pull", "m", Source().lines)
+    transfers = BackgroundTransfers(lambda: 0.0)
+    begun = transfers.begin("pull", "m", Source().lines)
 
-    view = await moving.drop(begun["id"])
+    view = await transfers.drop(begun["id"])
 
     assert view["state"] == "cancelled"
     assert "ended" in view
 
 
 async def test_an_error_is_told_with_what_helps() -> None:
-    moving, source = Moving(lambda: 0.0), Source()
-    view = moving.begin("pull", "m", source.lines)
+    transfers, source = BackgroundTransfers(lambda: 0.0), Source()
+    view = transfers.begin("pull", "m", source.lines)
 
     await source.send(RegistryError("unauthorized", hint="log in"))
 
@@ -161,8 +161,8 @@ async def test_an_error_is_told_with_what_helps() -> None:
 
 async def test_an_unforeseen_error_is_logged_and_told_in_a_sentence(caplog: pytest.LogCaptureFixture) -> None:
     """The traceback is for the log alone."""
-    moving, source = Moving(lambda: 0.0), Source()
-    view = moving.begin("push", "m", source.lines)
+    transfers, source = BackgroundTransfers(lambda: 0.0), Source()
+    view = transfers.begin("push", "m", source.lines)
 
     with caplog.at_level(logging.ERROR):
         await source.send(ZeroDivisionError("odd"))
@@ -173,10 +173,10 @@ async def test_an_unforeseen_error_is_logged_and_told_in_a_sentence(caplog: pyte
 
 
 async def test_closing_breaks_everything_off() -> None:
-    moving, source = Moving(lambda: 0.0), Source()
-    views = [moving.begin("pull", name, source.lines) for name in ("a", "b")]
+    transfers, source = BackgroundTransfers(lambda: 0.0), Source()
+    views = [transfers.begin("pull", name, source.lines) for name in ("a", "b")]
     await source.send()
 
-    await moving.close()
+    await transfers.close()
 
     assert (["cancelled"] * 2, 2) == ([view["state"] for view in views], source.closed)
