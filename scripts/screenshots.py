@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.request import Request, urlopen
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page, expect
 
 from modelrunner.testing.browser import Window, browsing, window
 from modelrunner.testing.daemon import Runner, running
@@ -27,64 +27,16 @@ QUESTIONS = (
     "What is the capital of France?",
     "Write one sentence about rain.",
 )
-# The words are ours, since the small model has few; that they are shown so is the app's doing.
-ANSWER = r"""The roots of $ax^2 + bx + c$ are
-
-$$x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$$
-
-which in Python is:
-
-```python
-from cmath import sqrt
-
-
-def roots(a: float, b: float, c: float):
-    d = sqrt(b * b - 4 * a * c)
-    return (-b + d) / (2 * a), (-b - d) / (2 * a)
-```
-
-| discriminant | roots |
-|---|---|
-| positive | two real ones |
-| zero | one, twice |
-| negative | two complex ones |
-"""
-TURNS = (
-    ("user", "How do I find the roots of a quadratic equation in Python?"),
-    ("assistant", ANSWER),
-    ("user", "Thank you!"),
-    ("assistant", "You are welcome. `roots(1, -3, 2)` gives 2 and 1, for example."),
+# What the small model answers well, the last chat in two turns. Every word in the pictures is its own.
+CHATS = (
+    ("Why is the sky blue?",),
+    ("Name three colours of the rainbow.",),
+    (
+        "Write a Python function to check whether a word is a palindrome.",
+        "Now one that reverses a word.",
+    ),
 )
-KEEP = """
-async turns => {
-  const conversation = {
-    id: 'example', title: 'Roots of a quadratic equation', named: true, created: Date.now() - 3e5,
-    updated: Date.now() - 6e4, model: 'ai/smollm2:latest', system: '', parameters: {},
-    leaf: `${turns.length - 1}`,
-  }
-  const messages = turns.map(([role, content], index) => ({
-    id: `${index}`, conversation: 'example', parent: index ? `${index - 1}` : null, role, content,
-    created: index, model: role === 'assistant' ? 'ai/smollm2:latest' : undefined,
-    usage: role === 'assistant' ? { prompt: 120 * (index + 1), completion: 214 } : undefined,
-    speed: 48, first: 180, finish: 'stop', request: role === 'assistant' ? 'x' : undefined,
-  }))
-  const database = await new Promise((done, failed) => {
-    const asked = indexedDB.open('modelrunner')
-    asked.onsuccess = () => done(asked.result)
-    asked.onerror = () => failed(asked.error)
-  })
-  const writing = database.transaction(['conversations', 'messages'], 'readwrite')
-  writing.objectStore('conversations').put(conversation)
-  const others = [
-    'Names for a small boat', 'What rain is made of', 'A letter to the landlord', 'Regular expressions',
-  ]
-  others.forEach((title, index) => writing.objectStore('conversations').put({
-    ...conversation, id: `other-${index}`, title, leaf: null, updated: Date.now() - 36e5 * (index * 9 + 2),
-  }))
-  messages.forEach(each => writing.objectStore('messages').put(each))
-  await new Promise(done => { writing.oncomplete = done })
-}
-"""
+STEADY = ("--predict", "240", "--temp", "0")  # the same answers each time, and none without end
 
 
 def main() -> None:
@@ -103,7 +55,7 @@ def _fill(daemon: Runner) -> None:
     weights = fetch()
     for name in ("ai/smollm2", "team/assistant:v2"):
         daemon.must("package", "--gguf", weights, name)
-    daemon.must("configure", "ai/smollm2", "--", "--predict", "60")
+    daemon.must("configure", "ai/smollm2", "--", *STEADY)
     daemon.must("package", "--from", "ai/smollm2", "--context-size", "16384", "ai/smollm2:16k")
 
     def ask(text: str, model: str = "ai/smollm2") -> None:
@@ -119,7 +71,7 @@ def _fill(daemon: Runner) -> None:
 
 
 PAGES = {
-    "chat": "chat/example",
+    "chat": "chat?model=ai/smollm2",
     "new-chat": "chat",
     "models": "models",
     "model": "models/ai/smollm2:latest",
@@ -153,12 +105,24 @@ def _picture(opened: Window, path: str, target: Path) -> Path:
     page = opened.show(path)
     page.locator(".state .dot.up").wait_for(state="attached")
     if path == PAGES["chat"]:
-        page.evaluate(KEEP, TURNS)
-        page.reload()
+        for prompts in CHATS:
+            page = opened.show(path)
+            for prompt in prompts:
+                _say(page, prompt)
         page.wait_for_selector("article.assistant .hljs-keyword")
     page.wait_for_timeout(1200)  # for what moves and what is polled; a picture, not a test
     page.screenshot(path=target)
     return target
+
+
+def _say(page: Page, text: str) -> None:
+    """Say something, and wait until the answer is whole."""
+    answers = page.locator("article.assistant")
+    before = answers.count()
+    page.get_by_label("Message", exact=True).fill(text)
+    page.keyboard.press("Enter")
+    expect(answers).to_have_count(before + 1)
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0, timeout=120_000)
 
 
 if __name__ == "__main__":

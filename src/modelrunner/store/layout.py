@@ -9,9 +9,9 @@
     quarantine/<alg>/<hex> ours alone: files that were not what their names say, until somebody prunes them
     configurations.json    ours alone: how models are to be run, which is not the store's to read
     transfers.json         ours alone: what is under way, so that a daemon that was killed can tell of it
-    .locks/                ours alone; empty while nobody writes
+    .locks/                ours alone; empty while no daemon is there and nobody writes
 
-All but the last three is the reference's, which reads and writes the same tree.
+All but the last four is the reference's, which reads and writes the same tree.
 """
 
 import logging
