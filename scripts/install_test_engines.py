@@ -14,6 +14,7 @@ from pathlib import Path
 from modelrunner.engines.base import EngineSettings, Installable
 from modelrunner.engines.diffusers import Diffusers
 from modelrunner.engines.environment import Installed
+from modelrunner.engines.mlx import Mlx
 from modelrunner.engines.piper import Piper
 from modelrunner.engines.vllm import Vllm
 from modelrunner.engines.whisper import Whisper
@@ -24,6 +25,7 @@ from scripts.fetch_test_model import cache_folder, locked
 ENGINES: Mapping[str, Callable[[EngineSettings], Installable]] = {
     "vllm": partial(Vllm, gpu=False),
     "diffusers": Diffusers,
+    "mlx": Mlx,
     "whisper": Whisper,
     "piper": Piper,
 }

@@ -64,6 +64,7 @@ ENGINES: Mapping[str, Engine] = {
     ),
     "sglang": Engine(("sglang==0.5.23",)),
     "mlx": Engine(("mlx-lm==0.32.2",), machines=(APPLE,)),
+    "mlx-cpu": Engine(("mlx-lm==0.32.2", "mlx[cpu]")),
     # Of what they ask for, the one is to find silences, the other to download models.
     "whisper": Engine(
         ("faster-whisper==1.2.1", "python-multipart", "starlette", "uvicorn"),

@@ -17,6 +17,7 @@ SCRIPTS = {
     "smollm2": "scripts.fetch_test_model",
     "smollm2_safetensors": "scripts.make_safetensors_model",
     "engines_folder": "scripts.install_test_engines vllm",
+    "mlx_folder": "scripts.install_test_engines mlx",
     "image_engines_folder": "scripts.install_test_engines diffusers",
     "image_model": "scripts.make_image_model",
     "container_wheels": "scripts.fetch_container_wheels",
@@ -61,6 +62,12 @@ def smollm2_safetensors() -> Path:
 def engines_folder() -> Path:
     """A folder of engines with vLLM in it; what `DMR_ENGINES_PATH` is to be."""
     return _obtain("engines_folder")
+
+
+@pytest.fixture(scope="session")
+def mlx_folder() -> Path:
+    """A folder of engines with mlx-lm in it; others are in it too, which would be preferred to that one."""
+    return _obtain("mlx_folder")
 
 
 @pytest.fixture(scope="session")

@@ -96,14 +96,14 @@ def test_gguf_weights_are_not_for_it(tmp_path: Path) -> None:
         engine.launch(replace(PLAIN, weights=(MODEL / "m.gguf",)), Mode.COMPLETION, NAMED, TCP)
 
 
-@pytest.mark.parametrize(("system", "machine"), [("Linux", "aarch64"), ("Darwin", "x86_64")])
+@pytest.mark.parametrize(("system", "machine"), [("Windows", "AMD64"), ("Darwin", "x86_64")])
 def test_elsewhere_than_on_apple_silicon_it_is_not_offered(tmp_path: Path, system: str, machine: str) -> None:
     """Nothing is installed, and a start is refused with the reason."""
     engine = Mlx(EngineSettings(environments=tmp_path), system=system, machine=machine)
 
-    assert str(engine.probe()) == "Not Installed: only supported on Apple Silicon"
+    assert str(engine.probe()) == "Not Installed: only supported on Linux and Apple Silicon"
     assert engine.environment is None
-    with pytest.raises(EngineNotInstalled, match="only supported on Apple Silicon"):
+    with pytest.raises(EngineNotInstalled, match="only supported on Linux and Apple Silicon"):
         engine.launch(PLAIN, Mode.COMPLETION, NAMED, TCP)
 
 
