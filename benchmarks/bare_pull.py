@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 _LANES = 2
 _CHUNK = 16 << 20  # bytes asked for at once
-_PIECE = 1 << 20  # bytes received, written and hashed at once
-_AHEAD = 48  # pieces that may wait for the hash, which is also what a pull holds
+_PIECE = 512 * 1024  # bytes received, written and hashed at once; writes of more cost Linux far more
+_AHEAD = 96  # pieces that may wait for the hash, which is also what a pull holds
 
 
 class _Blob:

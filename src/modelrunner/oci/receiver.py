@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from modelrunner.oci.buffers import Buffers
 
-_AHEAD = 2  # full buffers that may wait for a reader
+_AHEAD = 1  # full buffers that may wait for a reader, while the next one fills
 _LINGER = 0.1  # seconds a reader waits for a buffer to fill once something is in it
 
 

@@ -24,7 +24,7 @@ SUFFIX = ".incomplete"  # the reference's; both continue each other's downloads
 CHUNK = 1024 * 1024  # bytes read or written at once; large enough that changing threads costs nothing
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _SYNC_EVERY = 64 << 20  # bytes; what a power failure can cost
-_MOST_PIECES = 512  # in one call; systems take 1024
+_AT_ONCE = 512 * 1024  # bytes in one call: for more, Linux takes larger pages, which may cost far more
 
 
 def present_spans(path: Path, size: int) -> Spans:
@@ -294,11 +294,9 @@ else:
 
     def _write_at(handle: int, pieces: Sequence[Piece], offset: int) -> None:
         """Write pieces one behind the other, at an offset."""
-        views = [memoryview(piece) for piece in pieces]
-        while views:
-            written = os.pwritev(handle, views[:_MOST_PIECES], offset)
-            offset += written
-            while views and written >= len(views[0]):
-                written -= len(views.pop(0))
-            if written:
-                views[0] = views[0][written:]
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                written = os.pwrite(handle, view[:_AT_ONCE], offset)
+                offset += written
+                view = view[written:]
