@@ -124,6 +124,19 @@ def test_a_file_that_is_deleted_meanwhile_is_begun_anew(file: Path, left: str) -
     assert 1 == count(file)
 
 
+def test_a_journal_that_is_deleted_meanwhile_loses_nothing(file: Path) -> None:
+    recorder = Recorder(order(file))
+    recorder.take(Notes(1, [noted()]))
+    file.with_name(file.name + "-wal").unlink()
+
+    report = recorder.take(Notes(2, [noted("hello whales")]))
+
+    assert ([2], 0) == (report.stored, report.lost)
+    assert 2 == count(file)
+    recorder.close()
+    assert 2 == count(file)
+
+
 def test_a_daemon_that_is_gone_is_nothing_to_complain_of(file: Path) -> None:
     """What it had said is stored; on the terminal that both had, nothing appears."""
     program = [sys.executable, "-m", "modelrunner.recorder.process"]

@@ -160,8 +160,12 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Tell a file from another that has its name, now or later; None when there is none."""
+def identity(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    """Tell a file and its journal, once it is open, from others that have their names later."""
+    return tuple(_inode(path.with_name(path.name + ending)) for ending in ("", "-wal"))
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
     with contextlib.suppress(OSError):
         found = path.stat()
         return found.st_dev, found.st_ino

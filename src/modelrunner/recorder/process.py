@@ -51,7 +51,7 @@ class Recorder:
         self._rules = Rules(order.rules)
         self._connection: sqlite3.Connection | None = None
         self._writing: Writing | None = None
-        self._identity: tuple[int, int] | None = None  # of the file that is open
+        self._identity: object = None  # of the file that is open
         self._salt = secrets.token_bytes(16)
         self._file = 0
         self._batches = 0
@@ -73,6 +73,7 @@ class Recorder:
             except (sqlite3.Error, OSError) as exc:
                 lost = len(kept)
                 self._failed(exc)
+                self._close_file()  # what is the matter with it may be over with the next one that is opened
             else:
                 self._recovered()
         if self._telemetry is not None:
@@ -148,7 +149,7 @@ class Recorder:
 
     def _opened(self) -> Writing:
         assert self._path is not None
-        if self._writing is not None and identity(self._path) != self._identity:  # deleted, or replaced
+        if self._writing is not None and identity(self._path) != self._identity:  # deleted, replaced
             self._close_file()
         if self._writing is None:
             try:
@@ -158,8 +159,8 @@ class Recorder:
                     raise
                 self._begin_anew(exc)
                 self._connection = open_to_write(self._path)
-            self._identity = identity(self._path)
             self._salt = salt_of(self._connection)
+            self._identity = identity(self._path)
             self._writing = Writing(self._connection, limit=self._order.limit, lifetime=self._order.lifetime)
         return self._writing
 

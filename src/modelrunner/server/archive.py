@@ -29,7 +29,7 @@ class Archive:
         self._path = None if order is None or order.path is None else Path(order.path)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="requests")
         self._connection: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None  # which file that is; it may be deleted or replaced
+        self._opened: object = None  # which file that is; it may be deleted or replaced
         self._empty: sqlite3.Connection | None = None  # where nothing was recorded
         self._stale = False
         recording.on_new_file = self._forget
@@ -92,14 +92,15 @@ class Archive:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._with_file, work)
 
     def _with_file(self, work: Work[T]) -> T:
-        there = None if self._path is None else identity(self._path)
-        if self._connection is not None and (self._stale or there != self._opened):
+        path = self._path
+        if self._connection is not None and path and (self._stale or identity(path) != self._opened):
             self._connection.close()
             self._connection = None
         self._stale = False
-        if self._connection is None and self._path is not None and there is not None:
-            self._connection, self._opened = open_to_read(self._path), there
-        if self._connection is not None and has_tables(self._connection):
+        if self._connection is None and path is not None and path.exists():
+            self._connection = open_to_read(path)
+        if self._connection is not None and path is not None and has_tables(self._connection):
+            self._opened = identity(path)
             return work(self._connection)
         self._empty = self._empty or open_empty()  # pieces of a stream are still to be read from it
         return work(self._empty)
