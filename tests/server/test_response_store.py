@@ -17,7 +17,7 @@ Open = Callable[..., ResponseStore]
 
 
 def kept(name: str, previous: str | None = None, *, status: str = "completed", text: str = "") -> Kept:
-    response = {"id": name, "previous_response_id": previous, "status": status, "output": [text]}
+    response = {"id": name, "previous_response_id": previous, "status": status, "output": [{"text": text}]}
     return Kept([{"role": "user", "content": name}], response)
 
 
@@ -185,3 +185,53 @@ async def test_a_response_can_be_of_any_shape(open_store: Open) -> None:
     await store.save(Kept([], value))
 
     assert Kept([], value) == await store.find("é😀")
+
+
+@pytest.mark.parametrize(
+    ("column", "content"),
+    [
+        ("response", b"{}"),
+        ("response", b"[]"),
+        ("response", b"nonsense"),
+        ("response", b'{"id": "b", "status": 5, "previous_response_id": null, "output": []}'),
+        ("input", b"\xff"),
+        ("input", b'{"a": 1}'),
+        ("input", b"[1, 2]"),
+    ],
+)
+async def test_a_damaged_response_is_as_if_it_were_not_there(
+    open_store: Open, tmp_path: Path, column: str, content: bytes
+) -> None:
+    """Nor is what follows it; the others are."""
+    store = open_store()
+    for name, previous in (("a", None), ("b", "a"), ("c", "b")):
+        await store.save(kept(name, previous))
+    with sqlite3.connect(tmp_path / "state" / "responses.db") as connection:
+        connection.execute(f"UPDATE responses SET {column} = ? WHERE id = 'b'", (content,))
+
+    assert await store.find("b") is None
+    with pytest.raises(PreviousNotFound):
+        await store.chain("c")
+    assert kept("a") == await store.find("a")
+    assert await store.delete("b")
+
+
+async def test_a_chain_that_comes_back_to_itself_ends(open_store: Open) -> None:
+    store = open_store()
+    await store.save(kept("a", "b"))
+    await store.save(kept("b", "a"))
+
+    with pytest.raises(PreviousNotFound):
+        await store.chain("a")
+
+
+async def test_a_file_that_is_deleted_meanwhile_is_begun_anew(open_store: Open, tmp_path: Path) -> None:
+    """What comes after that is kept, and what was in it does not come back with its journal."""
+    store = open_store()
+    await store.save(kept("a"))
+    (tmp_path / "state" / "responses.db").unlink()
+
+    assert await store.find("a") is None
+    await store.save(kept("b"))
+    await store.close()
+    assert kept("b") == await open_store().find("b")

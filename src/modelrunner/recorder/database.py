@@ -74,13 +74,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error, OSError: it cannot be opened, or is damaged.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    except FileExistsError:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    else:
-        _without_journal(path)  # what is left of a file that was deleted would be read into this one
+    make_file(path)
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -93,6 +87,21 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file, for its owner only, when there is none.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    else:
+        _without_journal(path)  # what is left of a file that was deleted would be read into this one
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

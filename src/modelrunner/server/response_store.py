@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
 import secrets
 import sqlite3
 import time
@@ -21,6 +20,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from modelrunner.errors import PreviousNotFound, StoreError
+from modelrunner.recorder.database import identity, make_file
 
 JSON = dict[str, Any]
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class ResponseStore:
         self._run = secrets.token_hex(8)  # what this run began and did not end is ended when it is gone
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="responses")
         self._connection: sqlite3.Connection | None = None
+        self._identity: object = None  # of the file that is open
 
     @property
     def is_off(self) -> bool:
@@ -131,9 +132,10 @@ class ResponseStore:
             ) from exc
 
     def _opened(self) -> sqlite3.Connection:
+        if self._connection is not None and identity(self._path) != self._identity:  # deleted, or replaced
+            self._close()
         if self._connection is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            make_file(self._path)
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -145,14 +147,17 @@ class ResponseStore:
             except sqlite3.Error:
                 connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._identity = connection, identity(self._path)
         return self._connection
 
-    def _set_aside(self, exc: Exception) -> None:
+    def _close(self) -> None:
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+    def _set_aside(self, exc: Exception) -> None:
+        self._close()
         aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._clock())}")
         _log.error("responses set aside file=%s error=%s", aside, exc)
         self._path.replace(aside)
@@ -201,10 +206,12 @@ class ResponseStore:
         ).fetchone()
         if row is None:
             return None
-        response: JSON = msgspec.json.decode(row[1])
-        if response["status"] in _UNFINISHED and row[2] != self._run:
-            response |= {"status": "failed", "error": _INTERRUPTED}
-        return Kept(msgspec.json.decode(row[0]), response)
+        kept = _read(row[0], row[1])
+        if kept is None:
+            _log.error("damaged response passed over response=%s", name)
+        elif kept.response["status"] in _UNFINISHED and row[2] != self._run:
+            kept.response.update({"status": "failed", "error": _INTERRUPTED})
+        return kept
 
     def _events(self, name: str, connection: sqlite3.Connection) -> bytes:
         row = connection.execute("SELECT data FROM events WHERE id = ?", (name,)).fetchone()
@@ -216,21 +223,43 @@ class ResponseStore:
 
     def _chain(self, name: str, connection: sqlite3.Connection) -> list[Kept]:
         found: list[Kept] = []
+        names: set[str] = set()
         wanted: str | None = name
         while wanted is not None and len(found) < _LONGEST_CHAIN:
             kept = self._find(wanted, connection)
-            if kept is None:
+            if kept is None or kept.response["id"] in names:
                 raise PreviousNotFound(
                     f"Previous response with id `{wanted[:100]}` not found",
                     hint="it was not stored, has been deleted, or was kept for as long as may be",
                 )
             found.append(kept)
+            names.add(kept.response["id"])
             wanted = kept.response["previous_response_id"]
         with _transaction(connection):
             now = self._clock()
             for kept in found:
                 connection.execute("UPDATE responses SET used = ? WHERE id = ?", (now, kept.response["id"]))
         return found[::-1]
+
+
+class _Response(msgspec.Struct):
+    """What is relied on in a response."""
+
+    id: str
+    status: str
+    previous_response_id: str | None
+    output: list[JSON] = []
+
+
+def _read(asked: bytes, answered: bytes) -> Kept | None:
+    """Read what is kept; None when it is not as it was written."""
+    try:
+        items = msgspec.json.decode(asked, type=list[JSON])
+        response = msgspec.json.decode(answered, type=JSON)
+        msgspec.convert(response, _Response)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return Kept(items, response)
 
 
 @contextlib.contextmanager
