@@ -16,4 +16,4 @@ def test_every_engine_is_completed() -> None:
     """Those of this package; a plug-in's name is typed."""
     known = {point.name for point in entry_points(group="modelrunner.engines")}
 
-    assert known == set(complete._backends(None))  # type: ignore[arg-type]
+    assert known == set(complete._backends(None))  # type: ignore[arg-type]  # who is not asked anything

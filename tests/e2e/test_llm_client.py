@@ -100,7 +100,7 @@ def test_a_tool_is_called_and_its_result_is_sent_back(home: Path) -> None:
 def test_a_text_becomes_a_vector(home: Path, real: Runner) -> None:
     """By the name of the model that the plug-in knows, which here is another name of ours."""
     real.must("tag", "ai/smollm2", "text-embedding-3-small")
-    vectors = list(llm.get_embedding_model("text-embedding-3-small").embed_multi(["a cat", "a dog"]))  # type: ignore[no-untyped-call]
+    vectors = list(llm.get_embedding_model("text-embedding-3-small").embed_multi(["a cat", "a dog"]))  # type: ignore[no-untyped-call]  # it has no types
 
     assert [576, 576] == [len(vector) for vector in vectors]
     assert math.isclose(1.0, math.hypot(*vectors[0]), abs_tol=1e-3)

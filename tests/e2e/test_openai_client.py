@@ -135,7 +135,13 @@ def test_tools_are_called(usual: openai.OpenAI, calling: str) -> None:
     said: ChatCompletionMessageParam = {
         "role": "assistant",
         "content": None,
-        "tool_calls": [{"id": call.id, "type": "function", "function": call.function.to_dict()}],  # type: ignore[typeddict-item]
+        "tool_calls": [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": call.function.arguments},
+            }
+        ],
     }
     result: ChatCompletionMessageParam = {"role": "tool", "tool_call_id": call.id, "content": "Sunny."}
     last = usual.chat.completions.create(

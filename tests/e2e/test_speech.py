@@ -5,7 +5,7 @@ import json
 import wave
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import openai
 import psutil
@@ -80,8 +80,8 @@ def test_each_form_is_what_it_says_and_is_heard(
     client: openai.OpenAI, form: str, begins: tuple[bytes, ...], media: str
 ) -> None:
     """As files of that kind, sent as they are made; Whisper reads all of them."""
-    asked = {"model": SPEAKS, "voice": "alloy", "input": TEXT, "response_format": form}
-    with client.audio.speech.with_streaming_response.create(**asked) as answer:  # type: ignore[arg-type]
+    asked: dict[str, Any] = {"model": SPEAKS, "voice": "alloy", "input": TEXT, "response_format": form}
+    with client.audio.speech.with_streaming_response.create(**asked) as answer:
         whole = b"".join(answer.iter_bytes())
         headers = answer.headers
     heard = client.audio.transcriptions.create(model=HEARS, file=(f"fox.{form}", whole))
@@ -246,9 +246,9 @@ def test_a_model_for_english_does_not_translate(client: openai.OpenAI, spoken: b
 )
 def test_what_a_voice_cannot_is_refused(client: openai.OpenAI, more: dict[str, object], words: str) -> None:
     """With the reason, and the model stays loaded."""
-    asked = {"model": SPEAKS, "voice": "alloy", "input": "Hi.", **more}
+    asked: dict[str, Any] = {"model": SPEAKS, "voice": "alloy", "input": "Hi.", **more}
     with pytest.raises(openai.BadRequestError, match=words):
-        client.audio.speech.create(**asked)  # type: ignore[arg-type]
+        client.audio.speech.create(**asked)
 
 
 def test_models_are_for_what_they_are_for(client: openai.OpenAI) -> None:

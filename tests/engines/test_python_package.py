@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,15 +14,15 @@ from modelrunner.errors import EngineNotInstalled
 RECIPE = Recipe("acme-serve", "1.2", module="acme")
 
 
-def _kind(**more: object) -> Kind:
-    usual: dict[str, object] = {
+def _kind(**more: Any) -> Kind:
+    usual: dict[str, Any] = {
         "name": "acme",
         "display": "Acme",
         "distribution": "acme-serve",
         "machines": (("Linux", ""), ("Darwin", "arm64")),
         "unfit": "only supported on Linux and Apple Silicon",
     }
-    return Kind(**(usual | more))  # type: ignore[arg-type]
+    return Kind(**(usual | more))
 
 
 def _python(path: Path, versions: dict[str, str] | None) -> Path:

@@ -128,6 +128,12 @@ def test_a_registry_outside_cannot_send_us_to_a_bad_realm(realm: str, registry: 
         check_realm(realm, endpoint(registry), internal=False)
 
 
+def test_a_registry_inside_gets_no_credentials_sent_in_clear_either() -> None:
+    """Unless it is itself spoken to without encryption."""
+    with pytest.raises(RegistryError, match="without encryption"):
+        check_realm("http://192.168.1.5/token", endpoint("192.168.1.5"), internal=True)
+
+
 def test_a_redirect_into_the_network_is_refused() -> None:
     """The rule for realms holds for redirects and upload locations."""
     with pytest.raises(RegistryError, match="private address"):

@@ -1,6 +1,7 @@
 """What was stored is found again: by words, by what it is, one whole, summed up."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ PICTURE = "data:image/png;base64," + "A" * 400
 AT = 1_800_000_000.0
 
 
-def ids(file: Path, **wanted: object) -> list[int]:
-    found = page(open_to_read(file), Filter(**wanted), 50)  # type: ignore[arg-type]
+def ids(file: Path, **wanted: Any) -> list[int]:
+    found = page(open_to_read(file), Filter(**wanted), 50)
     return [each["id"] for each in found["requests"]]
 
 

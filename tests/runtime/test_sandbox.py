@@ -1,6 +1,7 @@
 """What an engine may get at, as a decision."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,8 @@ OWN = Path("/run/dmr/1")
 SOCKET = Address(socket=OWN / "engine.sock")
 
 
-def decide(launch: Launch, named: Named | None = None, address: Address = SOCKET, **machine: object) -> Rules:
-    return rules(launch, address, OWN, Machine(HOME, **machine), named or Named())  # type: ignore[arg-type]
+def decide(launch: Launch, named: Named | None = None, address: Address = SOCKET, **machine: Any) -> Rules:
+    return rules(launch, address, OWN, Machine(HOME, **machine), named or Named())
 
 
 def granted(decided: Rules, path: str) -> Access:

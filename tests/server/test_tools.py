@@ -25,7 +25,7 @@ SDK = {
     "x-stainless-lang": "js",
     "x-stainless-retry-count": "0",
 }
-TOOL = {
+TOOL: JSON = {
     "type": "function",
     "function": {
         "name": "read_file",
@@ -237,7 +237,7 @@ CLAUDE_BODY: JSON = {
             ]
         ),
     ],
-    "tools": [{"name": "Read", "description": "Reads.", "input_schema": TOOL["function"]["parameters"]}],  # type: ignore[index]
+    "tools": [{"name": "Read", "description": "Reads.", "input_schema": TOOL["function"]["parameters"]}],
     "metadata": {"user_id": "user_abc_account__session_def"},
     "thinking": {"type": "adaptive"},
     "output_config": {"effort": "medium"},

@@ -261,11 +261,14 @@ def test_what_is_not_known_is_a_dash() -> None:
     row = listing([unknown], "docker.io").splitlines()[1]
 
     assert "->-" in row
-    assert "" == timeline({**WHOLE, "timeline": dict.fromkeys(WHOLE["timeline"])})  # type: ignore[typeddict-item]
+    timeless: Any = {**WHOLE, "timeline": dict.fromkeys(WHOLE["timeline"])}
+    assert "" == timeline(timeless)
     same: Any = {**DIFF, "values": [], "parameters": [], "answer": []}
     assert "the same" in difference(same)
     assert "GROUP" in sums([], "group")
-    assert "off" in state({**RECORDER, "state": "off"})  # type: ignore[typeddict-item]
+    off: Any = {**RECORDER, "state": "off"}
+
+    assert "off" in state(off)
 
 
 def test_logs_are_narrowed_down_by_the_daemon(daemon: "Daemon", dmr: "Run") -> None:

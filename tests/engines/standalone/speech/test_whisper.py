@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -116,11 +116,9 @@ def test_a_stream_tells_each_piece(client: TestClient) -> None:
         ({"content": b"", "headers": {"content-type": "multipart/form-data"}}, "boundary"),
     ],
 )
-def test_what_is_no_such_form_is_refused(
-    client: TestClient, given_form: dict[str, object], words: str
-) -> None:
+def test_what_is_no_such_form_is_refused(client: TestClient, given_form: dict[str, Any], words: str) -> None:
     """In OpenAI's form, as the client's fault, and nothing is heard."""
-    answer = client.post(PATH, **given_form)  # type: ignore[arg-type]
+    answer = client.post(PATH, **given_form)
 
     assert answer.status_code == 400
     assert words in answer.json()["error"]["message"]
