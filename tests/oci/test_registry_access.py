@@ -172,16 +172,20 @@ async def test_credentials_stay_with_a_redirect_on_the_same_origin(client: Any, 
     assert memory.blobs == ARTIFACT.contents
 
 
-async def test_another_host_that_asks_for_a_password_does_not_get_ours(client: Any, memory: Any) -> None:
-    """A challenge counts only from the registry itself."""
+@pytest.mark.parametrize("challenge", ['Basic realm="please"', 'Bearer realm="{there}/token",service="x"'])
+async def test_another_host_that_asks_for_a_password_does_not_get_ours(
+    client: Any, memory: Any, challenge: str
+) -> None:
+    """A challenge counts only from the registry itself, and only that may name a token server."""
     fake = _fake(Access(USERS))
     thief = FakeRegistry()
-    thief.fault("", answer(401, WWW_Authenticate='Basic realm="please"'), times=9)
     async with serving(thief) as there:
+        thief.fault("", answer(401, WWW_Authenticate=challenge.format(there=there)), times=9)
         fake.fault(str(ARTIFACT.layers[0].digest), answer(307, Location=f"{there}/steal"), times=9)
         with pytest.raises(Unauthorized):
             await _pull(client, fake, memory, ANN)
 
+    assert {seen.path for seen in thief.seen} == {"/steal"}
     assert all("authorization" not in seen.headers for seen in thief.seen)
 
 
