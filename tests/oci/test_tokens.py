@@ -107,6 +107,17 @@ async def test_every_access_has_a_token_of_its_own() -> None:
     assert others == ["Bearer t2", "Bearer t3", "Bearer t4", None]
 
 
+async def test_a_token_is_asked_for_with_the_scope_of_its_own_request() -> None:
+    """The scope that a challenge named belonged to the request which it answered."""
+    server = Server()
+    await server.tokens.answer(PULL, [BEARER], refused=None)
+
+    await server.tokens.header(Access(HOST, "team/other"))
+
+    assert "scope=repository%3Ateam%2Fother%3Apull" in server.asked[1].url
+    assert "team%2Fmodel" not in server.asked[1].url
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 405])
 async def test_a_server_that_does_not_know_posts_is_asked_the_old_way(status: int) -> None:
     """First the form, then basic authentication."""
