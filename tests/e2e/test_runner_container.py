@@ -105,7 +105,9 @@ def test_the_container_answers_a_chat(engine: DockerEngine, smollm2: Path, port:
 
     installed = engine.must("model", "install-runner", "--port", str(port))
     engine.must("model", "package", "--gguf", smollm2, "ai/smollm2")
-    engine.must("model", "configure", "--context-size", "2048", "ai/smollm2", "--", "--temp", "0", "--predict", "64")
+    engine.must(
+        "model", "configure", "--context-size", "2048", "ai/smollm2", "--", "--temp", "0", "--predict", "64"
+    )
     answer = engine.must("model", "run", "ai/smollm2", QUESTION)
 
     assert "Using local image modelrunner:latest" in installed

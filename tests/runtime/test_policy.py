@@ -407,6 +407,10 @@ SLEEP_CASES: dict[str, tuple[Plan, Plan]] = {
         Plan(stop=(Step(B, Reason.IDLE),)),
         on_gpu([sleeper(B, State.ASLEEP, idle_since=NOW - 120, keep_alive=10.0)], []),
     ),
+    "what sleeps is woken also when its time is up": (
+        Plan(wake=(Step(B, STARTED),)),
+        on_gpu([sleeper(B, State.ASLEEP, idle_since=NOW - 120, keep_alive=10.0)], [SECOND._replace(key=B)]),
+    ),
     "until then it sleeps": (
         Plan(wake_at=NOW + 10),
         on_gpu([sleeper(B, State.ASLEEP, idle_since=NOW - 110, keep_alive=10.0)], []),

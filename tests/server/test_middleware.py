@@ -96,6 +96,9 @@ def test_allowed_origins_are_echoed(listed: tuple[str, ...], origin: bytes) -> N
     [
         ((), b"https://evil.example"),
         ((), b"null"),
+        ((), b"localhost"),
+        ((), b"ftp://localhost"),
+        ((), b"chrome-extension://localhost"),
         ((), b"http://localhost.evil.example"),
         ((), b"http://localhost:3000.evil.example"),
         (("http://foo.example",), b"https://foo.example"),
