@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 FAKE_ENGINE = (sys.executable, "-m", "modelrunner.testing.engine")
+
+# A test run that is killed leaves no daemon behind, where there is a program for that.
+_WITH_US = ("setpriv", "--pdeathsig", "TERM") if shutil.which("setpriv") else ()
 
 # What this machine's user may have set, and a test must not see.
 _LEFT_OUT = (
@@ -77,7 +81,7 @@ class Runner:
         """
         with (self.home / "serve.log").open("a") as log:
             self.process = subprocess.Popen(
-                [BIN / "dmr", "serve", "--port", "0", *flags],
+                [*_WITH_US, BIN / "dmr", "serve", "--port", "0", *flags],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -91,14 +95,24 @@ class Runner:
             raise RuntimeError(f"the daemon did not start: {line}\n{self.log}")
 
     def stop(self, with_signal: signal.Signals = signal.SIGTERM) -> int:
-        """End the daemon; its exit code."""
-        assert self.process is not None, "the daemon is not running"
-        assert self.process.stdout is not None
-        self.process.send_signal(with_signal)
-        code = self.process.wait(timeout=30)
-        self.process.stdout.close()
-        self.process, self.url = None, ""
-        return code
+        """End the daemon; its exit code.
+
+        Raises:
+            TimeoutExpired: it went on, and was killed.
+        """
+        process = self.process
+        assert process is not None, "the daemon is not running"
+        process.send_signal(with_signal)
+        try:
+            return process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            assert process.stdout is not None
+            process.stdout.close()
+            self.process, self.url = None, ""
 
     def run(self, *arguments: str | Path, stdin: str = "", program: str = "dmr") -> Outcome:
         """Run one command, its output caught."""
