@@ -88,8 +88,12 @@ Register-ArgumentCompleter -Native -CommandName '%(program)s' -ScriptBlock {
     $before = @($words | Select-Object -Skip 1)
     if ($typed -and $before.Count) { $before = @($before | Select-Object -SkipLast 1) }
     $lines = @(& $words[0] __complete @before $last 2>$null)
-    if (-not $lines.Count) { return }
-    $lines | Select-Object -SkipLast 1 | ForEach-Object {
+    if (-not $lines.Count -or $lines[-1] -notmatch '^:[0-9]+$') { return }
+    $directive = [int]$lines[-1].Substring(1)
+    $offers = @($lines | Select-Object -SkipLast 1)
+    # After nothing at all PowerShell offers files; an empty text, which is no result, keeps it from that.
+    if (-not $offers.Count -and ($directive -band 4)) { return '' }
+    $offers | ForEach-Object {
         $name, $about = $_ -split "`t", 2
         if (-not $about) { $about = $name }
         [System.Management.Automation.CompletionResult]::new($name, $name, 'ParameterValue', $about)
