@@ -52,6 +52,25 @@ def io(pid: int) -> dict[str, int]:
     return {name: int(value) for name, value in pairs}
 
 
+def cpu(pid: int) -> float:
+    """The seconds that all threads of a process have had a core."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def child(pid: int, word: str) -> int:
+    """The child of a process that has a word in its command line.
+
+    Raises:
+        RuntimeError: it has none.
+    """
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for each in map(int, (thread / "children").read_text().split()):
+            if word in Path(f"/proc/{each}/cmdline").read_text():
+                return each
+    raise RuntimeError(f"no child of {pid} is {word}")
+
+
 def peak(pid: int) -> int:
     """The most memory that a process has had resident, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 from benchmarks.figures import Figure, show
 from benchmarks.load import Target, percentile, run
+from benchmarks.processes import child, cpu
 from modelrunner.recorder.database import open_to_read, open_to_write
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.redaction import Rules
@@ -45,16 +46,21 @@ def data_path(on: Runner, off: Runner) -> list[Figure]:
     shares: list[float] = []
     single: list[float] = []
     added: list[float] = []
+    work: dict[str, list[float]] = {"daemon": [], "recorder": []}
 
     async def rounds() -> None:
         for target in (recorded, plain):
             await run(target, whole, connections=CONNECTIONS, turns=20)  # warm up
+        beside = child(on.pid, "modelrunner.recorder")
         for number in range(ROUNDS):
             order = (recorded, plain) if number % 2 else (plain, recorded)
-            many, one, paces = {}, {}, {}
+            many, one, paces, spent = {}, {}, {}, {}
             for target in order:
+                daemon = on if target is recorded else off
+                before = cpu(daemon.pid), cpu(beside)
                 many[target] = await run(target, whole, connections=CONNECTIONS, turns=60)
                 await settled(on)
+                spent[target] = cpu(daemon.pid) - before[0], cpu(beside) - before[1]
             for target in order:
                 one[target] = await run(target, whole, connections=1, turns=300)
                 await settled(on)
@@ -64,6 +70,8 @@ def data_path(on: Runner, off: Runner) -> list[Figure]:
             for load in (*many.values(), *one.values(), *paces.values()):
                 assert not load.errors, load.errors
             shares.append(many[recorded].per_second / many[plain].per_second)
+            work["daemon"].append(spent[recorded][0] / spent[plain][0])
+            work["recorder"].append(spent[recorded][1] / (CONNECTIONS * 60) * 1e6)
             single.append(one[recorded].per_second / one[plain].per_second)
             added.append(
                 1000
@@ -75,6 +83,8 @@ def data_path(on: Runner, off: Runner) -> list[Figure]:
     asked = ROUNDS * (CONNECTIONS * 62 + 300) + CONNECTIONS * 20
     return [
         Figure("recorder on / off, 50 connections", tuple(shares), "x", at_least=0.85),
+        Figure("  the daemon's time on a core, on / off", tuple(work["daemon"]), "x"),
+        Figure("  the recorder's, for each request", tuple(work["recorder"]), "us"),
         Figure("recorder on / off, 1 connection", tuple(single), "x"),
         Figure("added time to first token, p50", tuple(added), "ms", at_most=0.2),
         Figure("recorded, of those asked", (view["requests"] / asked,), "x"),

@@ -337,6 +337,40 @@ async def test_what_is_too_much_is_dropped_and_counted(
     await recording.close()
 
 
+async def test_a_note_that_cannot_be_written_is_dropped_and_counted(tmp_path: Path) -> None:
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+
+    recording.take(noted("before"))
+    recording.take(noted(error="half of \ud800"))
+    recording.take(noted("after"))
+    await recording.settle()
+
+    assert (1, 0) == (recording.dropped, recording.waiting)
+    assert 2 == await recording.forget(Filter())
+    await recording.close()
+
+
+async def test_who_asks_in_the_middle_of_a_burst_sees_what_came_before(tmp_path: Path) -> None:
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+    going_on = True
+
+    async def burst() -> None:
+        while going_on:
+            recording.take(noted())
+            await asyncio.sleep(0.002)  # as clients come, one after the other
+
+    others = asyncio.create_task(burst())
+    await asyncio.sleep(0)
+    taken = recording._taken
+    await recording.settle()
+
+    assert recording._settled >= taken > 0
+    assert recording.last.stored
+    going_on = False
+    await others
+    await recording.close()
+
+
 async def test_a_rule_that_takes_for_ever_costs_what_it_hangs_on_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
