@@ -194,17 +194,39 @@ async def test_an_answer_gets_the_cors_headers_once() -> None:
     start, _ = await ask("GET", HOST, ORIGIN)
 
     assert [
-        (b"x", b"y"),
         (b"access-control-allow-origin", b"http://localhost:3000"),
         (b"vary", b"Origin"),
-    ] == start["headers"]
+    ] == start["headers"][-2:]
 
 
 async def test_without_an_origin_nothing_is_added() -> None:
     """Clients that are no browsers see no CORS headers."""
     start, _ = await ask("GET", HOST)
 
-    assert [(b"x", b"y")] == start["headers"]
+    assert [b"x", b"content-security-policy", b"x-content-type-options"] == [
+        name for name, _ in start["headers"]
+    ]
+
+
+async def test_an_answer_that_is_no_page_does_nothing_as_one() -> None:
+    """Errors too; what a route says of its own page stays."""
+
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"Content-Security-Policy", b"default-src 'self'")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        raise ValueError("broken")
+
+    own, refused = await ask("GET", HOST, app=page), await ask("GET", HOST, app=broken)
+
+    assert [(b"Content-Security-Policy", b"default-src 'self'"), (b"x-content-type-options", b"nosniff")] == (
+        own[0]["headers"]
+    )
+    assert (
+        b"default-src 'none'; frame-ancestors 'none'"
+        == dict(refused[0]["headers"])[b"content-security-policy"]
+    )
 
 
 async def test_a_refusal_is_an_error_of_the_edge() -> None:

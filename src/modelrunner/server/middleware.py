@@ -19,6 +19,11 @@ _CONTAINER_NAMES = ("model-runner.docker.internal", "host.docker.internal")
 _LOOPBACK_ORIGINS = ("localhost", "127.0.0.1", "0.0.0.0", "[::1]")
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _MOST_REMEMBERED = 1024
+# For what is no page: should a browser take it for one all the same, nothing in it runs or is framed.
+_NO_PAGE = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+)
 
 
 class Guard:
@@ -100,7 +105,9 @@ class Edge:
             nonlocal begun
             if message["type"] == "http.response.start":
                 begun = True
-                message["headers"] = [*message.get("headers", ()), *extra]
+                headers = list(message.get("headers", ()))
+                said = {name.lower() for name, _ in headers}
+                message["headers"] = [*headers, *(each for each in _NO_PAGE if each[0] not in said), *extra]
             await send(message)
 
         try:

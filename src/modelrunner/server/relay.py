@@ -42,7 +42,7 @@ _PRELOAD = PRELOAD_HEADER.lower().encode()
 _BODY_HINT = "send less, or raise DMR_BODY_LIMIT"
 _OWN_WORDS: tuple[Header, ...] = ((b"content-type", b"application/json"),)  # of a question that we have put
 _MOST_REFUSAL = 64 * 1024  # bytes of an engine's error
-_MOST_BODIES = 512 * 1024 * 1024  # bytes of all bodies that are large
+_MOST_BODIES = 256 * 1024 * 1024  # bytes of all large bodies; what is made of one takes a multiple
 _MOST_ANSWER = 256 * 1024 * 1024  # bytes of an answer that is turned as a whole; vectors are large
 
 

@@ -5,6 +5,7 @@ What stands in `ui` beside this module is made by `web/build.py`; a checkout tha
 
 import hashlib
 import mimetypes
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ _BINARY = (".woff2", ".png", ".ico")
 # The builder names these by their content, so that they are never asked for again.
 _NAMED_BY_CONTENT = "assets/"
 _YEAR = "public, max-age=31536000, immutable"
+_REFUSED = re.compile(r";\s*q=0(\.0*)?\s*$")  # RFC 9110, 12.4.2
 _ASK_AGAIN = "no-cache"
 
 # Nothing runs, shows or is asked that does not come from here. Pictures in a chat are data: or blob:.
@@ -49,9 +51,8 @@ class File:
 
     def form(self, accepted: str) -> tuple[str, bytes]:
         """Choose the form for a header `Accept-Encoding`: the smallest that the client takes."""
-        codings = {
-            part.partition(";")[0].strip() for part in accepted.lower().split(",") if part[-3:] != "q=0"
-        }
+        parts = (part for part in accepted.lower().split(",") if not _REFUSED.search(part))
+        codings = {part.partition(";")[0].strip() for part in parts}
         takes = (coding for coding in ("br", "gzip") if coding in codings and coding in self.forms)
         coding = next(takes, "identity")
         return coding, self.forms[coding]
