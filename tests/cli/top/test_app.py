@@ -1,6 +1,7 @@
 """`top` in Textual's own harness, against a scripted daemon."""
 
 import asyncio
+import signal
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -106,3 +107,16 @@ async def test_it_waits_for_a_daemon_and_can_be_left(served: "Daemon") -> None:
 
     assert app.return_value is None
     assert app._exit
+
+
+async def test_a_signal_to_end_leaves_as_a_key_does(served: "Daemon") -> None:
+    """So that the terminal is what it was, and the code is a shell's for that signal."""
+    app = _top(served)
+    async with app.run_test(size=(60, 10)) as pilot:
+        await _until(pilot, lambda text: "idle" in text)
+        signal.raise_signal(signal.SIGTERM)
+        async with asyncio.timeout(20):
+            while not app._exit:
+                await pilot.pause(0.02)
+
+    assert app.return_value == 143

@@ -1,5 +1,8 @@
 """The full-screen view: keys, and a page that is drawn again when something comes. Alone knows Textual."""
 
+import asyncio
+import contextlib
+import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 _Thing = TypeVar("_Thing")
 _EVENTS = 200  # that are remembered
 _REDRAWN = 1.0  # seconds; times go on when nothing comes
+_TERMINATED = 143  # as a shell reports a program that SIGTERM ended
 _TOLD = 5.0  # seconds that a message stays
 _STYLES = {
     "dim": "dim",
@@ -74,7 +78,9 @@ class Top(App[int]):
         yield Static(id="page", markup=False)
 
     def on_mount(self) -> None:
-        """Begin to listen."""
+        """Begin to listen; one who is told to end leaves the terminal as it was."""
+        with contextlib.suppress(NotImplementedError):  # on Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, _TERMINATED)
         self._feed.start()
         self.set_interval(_REDRAWN, self._draw)
 
