@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -243,6 +244,20 @@ def test_headers_may_not_take_for_ever(tmp_path: Path) -> None:
             for _ in range(100):
                 client.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
             assert b"" == client.recv(1000)
+
+
+def test_a_daemon_without_descriptors_says_so_and_recovers(tmp_path: Path) -> None:
+    """One line in the log when the limit is reached, one when it is over; then it answers."""
+    with started(tmp_path) as daemon, contextlib.ExitStack() as clients:
+        port = daemon.port()
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        for _ in range(100):
+            clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+        daemon.says("nothing can be opened, clients are turned away")
+        clients.close()
+        daemon.says("files can be opened again")
+
+        assert 200 == get(port, "/version")[0]
 
 
 def test_it_is_small_and_quick(tmp_path: Path) -> None:

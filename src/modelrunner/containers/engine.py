@@ -17,6 +17,7 @@ from modelrunner.containers.plan import Facts
 from modelrunner.errors import Conflict, DockerFailed, InvalidRequest
 
 _PATIENCE = 60  # seconds for one answer; a large image takes its time to be deleted
+_GREETED_WITHIN = 10  # seconds; whoever does not say its version by then hangs
 _DESKTOP = "Docker Desktop"
 _DEVICES = ("/dev/dri", "/dev/kfd", "/dev/accel", "/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc")
 _DEVICE_GLOBS = ("davinci[0-9]*",)
@@ -44,9 +45,10 @@ def connect(
                 probe.connect(url.removeprefix("unix://"))
         try:
             client = docker.DockerClient(
-                base_url=url, tls=config, timeout=_PATIENCE, use_ssh_client=True, version="auto"
+                base_url=url, tls=config, timeout=_GREETED_WITHIN, use_ssh_client=True, version="auto"
             )
             client.ping()
+            client.api.timeout = _PATIENCE
         except (TypeError, ValueError) as exc:
             raise InvalidRequest(f"no address of a Docker Engine: `{url}`") from exc
     return client

@@ -113,6 +113,7 @@ class Server(uvicorn.Server):
         self._services = services
         self._drain = drain
         self._secure = secure
+        self._exhausted = False  # whether the process had no descriptor left when that was last looked at
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting."""
@@ -140,7 +141,30 @@ class Server(uvicorn.Server):
                     connection.transport.close()
                 else:
                     connection.check_pace()
+            self._check_descriptors()
         return await super().on_tick(counter)
+
+    def _check_descriptors(self) -> None:
+        """Say once that nothing can be opened any more; as long as that is so, the loop turns clients away.
+
+        It keeps one descriptor for that, which is why two are asked for.
+        """
+        try:
+            for end in socket.socketpair():
+                end.close()
+        except OSError as exc:
+            if not self._exhausted:
+                _log.error(
+                    "nothing can be opened, clients are turned away reason=%s open=%d hint=%s",
+                    exc.strerror,
+                    len(self.server_state.connections),
+                    "raise the limit of open files (`ulimit -n`)",
+                )
+            self._exhausted = True
+        else:
+            if self._exhausted:
+                _log.info("files can be opened again")
+            self._exhausted = False
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, end streams, and wait for requests as long as they may take."""
