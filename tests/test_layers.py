@@ -64,7 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "subprocess": {
         "oci/credentials.py",
         "engines/interpreter.py",
-        "engines/llamacpp.py",
+        "engines/llamacpp_program.py",
         "testing/docker_registry.py",
         "testing/docker_engine.py",
         "testing/tls.py",

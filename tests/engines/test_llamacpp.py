@@ -1,10 +1,6 @@
 """llama.cpp's plug-in: which program, which command line, which models."""
 
-import os
-import stat
-import sys
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,6 @@ from modelrunner.engines.base import (
     Draft,
     Engine,
     EngineSettings,
-    EngineState,
     KnowsContext,
     Options,
     Origin,
@@ -28,7 +23,6 @@ from modelrunner.engines.llamacpp import (
     check_extra,
     context_size,
     default_context,
-    parse_version,
 )
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -498,131 +492,3 @@ def test_extra_arguments_cannot_take_over(argument: str) -> None:
     """In no spelling."""
     with pytest.raises(InvalidRequest, match=r"invalid LLAMA_ARGS: LLAMA_ARGS cannot override"):
         check_extra(("--threads", "4", argument, "x"))
-
-
-@pytest.mark.parametrize(
-    ("output", "version"),
-    [
-        ("version: 6021 (3f2e8a1)\nbuilt with cc for x86_64", "3f2e8a1"),
-        ("ggml_cuda_init: found 1 device\nversion: 6021 (3f2e8a1)", "3f2e8a1"),
-        ("version: 7", "7"),
-        ("nothing", None),
-    ],
-)
-def test_the_version_is_the_commit(output: str, version: str | None) -> None:
-    """As `llama-server --version` prints it."""
-    assert parse_version(output) == version
-
-
-def _script(path: Path, body: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return path
-
-
-def _program(engine: LlamaCpp) -> tuple[str, ...]:
-    argv = engine.launch(_bundle(), Mode.COMPLETION, Options(), ADDRESS).argv
-    return tuple(takewhile(lambda argument: argument not in {"--cache-ram", "-ngl"}, argv))
-
-
-GOOD = "echo 'version: 1 (abc)' >&2"
-
-
-@pytest.mark.parametrize("name", ["llama-server", "com.docker.llama-server"])
-def test_a_named_directory_holds_the_program(tmp_path: Path, name: str) -> None:
-    """By either of its usual names; it wins over the search path."""
-    program = _script(tmp_path / "named" / name, GOOD)
-    _script(tmp_path / "path/llama-server", "echo 'version: 2 (def)'")
-    engine = LlamaCpp(EngineSettings(server_path=tmp_path / "named", search_path=str(tmp_path / "path")))
-
-    status = engine.probe()
-
-    assert _program(engine) == (str(program),)
-    assert str(status) == "Running: llama.cpp abc"
-    assert status.version == "abc"
-
-
-def test_the_program_itself_may_be_named(tmp_path: Path) -> None:
-    """Whatever it is called."""
-    program = _script(tmp_path / "my-server", GOOD)
-    engine = LlamaCpp(EngineSettings(server_path=program))
-
-    assert engine.probe().usable
-    assert _program(engine) == (str(program),)
-
-
-def test_a_named_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    """The user is told, rather than given another engine."""
-    status = LlamaCpp(EngineSettings(server_path=tmp_path / "none")).probe()
-
-    assert status.state is EngineState.ERROR
-    assert str(tmp_path / "none") in status.detail
-
-
-def test_a_program_on_the_search_path_comes_before_the_embedded_one(tmp_path: Path) -> None:
-    """A native build is faster."""
-    program = _script(tmp_path / "llama-server", GOOD)
-    engine = LlamaCpp(EngineSettings(search_path=f"/nonexistent{os.pathsep}{tmp_path}"))
-
-    assert engine.probe().detail == "llama.cpp abc"
-    assert _program(engine) == (str(program),)
-
-
-@pytest.mark.parametrize(
-    "body", ["echo 'error while loading shared libraries: libx.so' >&2; exit 127", "exit 1"]
-)
-def test_a_broken_program_on_the_search_path_is_passed_over(tmp_path: Path, body: str) -> None:
-    """Nobody named it, and the embedded engine works."""
-    _script(tmp_path / "llama-server", body)
-    engine = LlamaCpp(EngineSettings(search_path=str(tmp_path)))
-
-    assert engine.probe().usable
-    assert _program(engine)[0] == sys.executable
-
-
-def test_a_broken_program_that_was_named_tells_its_last_words(tmp_path: Path) -> None:
-    """They say what is missing."""
-    program = _script(tmp_path / "llama-server", "echo 'libx.so: not found' >&2; exit 127")
-
-    status = LlamaCpp(EngineSettings(server_path=program)).probe()
-
-    assert status.state is EngineState.ERROR
-    assert status.detail == f"`{program}` does not start: libx.so: not found"
-
-
-def test_a_file_that_cannot_be_run_is_an_error(tmp_path: Path) -> None:
-    """Whatever the system says of it."""
-    program = tmp_path / "llama-server"
-    program.write_text("not a program")
-
-    status = LlamaCpp(EngineSettings(server_path=program)).probe()
-
-    assert status.state is EngineState.ERROR
-    assert "cannot be run" in status.detail
-
-
-def test_an_unchanged_program_is_asked_once(tmp_path: Path) -> None:
-    """A changed one again."""
-    program = _script(tmp_path / "llama-server", f"echo x >> {tmp_path}/asked; {GOOD}")
-    engine = LlamaCpp(EngineSettings(server_path=program))
-
-    engine.probe()
-    engine.probe()
-    asked = (tmp_path / "asked").read_text()
-    os.utime(program, ns=(1, 1))
-    engine.probe()
-
-    assert asked == "x\n"
-    assert (tmp_path / "asked").read_text() == "x\nx\n"
-
-
-def test_without_any_program_the_embedded_engine_serves() -> None:
-    """In this interpreter, as a module, with nothing imported from the working directory."""
-    engine = LlamaCpp(EngineSettings())
-
-    status = engine.probe()
-
-    assert status.usable
-    assert status.version is not None
-    assert _program(engine) == (sys.executable, "-P", "-m", "modelrunner.engines.llamacpp_server")

@@ -1,18 +1,12 @@
-"""llama.cpp: which program serves a model, by which command line, and what its last words mean.
+"""llama.cpp: by which command line a model is served, which models, and what the program's last words mean.
 
-The program is, in this order: what the user named (`LLAMA_SERVER_PATH`), a `llama-server` on the search path,
-the embedded engine of this package. All three take the same arguments.
+Which program that is, `llamacpp_program.py` finds; all of them take the same arguments.
 """
 
 import os
 import platform
-import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from importlib import metadata, util
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +16,6 @@ from modelrunner.engines.base import (
     Context,
     Draft,
     EngineSettings,
-    EngineState,
     EngineStatus,
     Launch,
     Options,
@@ -31,6 +24,7 @@ from modelrunner.engines.base import (
 from modelrunner.engines.denied_fields import DeniedFields, at_least
 from modelrunner.engines.diagnosis import diagnose
 from modelrunner.engines.estimate import Device, Estimate
+from modelrunner.engines.llamacpp_program import EMBEDDED, Program, Programs
 from modelrunner.engines.llamacpp_states import LlamaCppStates
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 from modelrunner.models.bundle import Bundle
@@ -42,8 +36,6 @@ DEFAULT_CONTEXT = 8192
 """Tokens of context when nobody chose a size, for all slots together: one conversation may fill it, and the
 cache of an 8B model then takes 1 GiB instead of the 16 that its training length would."""
 
-_PROBE_TIMEOUT = 10.0  # seconds; a cold binary of some hundred megabytes on a slow disk needs a few
-_EMBEDDED = (sys.executable, "-P", "-m", memory.EMBEDDED)
 _CONTROLLED_NAMES = """
     -m --model -mu --model-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -a --alias
     --host --port --reuse-port --path --api-prefix --api-key --api-key-file --ssl-key-file --ssl-cert-file
@@ -65,15 +57,6 @@ _DENIED: DeniedFields = {
     **dict.fromkeys(("n_indent", "n_probs", "min_keep", "n_cache_reuse"), at_least(0)),
     **dict.fromkeys(("n_keep", "repeat_last_n", "dry_penalty_last_n"), at_least(-1)),
 }
-_VERSION = re.compile(r"version: *(\S+)(?: *\(([^)]+)\))?")
-
-
-@dataclass(frozen=True, slots=True)
-class _Program:
-    """What will be started, and how the probe found it."""
-
-    argv: tuple[str, ...]
-    status: EngineStatus
 
 
 _ENVIRONMENT = {
@@ -107,12 +90,12 @@ class LlamaCpp:
         """
         self._settings = settings or EngineSettings()
         self._extra = check_extra(self._settings.extra_args)
-        self._probed: dict[tuple[str, int], EngineStatus] = {}
-        self._program: _Program | None = None
+        self._programs = Programs(self._settings)
+        self._program: Program | None = None
 
     def probe(self) -> EngineStatus:
         """Find the server program and ask it for its version; an unchanged program is asked once."""
-        self._program = self._find()
+        self._program = self._programs.find()
         return self._program.status
 
     def refuse(self, config: ModelConfig, mode: Mode) -> str | None:
@@ -142,7 +125,7 @@ class LlamaCpp:
             )
         if not bundle.weights:
             raise UnsupportedModel("llama.cpp needs a GGUF file, and the model has none")
-        program = self._program or self._find()
+        program = self._program or self._programs.find()
         arguments = (
             *base_arguments(platform.system(), platform.machine(), os.cpu_count() or 1),
             *self._extra,
@@ -159,7 +142,7 @@ class LlamaCpp:
             *(("--slots", "--slot-save-path", f"{options.states}{os.sep}") if options.states else ()),
         )
         kept = str(memory.prompt_cache(bundle.config.metadata, (*program.argv, *arguments)))
-        if program.argv == _EMBEDDED:  # a flag that comes later goes before
+        if program.argv == EMBEDDED:  # a flag that comes later goes before
             argv = (*program.argv, "--cache-ram", kept, *arguments)
             return Launch(argv=argv, env=_ENVIRONMENT, denied_fields=_DENIED)
         env = {**_ENVIRONMENT, _PROMPT_CACHE: kept}
@@ -200,7 +183,7 @@ class LlamaCpp:
         flags = {_name(token) for token in (*self._extra, *options.flags)}
         if mode is not Mode.COMPLETION or bundle.projector is not None or "--no-cache-prompt" in flags:
             return None
-        version = (self._program or self._find()).status.version
+        version = (self._program or self._programs.find()).status.version
         launch = self.launch(bundle, mode, replace(options, name=None, states=None), _NOWHERE)
         return LlamaCppStates(key="\0".join((version or "", *launch.argv)))
 
@@ -231,30 +214,6 @@ class LlamaCpp:
             given = {_name(token) for token in (*self._extra, *options.flags)}
             size = None if given & _CONTEXT_FLAGS else default_context(config)
         return () if size is None else ("--ctx-size", str(size))
-
-    def _find(self) -> _Program:
-        named = self._settings.server_path
-        if named is not None:
-            path = _in_directory(named)
-            if path is None:
-                detail = f"no llama-server at `{named}`"
-                return _Program((str(named),), EngineStatus(EngineState.ERROR, detail=detail))
-            return _Program((str(path),), self._version(path))
-        found = shutil.which("llama-server", path=self._settings.search_path)
-        if self._settings.search_path and found:
-            status = self._version(Path(found))
-            if status.usable:
-                return _Program((found,), status)
-        return _Program(_EMBEDDED, _embedded_status())
-
-    def _version(self, path: Path) -> EngineStatus:
-        try:
-            key = (str(path), path.stat().st_mtime_ns)
-        except OSError as exc:
-            return EngineStatus(EngineState.ERROR, detail=f"`{path}`: {exc.strerror}")
-        if key not in self._probed:
-            self._probed = {key: _ask_version(path)}
-        return self._probed[key]
 
 
 def base_arguments(system: str, machine: str, cpus: int) -> tuple[str, ...]:
@@ -403,48 +362,3 @@ def _trained(config: ModelConfig) -> int | None:
     """The training length of the weights, in tokens, if their header says it."""
     text = config.metadata.get(f"{_architecture(config)}.context_length", "")
     return int(text) if text.isascii() and text.isdecimal() and int(text) > 0 else None
-
-
-def _in_directory(path: Path) -> Path | None:
-    """The server program that a setting means: the file itself, or one of the usual names in a directory."""
-    if path.is_file():
-        return path
-    names = ("llama-server", "com.docker.llama-server", "llama-server.exe", "com.docker.llama-server.exe")
-    return next((path / name for name in names if (path / name).is_file()), None)
-
-
-def _ask_version(path: Path) -> EngineStatus:
-    try:
-        done = subprocess.run(
-            [str(path), "--version"],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_PROBE_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        detail = f"`{path} --version` gave no answer in {_PROBE_TIMEOUT:g} s"
-        return EngineStatus(EngineState.ERROR, detail=detail)
-    except OSError as exc:
-        return EngineStatus(EngineState.ERROR, detail=f"`{path}` cannot be run: {exc.strerror}")
-    output = f"{done.stderr}\n{done.stdout}"
-    if done.returncode != 0:
-        last = next((line for line in reversed(output.splitlines()) if line.strip()), "no output")
-        return EngineStatus(EngineState.ERROR, detail=f"`{path}` does not start: {last.strip()}")
-    version = parse_version(output)
-    return EngineStatus(EngineState.RUNNING, version, f"llama.cpp {version or 'unknown'}")
-
-
-def parse_version(output: str) -> str | None:
-    """The commit in `version: 6021 (3f2e8a1)`, as `--version` prints it; the number when there is none."""
-    match = _VERSION.search(output)
-    return (match.group(2) or match.group(1)) if match else None
-
-
-def _embedded_status() -> EngineStatus:
-    if util.find_spec("xllamacpp") is None:
-        return EngineStatus(EngineState.NOT_INSTALLED, detail="neither llama-server nor xllamacpp is here")
-    version = metadata.version("xllamacpp")
-    return EngineStatus(EngineState.RUNNING, version, f"llama.cpp {version} (xllamacpp)")
