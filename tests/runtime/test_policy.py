@@ -483,3 +483,24 @@ def test_memory_is_looked_at_only_when_somebody_needs_some() -> None:
     limits = Limits({PLACE: 1, RAM: 100}, PATIENCE)
 
     assert Plan(wake_at=NOW + 290) == plan([loaded(A, 50)], [], limits, NOW, look)
+
+
+def test_two_pinned_models_that_do_not_fit_side_by_side_are_not_both_started() -> None:
+    """The second is told so at once, instead of waiting for the first one's end."""
+    need: Amounts = {RAM: 60, PLACE: 1}
+    waiting = [Waiting(key, NOW, need, pinned=True) for key in (A, B)]
+
+    decided = plan([], waiting, Limits({RAM: 100, PLACE: 9}, PATIENCE), NOW, lambda: Seen({RAM: 100}))
+
+    refused = Refusal(B, Why.PINNED, need, {RAM: 40, PLACE: 8})
+    assert Plan(start=(Step(A, STARTED),), refuse=(refused,)) == decided
+
+
+def test_the_memory_of_one_that_has_just_died_is_given_time_to_come_back() -> None:
+    """However long somebody has waited for it."""
+    died = ready(B, need={RAM: 60, PLACE: 1}, alive=False)
+    waiting = [Waiting(A, NOW - 900, {RAM: 60, PLACE: 1})]
+
+    decided = plan([died], waiting, Limits({RAM: 100, PLACE: 9}, PATIENCE), NOW, lambda: Seen({RAM: 30}))
+
+    assert Plan(gone=(B,), wake_at=NOW + 0.05) == decided
