@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modelrunner import errors
 from modelrunner.cli import table
-from modelrunner.cli.dispatch import build_parser
+from modelrunner.cli.command import build_parser
 from modelrunner.dialects import fields_table
 from modelrunner.settings.table import CLIENT, DAEMON, Setting, flag_of
 

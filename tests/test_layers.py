@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
     "cli/commands/gateway.py": {"gateway"},
+    "cli/docker_engine.py": {"containers"},
     "cli/runner.py": {"containers"},
     "cli/container_credentials.py": {"oci"},
     "cli/commands/load.py": {"oci"},

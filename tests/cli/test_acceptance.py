@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from modelrunner.cli.command import build_parser
 from modelrunner.cli.commands.configure import request as configuration
-from modelrunner.cli.dispatch import build_parser
 from modelrunner.cli.main import main
 from modelrunner.cli.names import display_name, sort_key
 from modelrunner.cli.table import COMMANDS

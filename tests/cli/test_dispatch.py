@@ -3,7 +3,7 @@
 import pytest
 
 from modelrunner.cli import table
-from modelrunner.cli.dispatch import build_parser
+from modelrunner.cli.command import build_parser
 
 
 @pytest.mark.parametrize("name", sorted(table.COMMANDS))

@@ -89,7 +89,7 @@ class _Flags:
     """The flags of one command, of which the parser knows everything."""
 
     def __init__(self, name: str, entry: table.Entry, program: str) -> None:
-        from modelrunner.cli.dispatch import build_parser
+        from modelrunner.cli.command import build_parser
 
         self._parser = build_parser(name, entry, program)
         self.valued = self._parser.valued()

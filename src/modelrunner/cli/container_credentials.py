@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from modelrunner.cli import json_file
+from modelrunner.cli.docker_engine import opened
 from modelrunner.cli.output import clean, note
 from modelrunner.cli.session import Session
 from modelrunner.errors import RunnerError
@@ -23,8 +24,6 @@ def hand_over(session: Session) -> None:
     try:
         config = config_for(session.docker_config, session.environ)
         if config is not None:
-            from modelrunner.cli.runner import opened
-
             with opened(session) as runners:
                 runners.copy_credentials(config)
     except RunnerError as exc:

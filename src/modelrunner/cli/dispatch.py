@@ -1,14 +1,13 @@
 """Which command the arguments ask for, in every form in which docker, Compose and people call us."""
 
-from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from typing import NamedTuple, cast
+from collections.abc import Mapping, Sequence
 
 from modelrunner import __version__
 from modelrunner.cli import table
+from modelrunner.cli.command import build_parser, module
 from modelrunner.cli.docker_flags import strip_docker
 from modelrunner.cli.output import emit, say
-from modelrunner.cli.parse import HelpAsked, Namespace, Parser, UsageError, unknown_flag
+from modelrunner.cli.parse import HelpAsked, UsageError, unknown_flag
 from modelrunner.cli.session import Session
 
 PLUGIN_MARK = "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND"
@@ -58,28 +57,6 @@ def overview(program: str, *, standalone: bool) -> str:
     )
 
 
-def build_parser(name: str, entry: table.Entry, program: str) -> Parser:
-    """Build the parser of one command, and of no other."""
-    parser = Parser(program, name, entry.summary)
-    _module(entry).configure(parser)
-    return parser
-
-
-class Command(NamedTuple):
-    """What a module below `cli.commands` offers."""
-
-    configure: Callable[[Parser], None]
-    run: Callable[[Namespace, Session], int]
-
-
-def _module(entry: table.Entry) -> Command:
-    module = import_module(f"modelrunner.cli.commands.{entry.module}")
-    return Command(  # each of these modules has these two
-        cast("Callable[[Parser], None]", module.configure),
-        cast("Callable[[Namespace, Session], int]", module.run),
-    )
-
-
 def _run(word: str, arguments: Sequence[str], session: Session, *, standalone: bool) -> int:
     found = table.find(word, standalone=standalone)
     if found is None:
@@ -92,7 +69,7 @@ def _run(word: str, arguments: Sequence[str], session: Session, *, standalone: b
         emit(str(help_asked))
         return 0
     args.parser = parser
-    return _module(entry).run(args, session)
+    return module(entry).run(args, session)
 
 
 def _unknown(word: str, program: str, *, standalone: bool) -> UsageError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelrunner import __version__
 from modelrunner.cli import table
-from modelrunner.cli.dispatch import build_parser
+from modelrunner.cli.command import build_parser
 from modelrunner.settings.table import CLIENT
 
 _EXIT = (

@@ -3,13 +3,14 @@
 Docker's SDK is imported once one of them runs.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelrunner.cli import installed
+from modelrunner.cli.container_credentials import config_for
+from modelrunner.cli.docker_engine import opened
 from modelrunner.cli.installed import Installed
 from modelrunner.cli.output import note, say
 from modelrunner.cli.parse import Namespace, Parser, number
@@ -123,27 +124,6 @@ def uninstall(session: Session, *, models: bool, images: bool) -> None:
                 say(f"Removed image {name}")
 
 
-@contextmanager
-def opened(session: Session) -> Iterator["Runners"]:
-    """Connect to the Docker Engine that is meant, for as long as the block lasts."""
-    from modelrunner.containers import engine
-    from modelrunner.containers.runner import Runners
-
-    where = session.docker
-    certificates = where.certificates
-    paths = [str(path or "") for path in (certificates[:3] if certificates else ("", "", ""))]
-    client = engine.connect(
-        where.url,
-        *paths,
-        tls=certificates is not None,
-        verify=certificates is not None and certificates.verify,
-    )
-    try:
-        yield Runners(client)
-    finally:
-        client.close()
-
-
 def _running(runners: "Runners") -> "Found | None":
     """Find the runner; one that does not run is removed, and is none."""
     found = runners.find()
@@ -207,7 +187,6 @@ def _check(options: "Options") -> None:
 
 
 def _make(options: "Options", session: Session, runners: "Runners", *, pull: bool) -> None:
-    from modelrunner.cli.container_credentials import config_for
     from modelrunner.containers.plan import plan
 
     plan_ = plan(options, runners.facts(local=session.docker.machine is None))
