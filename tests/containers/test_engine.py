@@ -1,6 +1,8 @@
 """What is asked of a Docker Engine, and what its refusals become, with an engine that a test makes up."""
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -180,3 +182,15 @@ def test_a_connection_is_a_client(engine: Engine) -> None:
 
     assert isinstance(client, docker.DockerClient)
     client.close()
+
+
+def test_an_engine_that_hangs_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and never answers."""
+    monkeypatch.setattr("modelrunner.containers.engine._GREETED_WITHIN", 0.2)
+    place = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(place))
+        silent.listen()
+
+        with pytest.raises(DockerFailed, match="timed out"):
+            connect(f"unix://{place}", "", "", "", tls=False, verify=False)
