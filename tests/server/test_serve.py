@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -246,15 +247,33 @@ def test_headers_may_not_take_for_ever(tmp_path: Path) -> None:
             assert b"" == client.recv(1000)
 
 
+@contextlib.contextmanager
+def flood(port: int) -> Iterator[None]:
+    """Connect again and again meanwhile: what the daemon itself had open for a moment goes to a client."""
+    over = threading.Event()
+
+    def connect() -> None:
+        with contextlib.ExitStack() as clients:
+            while not over.is_set():
+                clients.enter_context(socket.create_connection(("127.0.0.1", port)))
+                over.wait(0.01)
+
+    thread = threading.Thread(target=connect)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_a_daemon_without_descriptors_says_so_and_recovers(tmp_path: Path) -> None:
     """One line in the log when the limit is reached, one when it is over; then it answers."""
-    with started(tmp_path) as daemon, contextlib.ExitStack() as clients:
+    with started(tmp_path) as daemon:
         port = daemon.port()
         resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (64, 64))
-        for _ in range(100):
-            clients.enter_context(socket.create_connection(("127.0.0.1", port)))
-        daemon.says("nothing can be opened, clients are turned away")
-        clients.close()
+        with flood(port):
+            daemon.says("nothing can be opened, clients are turned away")
         daemon.says("files can be opened again")
 
         assert 200 == get(port, "/version")[0]
