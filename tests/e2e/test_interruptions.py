@@ -180,6 +180,7 @@ def _turns(chance: random.Random) -> list[str]:
     return turns
 
 
+@pytest.mark.timeout(240)  # half a minute when nothing else runs; each interruption waits for a back-off
 def test_200_interruptions_in_a_row_end_in_an_intact_model(
     runner: Runner, proxy: FaultProxy, artifact: Artifact
 ) -> None:
