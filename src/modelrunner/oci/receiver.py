@@ -26,7 +26,7 @@ class Receiver(asyncio.BufferedProtocol):
         done: Callable[[], None],
         buffers: Buffers,
     ) -> None:
-        """Begin at once; `done` is called when the connection is the owner's again, paused."""
+        """Begin at once; `done` is called when the connection is the owner's again."""
         self._transport = transport
         self._owner = owner
         self._left = size  # of the connection
@@ -127,8 +127,9 @@ class Receiver(asyncio.BufferedProtocol):
         return piece
 
     def _give_back(self) -> None:
-        self._transport.pause_reading()  # whoever reads next says so
+        self._transport.pause_reading()  # else uvloop goes on as the old protocol wanted it
         self._transport.set_protocol(self._owner)
+        self._transport.resume_reading()  # aiohttp before 3.14 does not, and would never see the next answer
         self._settled.set()
         self._buffers.leave()
         self._done()
