@@ -83,10 +83,10 @@ class RecorderProcess:
         pipe = self.process.stdin
         assert pipe is not None
         pipe.close()
-        with contextlib.suppress(ConnectionError):
-            await pipe.wait_closed()
         try:
             async with asyncio.timeout(_END_WITHIN):
+                with contextlib.suppress(ConnectionError):
+                    await pipe.wait_closed()  # which takes for ever while it does not read
                 await self.process.wait()
         except TimeoutError:
             self.process.kill()
