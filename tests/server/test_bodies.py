@@ -88,6 +88,20 @@ async def test_who_leaves_as_its_turn_comes_gives_it_back() -> None:
     assert 100 == room.free
 
 
+async def test_who_leaves_as_room_is_given_to_others_just_leaves() -> None:
+    """Its place in the line is gone by then."""
+    room = Room(100)
+    await room.take(70)
+    waiting = asyncio.create_task(room.take(60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    room.give(70)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    assert 100 == room.free
+
+
 async def test_a_body_that_grows_beyond_the_limit_gives_its_room_back() -> None:
     """Its length was not told."""
     room = Room(100)

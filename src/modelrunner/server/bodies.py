@@ -1,6 +1,7 @@
 """Bodies of requests and of engines' answers, read whole within a limit."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -39,7 +40,8 @@ class Room:
             if turn.done() and not turn.cancelled():
                 self.give(size)
             else:
-                self._line.remove((size, turn))
+                with contextlib.suppress(ValueError):  # who gave just now has passed over it
+                    self._line.remove((size, turn))
                 self.give(0)  # it may have stood before one that fits
             raise
 

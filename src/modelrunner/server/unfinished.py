@@ -118,7 +118,7 @@ class Unfinished:
 
     async def views(self) -> list[TransferView]:
         """Tell of what was not finished, the latest first."""
-        return [await self._view(name, entry) for name, entry in reversed(self._left.items())]
+        return [await self._view(name, entry) for name, entry in reversed(list(self._left.items()))]
 
     async def forget(self, name: str) -> TransferView | None:
         """Tell of one no more; None when there is none of that name. What has come of it stays."""
