@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .orders import GRAIN, LARGEST, Edit, Order, Refused
-from .sizes import TILE, read_sizes
+from .sizes import TILE, fitting, read_sizes
 
 _FORMS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")  # that are read
 _TRANSPARENT = frozenset({"RGBA", "LA", "PA"})
@@ -48,7 +48,7 @@ class Pipeline:
             proceed()
             return values
 
-        picture = None if order.edit is None else Picture(order.edit, order.size)
+        picture = None if order.edit is None else Picture(order.edit, order.size, self._sizes.allowed)
         pipeline = self._for(picture)
         size = order.size if picture is None else picture.image.size
         if size is not None:
@@ -111,8 +111,8 @@ class Pipeline:
 class Picture:
     """A picture to change, and where; the mask is white there, and None when it changes everywhere."""
 
-    def __init__(self, edit: Edit, size: tuple[int, int] | None) -> None:
-        """Read it, in another size if one is asked for.
+    def __init__(self, edit: Edit, size: tuple[int, int] | None, allowed: int) -> None:
+        """Read it, in another size if one is asked for, and else with no more than the allowed pixels.
 
         Raises:
             Refused: it is none, or is too small or too large, or the mask has another size.
@@ -121,7 +121,7 @@ class Picture:
         mask = _mask(image, None if edit.mask is None else _opened("mask", edit.mask))
         if mask is not None and mask.size != image.size:
             raise Refused(400, f"The mask has {mask.size} pixels, and the image {image.size}")
-        size = size or _nearest(image.size)
+        size = size or _nearest(image.size, allowed)
         self.image = image.convert("RGB").resize(size)
         self.mask = None if mask is None else mask.resize(size)
         self._strength = edit.strength
@@ -169,9 +169,9 @@ def _mask(image: Image.Image, mask: Image.Image | None) -> Image.Image | None:
     return ImageOps.invert(mask.getchannel("A")) if mask.mode in _TRANSPARENT else mask.convert("L")
 
 
-def _nearest(size: tuple[int, int]) -> tuple[int, int]:
-    """The size that a picture has, less the pixels that no pipeline can make."""
-    width, height = (side // GRAIN * GRAIN for side in size)
+def _nearest(size: tuple[int, int], allowed: int) -> tuple[int, int]:
+    """The size that a picture has, less the pixels that no pipeline, or not this one, can make."""
+    width, height = fitting(*size, most=allowed, grain=GRAIN)
     if not all(GRAIN <= side <= LARGEST for side in (width, height)):
         raise Refused(
             400, f"The image has {size} pixels: it takes {GRAIN} to {LARGEST} either way, or a size"

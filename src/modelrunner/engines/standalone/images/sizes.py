@@ -5,6 +5,7 @@ through the decoder in tiles, so that its memory no longer grows; more than four
 the denoiser has no tiles.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,3 +39,9 @@ def read_sizes(decoder: Mapping[str, object], denoiser: Mapping[str, object]) ->
     if type(latent) is int and latent > 0:
         side = max(_LEAST, min(latent << doublings, _MOST)) if latent < _MOST else _MOST
     return Sizes(doublings, side**2)
+
+
+def fitting(width: int, height: int, *, most: int, grain: int) -> tuple[int, int]:
+    """The sides of a picture of at most so many pixels, each a multiple of `grain`, in its own shape."""
+    shrunk = min(1.0, math.sqrt(most / (width * height)))
+    return int(width * shrunk) // grain * grain, int(height * shrunk) // grain * grain
