@@ -64,7 +64,8 @@ with running(
     assert gauges() == ("1", "3"), gauges()
     listed = daemon.must("requests")
     assert "there is room again" in listed and "lost" not in listed, listed
-    assert daemon.log.count("cannot be recorded") == daemon.log.count("recorded again") == 1, daemon.log
+# A thread writes the log; at the daemon's end all of it is there.
+assert daemon.log.count("cannot be recorded") == daemon.log.count("recorded again") == 1, daemon.log
 print("served all along")
 """
 

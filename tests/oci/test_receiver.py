@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,10 +32,14 @@ class Server:
         self.address = ""
         self.connections = 0
         self.left = asyncio.Event()  # a client that has gone
+        self.tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection."""
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         try:
             while True:
                 await reader.readuntil(b"\r\n\r\n")
@@ -43,8 +47,17 @@ class Server:
                 await self._answer(writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             self.left.set()
-        finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        finally:  # also when the client takes no more
+            writer.transport.abort()
+
+    async def end(self) -> None:
+        """Leave every connection."""
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -56,6 +69,7 @@ async def _server(answer: Answer, size: int = len(CONTENT)) -> AsyncIterator[Ser
         yield server
     finally:
         listener.close()
+        await server.end()
 
 
 @asynccontextmanager

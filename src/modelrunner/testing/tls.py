@@ -111,10 +111,10 @@ async def _relay(upstream: str, reader: asyncio.StreamReader, writer: asyncio.St
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        back.transport.abort()  # what was not sent keeps a transport open that is only closed
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        back.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,32 +128,31 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def _listening(handler: Handler, host: str, context: ssl.SSLContext | None) -> Iterator[int]:
     """Serve connections in a thread of its own; yields the port."""
     ready, ports = threading.Event(), list[int]()
-    loop, done = asyncio.new_event_loop(), asyncio.Event()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await handler(reader, writer)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        finally:  # also when the client takes no more, and the server ends
+            writer.transport.abort()
 
     async def serve() -> None:
-        running: set[asyncio.Task[None]] = set()
-
-        async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            running.add(task)
-            try:
-                with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                    await handler(reader, writer)
-            finally:
-                running.discard(task)
-                writer.close()
-
         server = await asyncio.start_server(one, host, 0, ssl=context)
         ports.append(server.sockets[0].getsockname()[1])
         ready.set()
         await done.wait()
         server.close()
-        for task in tuple(running):
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
 
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), name="tls", daemon=True)
+    def run() -> None:
+        with runner:  # at its end, what serves a connection is cancelled
+            runner.run(serve())
+
+    runner, done = asyncio.Runner(loop_factory=asyncio.new_event_loop), asyncio.Event()
+    loop = runner.get_loop()
+    thread = threading.Thread(target=run, name="tls", daemon=True)
     thread.start()
     ready.wait()
     try:
@@ -161,7 +160,6 @@ def _listening(handler: Handler, host: str, context: ssl.SSLContext | None) -> I
     finally:
         loop.call_soon_threadsafe(done.set)
         thread.join()
-        loop.close()
 
 
 def _openssl(*arguments: str | Path) -> None:
