@@ -5,13 +5,15 @@ import io
 import os
 import shutil
 import tarfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from modelrunner.errors import InsufficientStorage, RunnerError, StoreError, UnsupportedModel
 from modelrunner.models import kinds
-from modelrunner.models.bundle import _translate, load_bundle, unpack
+from modelrunner.models.bundle import Bundle, _translate, load_bundle, unpack
 from modelrunner.models.config import ModelConfig
 from modelrunner.models.kinds import CONFIG_CNCF, CONFIG_V01, CONFIG_V02, Format
 from modelrunner.models.packages import package_gguf
@@ -207,6 +209,29 @@ def test_a_complete_bundle_is_left_alone(artifacts: Artifacts, target: Path) -> 
     unpack(manifest, config, artifacts.path, target)
 
     assert before == target.stat().st_ino
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "incomplete"])
+def test_several_lay_the_same_model_out_at_once(
+    artifacts: Artifacts, target: Path, *, is_there: bool
+) -> None:
+    """As an estimate and a load do; whatever the others are about to do, each has the whole model."""
+    manifest, config = artifacts.make(FULL)
+    for _ in range(50):
+        if is_there:
+            (target / "rest").mkdir(parents=True)
+        start = threading.Barrier(4)
+
+        def lay_out(start: threading.Barrier = start) -> Bundle:
+            start.wait()
+            return unpack(manifest, config, artifacts.path, target)
+
+        with ThreadPoolExecutor(4) as threads:
+            bundles = [done.result() for done in [threads.submit(lay_out) for _ in range(4)]]
+
+        assert [load_bundle(target, manifest, config)] * 4 == bundles
+        assert [entry.name for entry in target.parent.iterdir()] == ["abc"]
+        shutil.rmtree(target)
 
 
 def test_archives_are_unpacked_beside_the_weights(artifacts: Artifacts, target: Path) -> None:

@@ -4,6 +4,7 @@ What goes where, and which file plays which part, is decided from the manifest (
 directory made today and one found tomorrow are read alike. Files are hard links to the blobs.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -161,28 +162,31 @@ def _bundle(directory: Path, target: Path, placement: Placement, config: ModelCo
 
 
 def _publish(work: Path, target: Path, is_complete: Callable[[], bool]) -> None:
-    """Put the finished directory in place, unless another process was faster."""
-    try:
-        work.rename(target)
-    except OSError as exc:
-        if exc.errno not in _OCCUPIED:
-            raise
-    else:
-        return
-    if is_complete():
-        return
-    old = Path(tempfile.mkdtemp(prefix=f"{target.name}.tmp-", dir=target.parent))
-    target.rename(old / "old")
-    work.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    """Put the finished directory in place, unless somebody else, in this process or another, was faster."""
+    while True:
+        try:
+            work.rename(target)
+        except OSError as exc:
+            if exc.errno not in _OCCUPIED:
+                raise
+        else:
+            return
+        if is_complete():
+            return
+        old = Path(tempfile.mkdtemp(prefix=f"{target.name}.tmp-", dir=target.parent))
+        with contextlib.suppress(FileNotFoundError):  # the incomplete one is gone already
+            target.rename(old / "old")
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _sweep(target: Path) -> None:
     """Remove what a killed process left of this bundle."""
     for entry in target.parent.iterdir():
-        stale = entry.name.startswith(f"{target.name}.tmp-")
-        if stale and entry.stat().st_mtime < time.time() - _STALE:
-            shutil.rmtree(entry, ignore_errors=True)
+        if not entry.name.startswith(f"{target.name}.tmp-"):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # it is finished now, and in its place
+            if entry.stat().st_mtime < time.time() - _STALE:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _runtime_config(raw: bytes, media_type: str) -> bytes:
