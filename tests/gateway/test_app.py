@@ -1,7 +1,9 @@
 """The gateway between a real client and providers on real sockets."""
 
+import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -31,6 +33,8 @@ class Provider:
         self.refuses: list[tuple[int, object]] = []
         self.breaks = False
         self.moves = ""
+        self.left = threading.Event()  # a client that wanted no more of a stream
+        self.holds = False
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/{path:path}", self._answer, methods=["POST"])])
@@ -54,6 +58,11 @@ class Provider:
         return JSONResponse(document)
 
     async def _stream(self) -> AsyncIterator[bytes]:
+        if self.holds:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.left.set()
         for word in ("Hel", "lo"):
             chunk = {"choices": [{"index": 0, "delta": {"content": word}}], "id": "1", "model": "m"}
             yield b"data: %b\n\n" % json.dumps(chunk).encode()
@@ -235,6 +244,36 @@ async def test_when_all_fail_the_last_word_is_told(providers: dict[str, tuple[Pr
     assert (gone.status_code, gone.json()["error"]["type"]) == (502, "upstream_error")
     assert (several.status_code, several.json()["error"]["type"]) == (503, "server_error")
     assert "slow down" in several.json()["error"]["message"]
+
+
+async def test_a_client_that_leaves_before_the_first_piece_holds_no_connection(
+    providers: dict[str, tuple[Provider, str]],
+) -> None:
+    """Its provider stops."""
+    provider, address = providers["one"]
+    provider.holds = True
+    models = [{"model_name": "m", "params": {"model": "mine/m", "api_base": address}}]
+    body = json.dumps({"model": "m", "stream": True, **ASKED}).encode()
+    messages: list[dict[str, Any]] = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": CHAT,
+        "headers": [(b"host", b"localhost")],
+        "query_string": b"",
+    }
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: object) -> None:
+        await asyncio.Event().wait()  # the client does not even take the head
+
+    async with opened() as upstream:
+        app = Gateway(parse(json.dumps({"model_list": models}), {}, ""), upstream).app()
+        await app(scope, receive, send)
+
+        assert await asyncio.to_thread(provider.left.wait, 10)
 
 
 async def test_a_stream_that_breaks_off_says_so(providers: dict[str, tuple[Provider, str]]) -> None:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from modelrunner import __version__
 from modelrunner.dialects import sse
@@ -168,9 +169,7 @@ class Gateway:
                 raw = json.dumps(document).encode()
             return Response(raw, media_type="application/json", headers=headers)
         pieces = _anthropic(answer, body, deployment) if foreign else answer.pieces
-        return StreamingResponse(
-            _until_broken(pieces, stack), media_type="text/event-stream", headers=headers
-        )
+        return _Relayed(pieces, stack, headers)
 
     def _admit(self, request: Request) -> None:
         """Ask for the key, or where there is none, see that no web page of others is asking.
@@ -262,16 +261,27 @@ def _unreadable(deployment: Deployment) -> ProviderUnreachable:
     return ProviderUnreachable(f"{deployment.provider.name}: an answer that cannot be read")
 
 
-async def _until_broken(
-    pieces: AsyncIterator[bytes], stack: contextlib.AsyncExitStack
-) -> AsyncIterator[bytes]:
+class _Relayed(StreamingResponse):
+    """A provider's stream, passed on; `stack` holds the connection, which ends whatever the client does."""
+
+    def __init__(
+        self, pieces: AsyncIterator[bytes], stack: contextlib.AsyncExitStack, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(_until_broken(pieces), media_type="text/event-stream", headers=headers)
+        self._stack = stack
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._stack:
+            await super().__call__(scope, receive, send)
+
+
+async def _until_broken(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Pass on what comes; what breaks off ends with an event that says so."""
-    async with stack:
-        try:
-            async for piece in pieces:
-                yield piece
-        except ProviderUnreachable as exc:
-            yield OpenAI().late_error(exc)
+    try:
+        async for piece in pieces:
+            yield piece
+    except ProviderUnreachable as exc:
+        yield OpenAI().late_error(exc)
 
 
 def _told(request: Request, exc: Exception) -> RunnerError:
