@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelrunner.server.protocol import Protocol
+
 if TYPE_CHECKING:
     from tests.server.conftest import Daemon
 
@@ -139,3 +141,25 @@ async def test_a_body_that_trickles_is_broken_off(
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n" % path
 
     assert [b"408"] == statuses(await say(daemon, head + b"{"))
+
+
+async def test_a_body_in_line_behind_another_answer_is_not_slow(
+    daemon: "Daemon", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To say so would be to write into that answer."""
+    monkeypatch.setattr("modelrunner.server.protocol._SLOW_SECONDS", 1e-9)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(daemon.url.rpartition(":")[2]))
+    first = b"GET /engines/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+    second = b"POST /models/load HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    try:
+        writer.write(first + second)
+        await reader.readuntil(b"\r\n\r\n")
+        (connection,) = daemon.server.server_state.connections
+        assert isinstance(connection, Protocol)
+        assert (True, False) == (bool(connection.pipeline), connection.flow.read_paused)
+        await daemon.server.on_tick(0)
+
+        assert not connection.transport.is_closing()
+    finally:
+        writer.close()
+        await writer.wait_closed()

@@ -130,10 +130,11 @@ class Protocol(HttpToolsProtocol):
     def check_pace(self) -> None:
         """Break a request off whose body does not come, or trickles; to be called now and then.
 
-        What waits because we do not read, or have not asked for the body yet, is not slow.
+        What waits because we do not read, have not asked for the body yet, or answer another request, is not
+        slow.
         """
         now = self.loop.time()
-        if not self._awaits or self.flow.read_paused or self.cycle.waiting_for_100_continue:
+        if not self._awaits or self.pipeline or self.flow.read_paused or self.cycle.waiting_for_100_continue:
             self._since, self._arrived = now, 0
         elif now - self._since >= _SLOW_SECONDS:
             if self._arrived >= _SLOW_SECONDS * _LEAST_RATE:
