@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelrunner.errors import StoreError
@@ -140,8 +140,9 @@ def _replace(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     if sys.platform != "win32":  # so that the name survives a power failure too; Windows needs no such call
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with suppress(OSError):  # the file is there; not every folder may be read, or is synced
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
