@@ -38,6 +38,7 @@ def main() -> None:
         with step("package the GGUF file as an OCI artifact"):
             runner.must("package", "--gguf", done.stdout.strip(), MODEL)
             runner.must("configure", MODEL, "--", "--temp", "0", "--predict", "64")
+            runner.must("unload", MODEL)  # configuring has begun to load it
         with step("list what is stored"):
             listed = runner.must("list")
         print(f"\n{listed}\n> {PROMPT}", flush=True)

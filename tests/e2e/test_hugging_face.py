@@ -39,7 +39,7 @@ def hub(tmp_path: Path) -> Iterator[FakeHub]:
 
 @pytest.fixture
 def runner(tmp_path: Path, hub: FakeHub) -> Iterator[Runner]:
-    with running(tmp_path / "home", HF_ENDPOINT=hub.address) as started:
+    with running(tmp_path / "home", HF_ENDPOINT=hub.address, DMR_MEMORY="8GiB") as started:
         yield started
 
 
@@ -74,11 +74,12 @@ def test_a_gated_model_says_what_to_do(runner: Runner) -> None:
 
 
 def test_a_model_is_looked_at_without_being_pulled(runner: Runner) -> None:
-    """Its description is made of its header."""
+    """Its description is made of its header; whether it fits is asked of what models may have here."""
     found = json.loads(runner.must("inspect", "--remote", "hf.co/Org/Tiny-GGUF"))
 
     assert "gguf" == found["config"]["format"]
     assert found["details"]["fits"]
+    assert 8 << 30 == found["details"]["memory_available"]
     assert "[]" == runner.must("list", "--json").strip()
 
 

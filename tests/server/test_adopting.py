@@ -53,6 +53,20 @@ async def test_a_model_is_taken_over_and_said_how(daemon: Daemon) -> None:
     assert layers[0][1] == theirs.read_bytes()
 
 
+async def test_a_second_name_of_a_model_is_imported_too(daemon: Daemon) -> None:
+    """And said to be that."""
+    weights = _gguf(daemon)
+    _ollama(daemon, "tiny", ("model", weights))
+    first = _ollama(daemon, "same", ("model", weights))
+    said = await _said(daemon, **{"from": "ollama"})
+    again = await _said(daemon, **{"from": "ollama"})
+
+    assert first.is_file()
+    assert 1 == len(daemon.services.store.snapshot.models)
+    assert "a new name of what is here already" in said[1][1]
+    assert [("success", "2 models imported"), ("success", "Nothing was imported")] == [said[-1], again[-1]]
+
+
 async def test_an_adapter_and_a_projector_come_along(daemon: Daemon) -> None:
     """As what they are."""
     _ollama(

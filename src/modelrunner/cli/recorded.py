@@ -1,5 +1,6 @@
 """Recorded requests for people: a table, one whole, two compared, sums. Pure."""
 
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Literal
@@ -82,7 +83,7 @@ def _whole(found: RecordedRequest) -> Iterator[str]:
         ("Finished", found["finish_reason"] or ""),
         ("Replay of", str(found["replay_of"] or "")),
         ("Redacted", str(found["redacted"] or "")),
-        ("Parameters", ", ".join(f"{name}={value!r:.60}" for name, value in found["parameters"].items())),
+        ("Parameters", ", ".join(_parameter(*each) for each in found["parameters"].items())),
         ("Timeline", timeline(found)),
     )
     for name, value in facts:
@@ -186,9 +187,14 @@ def state(found: RecorderView) -> str:
         f"Requests:  {found['requests']}, {format_bytes(found['size'])} of {format_bytes(found['limit'])}",
         f"Oldest:    {_at(found['oldest']) if found['oldest'] else '-'}",
         f"Dropped:   {found['dropped']} since the daemon's start",
-        f"Redacted:  {', '.join(found['rules']) or 'nothing'}",
+        f"Redacted:  {', '.join(dict.fromkeys(found['rules'])) or 'nothing'}",
     ]
     return "".join(f"{clean(line)}\n" for line in lines)
+
+
+def _parameter(name: str, value: object) -> str:
+    """As it stands in a request, cut short."""
+    return f"{name}={json.dumps(value, ensure_ascii=False):.60}"
 
 
 def _part(role: str, text: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Files become an artifact: hashed, described, and offered as a Source. Nothing is copied or written.
 
-The same files give the same id wherever and whenever they are packaged: mode and owner in the annotations are
-fixed, and every time is the one `created`.
+The same files, last changed at the same time, give the same id wherever they are packaged: mode and owner in
+the annotations are fixed, and every time is the one `created`.
 """
 
 import asyncio

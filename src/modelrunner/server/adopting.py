@@ -91,8 +91,10 @@ class Adopting:
         )
         known = self._store.snapshot.get(manifest.digest)
         if known is not None:
+            if name in known.tags:
+                return f"{name.familiar} is here already", False
             await self._store.tag(known.id, name)
-            return f"{name.familiar} is here already", False
+            return f"Imported {name.familiar} (a new name of what is here already)", True
         await store_variant(self._store, manifest, config_bytes, name)
         how = " and ".join(sorted(ways)) or "nothing to copy"
         rest = f"; without its {', '.join(candidate.left_out)}" if candidate.left_out else ""

@@ -66,6 +66,7 @@ class Memory:
         self._probe = probe
         self._clock = clock
         self.capacity = capacity(probe(), limit)
+        self.total = sum(self.capacity.values())  # bytes, of all devices
         self._seen: Mapping[str, int] = {}
         self._seen_at = float("-inf")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from modelrunner.engines.estimate import RAM
 from modelrunner.errors import InvalidRequest, RegistryError
 from modelrunner.search.found import Found, Source
 from modelrunner.search.searching import Catalogue, search
@@ -19,10 +18,10 @@ _OFFLINE = "check the network and the proxy settings of the machine that the dae
 class RemoteSearch:
     """Searches for the routes."""
 
-    def __init__(self, catalogues: Mapping[str, Catalogue], capacity: Mapping[str, int]) -> None:
-        """`catalogues` by the name that a request gives; `capacity` is in bytes by device."""
+    def __init__(self, catalogues: Mapping[str, Catalogue], memory: int) -> None:
+        """`catalogues` by the name that a request gives; `memory` is what models may have, in bytes."""
         self._catalogues = catalogues
-        self._memory = capacity.get(RAM, 0) + sum(size for name, size in capacity.items() if name != RAM)
+        self._memory = memory
 
     async def find(self, term: str, source: str | None, limit: int) -> SearchReply:
         """Find models by words, in one catalogue or in all.

@@ -210,7 +210,7 @@ def _remote_search(
             "dockerhub": DockerHub(docker_hub, remote.registry),
             "huggingface": HuggingFace(hugging_face, remote.hub),
         },
-        memory.capacity,
+        memory.total,
     )
 
 

@@ -48,7 +48,7 @@ SUMMARY: dict[str, Any] = {
 WHOLE: dict[str, Any] = {
     **SUMMARY,
     "timeline": {"queued": 0.0, "loading": 1.2, "prompt": 0.2, "tokens": 0.05, "end": 0.05},
-    "parameters": {"temperature": 0.5},
+    "parameters": {"temperature": 0.5, "stream": True},
     "messages": [
         {"role": "system", "text": "be brief", "media": []},
         {
@@ -106,7 +106,7 @@ RECORDER: dict[str, Any] = {
     "oldest": None,
     "waiting": 0,
     "dropped": 2,
-    "rules": ["key"],
+    "rules": ["key", "password", "password"],
 }
 REFERENCE = b'[{"count":1,"model":"sha256:x","config":{},"records":[{"id":"x_1"}]}]\n'
 
@@ -117,6 +117,14 @@ def test_a_program_gets_the_reference_s_json_byte_for_byte(daemon: "Daemon", dmr
     assert REFERENCE.decode() == dmr("requests").out
     assert REFERENCE.decode() == dmr("requests", "--model", "ai/smollm2", "--json").out
     assert {"model": "ai/smollm2"} == daemon.seen[-1].query
+
+
+def test_a_number_asks_for_requests_and_not_for_the_reference_s_json(daemon: "Daemon", dmr: "Run") -> None:
+    """Which has all of them."""
+    daemon.json("GET", "/requests", {"requests": [SUMMARY], "before": None})
+
+    assert [SUMMARY] == json.loads(dmr("requests", "-n", "1", "--json").out)
+    assert {"limit": "1"} == daemon.seen[-1].query
 
 
 def test_follow_prints_the_data_of_events(daemon: "Daemon", dmr: "Run") -> None:
@@ -174,7 +182,7 @@ def test_one_is_shown_whole(daemon: "Daemon", dmr: "Run") -> None:
         "10>5 (of those 4 cached)",
         "15 of 4096 (0%)",
         "42.0 tokens/s, prompt 310",
-        "temperature=0.5",
+        "temperature=0.5, stream=true",
         "loading 1.20 s > prompt 200 ms > tokens 50 ms",
         "--- system\nbe brief",
         "image/png, 2.00kB",
@@ -234,6 +242,7 @@ def test_sums_and_the_recorder_s_state(daemon: "Daemon", dmr: "Run") -> None:
     text = dmr("requests", "status").out
     assert "failing: disk is full" in text
     assert "Dropped:   2" in text
+    assert "Redacted:  key, password\n" in text
 
 
 def test_forgetting_needs_names_or_all(daemon: "Daemon", dmr: "Run") -> None:

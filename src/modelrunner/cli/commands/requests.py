@@ -84,7 +84,8 @@ def run(args: Namespace, session: Session) -> int:
 def _list(args: Namespace, inspector: "Inspector", session: Session) -> int:
     """List; in the reference's form for those who read it with a program and ask for nothing else."""
     query = _query(args)
-    as_reference = (args.json or not is_terminal(sys.stdout)) and not query.keys() - {"model"}
+    is_plain = not query.keys() - {"model"} and not args.limit
+    as_reference = is_plain and (args.json or not is_terminal(sys.stdout))
     if args.include_existing and not args.follow:
         raise InvalidRequest("--include-existing can only be used with --follow")
     try:

@@ -17,7 +17,6 @@ from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB, Reference
-from modelrunner.runtime.memory import total_memory
 from modelrunner.runtime.plan import Reason
 from modelrunner.server.progress import (
     Direction,
@@ -73,7 +72,7 @@ async def look(services: Services, request: Request) -> Response:
         raise ModelNotFound(f"failed to pull model `{name}`: {exc.message}", hint=exc.hint) from exc
     if found is None:
         return json_reply(model_view(manifest.digest, None, config))
-    return json_reply(remote_view(manifest, found, total_memory()))
+    return json_reply(remote_view(manifest, found, services.memory.total))
 
 
 async def pull(services: Services, request: Request) -> LinesReply:
