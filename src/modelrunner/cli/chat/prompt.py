@@ -1,6 +1,9 @@
 """The line at which one types: keys, completion, history, the status below. Alone knows prompt-toolkit."""
 
+import asyncio
+import signal
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,9 +94,18 @@ class Prompt:
         Raises:
             EOFError: Ctrl-D at an empty line, or the input ended.
             KeyboardInterrupt: Ctrl-C.
+            SystemExit: SIGTERM; the terminal is as it was before.
         """
         with patch_stdout(raw=True):
-            return self._session.prompt()
+            return self._session.prompt(pre_run=self._heed_sigterm)
+
+    def _heed_sigterm(self) -> None:
+        with suppress(NotImplementedError):  # Windows has none
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._leave)
+
+    def _leave(self) -> None:
+        if not self._session.app.is_done:
+            self._session.app.exit(exception=SystemExit(128 + signal.SIGTERM))
 
     def _completes(self) -> bool:
         return completing.is_open(self._session.default_buffer.document.text_before_cursor)
