@@ -181,7 +181,14 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(_folders(folder), key=lambda path: path.stat().st_mtime, reverse=True)
+    return sorted(_folders(folder), key=_changed_at, reverse=True)
+
+
+def _changed_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0  # it is being removed
 
 
 def _sizes(folder: Path) -> Iterator[int]:
