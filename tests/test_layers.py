@@ -36,6 +36,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},
 }
+# Within the daemon; what lies beside these packages puts them together, and may import all of them.
+SERVER_MAY_IMPORT: dict[str, set[str]] = {
+    "connection": set(),
+    "library": set(),
+    "configuration": {"library"},
+    "loading": {"configuration", "library"},
+    "inference": {"connection", "library"},
+    "inspection": {"configuration", "inference", "library", "loading"},
+    "transfers": {"connection", "inspection", "library"},
+}
 # Inside functions only: a command pays for what it uses (architecture, "A command line that starts quickly").
 LAZILY: dict[str, set[str]] = {
     "cli/commands/serve.py": {"server"},
@@ -57,7 +67,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "uvicorn": {
         "gateway/serve.py",
         "server/serve.py",
-        "server/protocol.py",
+        "server/connection/protocol.py",
         "testing/serving.py",
         "engines/standalone/speech/serving.py",
     },
@@ -84,7 +94,12 @@ THIRD_PARTY: dict[str, set[str]] = {
     "psutil": {"runtime/memory.py", "runtime/process.py"},
     "pynvml": {"runtime/memory.py"},
     "opentelemetry": {"recorder/otel.py"},
-    "httptools": {"client/exchange.py", "runtime/connection.py", "server/protocol.py", "testing/engine.py"},
+    "httptools": {
+        "client/exchange.py",
+        "runtime/connection.py",
+        "server/connection/protocol.py",
+        "testing/engine.py",
+    },
 }
 
 
@@ -95,8 +110,8 @@ def _imports(tree: ast.AST, *, in_function: bool = False) -> Iterator[tuple[str,
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == "modelrunner":
-                yield from ((f"modelrunner.{alias.name}", inside) for alias in node.names)
+            if node.module in {"modelrunner", "modelrunner.server"}:
+                yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield node.module, inside
         yield from _imports(node, in_function=inside)
@@ -125,6 +140,20 @@ def test_packages_import_only_what_lies_below_them() -> None:
             allowed = MAY_IMPORT[package] | {package, "__version__"}
             if target not in allowed and not (inside and target in LAZILY.get(name, set())):
                 wrong.append(f"{name} imports {target}")
+
+    assert wrong == []
+
+
+def test_packages_of_the_daemon_import_only_what_lies_below_them() -> None:
+    """Nothing imports against the second table, not even for its types."""
+    wrong: list[str] = []
+    for package, allowed in SERVER_MAY_IMPORT.items():
+        for path in sorted((ROOT / "server" / package).rglob("*.py")):
+            for module, _ in _imports(ast.parse(path.read_text())):
+                _, _, below = module.partition("modelrunner.server.")
+                target = below.partition(".")[0]
+                if target and target not in allowed | {package}:
+                    wrong.append(f"server/{package}/{path.name} imports {target}")
 
     assert wrong == []
 

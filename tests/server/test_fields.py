@@ -34,7 +34,7 @@ from modelrunner.engines.standalone.speech.piper import read_order as read_speec
 from modelrunner.engines.standalone.speech.serving import Refused as Unheard
 from modelrunner.errors import InvalidRequest
 from modelrunner.models.kinds import Mode
-from modelrunner.server.creating import CreateRequest
+from modelrunner.server.library.creating import CreateRequest
 from modelrunner.server.routes import anthropic as anthropic_routes
 from modelrunner.server.routes import inference
 from modelrunner.server.routes import ollama as ollama_routes

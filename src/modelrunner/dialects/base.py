@@ -1,7 +1,7 @@
 """What a dialect is: how one API asks, answers and fails, all of it told by data in and data out.
 
 A dialect that is not OpenAI's makes two things of a request: OpenAI's body for the engine, and a translator
-that turns the answer back. A `Question` has both; `server/relay.py` asks it and knows no dialect.
+that turns the answer back. A `Question` has both; `server/inference/relay.py` asks it and knows no dialect.
 """
 
 from collections.abc import Callable

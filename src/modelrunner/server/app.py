@@ -16,10 +16,10 @@ from modelrunner.dialects.anthropic import Anthropic
 from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.ollama import Ollama
 from modelrunner.errors import RunnerError, UnknownRoute, WrongMethod, unforeseen
-from modelrunner.server.middleware import Edge, Guard
-from modelrunner.server.relay import Relay
+from modelrunner.server.connection.middleware import Edge, Guard
+from modelrunner.server.connection.replies import accepts_errors, dialect_reply, error_reply, not_found
+from modelrunner.server.inference.relay import Relay
 from modelrunner.server.replaying import Replaying
-from modelrunner.server.replies import accepts_errors, dialect_reply, error_reply, not_found
 from modelrunner.server.routes import (
     anthropic,
     configure,

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from modelrunner.engines.registry import Engines
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
-from modelrunner.server.activity import Activity
-from modelrunner.server.archive import Archive
-from modelrunner.server.catalogue import Catalogue
-from modelrunner.server.configurations import Configurations
-from modelrunner.server.gauges import Metrics
-from modelrunner.server.loader import Loader
-from modelrunner.server.measuring import Measuring
-from modelrunner.server.noting import Noting
-from modelrunner.server.recording import Recording, order_of
-from modelrunner.server.transfers import Lines, uncounted
+from modelrunner.server.configuration.configurations import Configurations
+from modelrunner.server.inspection.activity import Activity
+from modelrunner.server.inspection.archive import Archive
+from modelrunner.server.inspection.gauges import Metrics
+from modelrunner.server.inspection.measuring import Measuring
+from modelrunner.server.inspection.noting import Noting
+from modelrunner.server.inspection.recording import Recording, order_of
+from modelrunner.server.library.catalogue import Catalogue
+from modelrunner.server.loading.loader import Loader
+from modelrunner.server.transfers.transfers import Lines, uncounted
 from modelrunner.settings.table import Settings
 
 

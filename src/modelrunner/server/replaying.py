@@ -12,9 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from modelrunner.errors import Conflict, RequestNotFound
 from modelrunner.recorder.documents import dict_of, read_json
 from modelrunner.recorder.shortening import has_media
-from modelrunner.server.call import Endpoint
-from modelrunner.server.relay import Relay
-from modelrunner.server.replies import json_reply, parse, query_flag, read
+from modelrunner.server.connection.replies import json_reply, parse, query_flag, read
+from modelrunner.server.inference.call import Endpoint
+from modelrunner.server.inference.relay import Relay
 from modelrunner.server.routes.inference import Endpoints
 from modelrunner.server.services import Services
 from modelrunner.wire.headers import REPLAY_HEADER

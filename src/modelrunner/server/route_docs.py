@@ -11,7 +11,7 @@ from modelrunner.dialects.compaction import CompactRequest
 from modelrunner.dialects.ollama import ChatRequest, EmbedRequest, GenerateRequest
 from modelrunner.dialects.openai_texts import DetokenizeRequest, ScoreRequest, TokenizeRequest
 from modelrunner.dialects.responses import Asked
-from modelrunner.server.creating import CreateRequest
+from modelrunner.server.library.creating import CreateRequest
 from modelrunner.wire.configuration import ConfigurationView, ConfiguredReply, ConfigureRequest, ResetReply
 from modelrunner.wire.daemon import HealthReply, SettingView, Version
 from modelrunner.wire.engines import DiskUsage, InstallRequest, RunningModel, UnloadReply, UnloadRequest

@@ -23,10 +23,10 @@ import uvicorn
 
 from modelrunner import __version__, engines
 from modelrunner.errors import Conflict, InvalidRequest
-from modelrunner.server import tls
 from modelrunner.server.app import App
-from modelrunner.server.middleware import Guard
-from modelrunner.server.protocol import Protocol
+from modelrunner.server.connection import tls
+from modelrunner.server.connection.middleware import Guard
+from modelrunner.server.connection.protocol import Protocol
 from modelrunner.server.services import Services, open_services
 from modelrunner.settings.table import Settings
 from modelrunner.telemetry.logs import Logs, configure_logging

@@ -12,7 +12,7 @@ import pytest
 
 from modelrunner.runtime.events import Event, Kind
 from modelrunner.runtime.plan import Reason
-from modelrunner.server.insight import Wanted
+from modelrunner.server.inspection.insight import Wanted
 
 if TYPE_CHECKING:
     from tests.server.conftest import Answer, Daemon, Make

@@ -22,10 +22,10 @@ from modelrunner.dialects.anthropic_answers import Messages
 from modelrunner.dialects.base import Question, Timing
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
-from modelrunner.server.abilities import Ability
-from modelrunner.server.asking import count_tokens
-from modelrunner.server.call import Call, Endpoint, Reply, Request
-from modelrunner.server.replies import json_reply
+from modelrunner.server.connection.replies import json_reply
+from modelrunner.server.inference.asking import count_tokens
+from modelrunner.server.inference.call import Call, Endpoint, Reply, Request
+from modelrunner.server.library.abilities import Ability
 from modelrunner.server.services import Services
 from modelrunner.store.snapshot import StoredModel
 

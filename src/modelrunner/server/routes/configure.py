@@ -5,9 +5,9 @@ from starlette.responses import Response
 
 from modelrunner.errors import EngineNotInstalled, InvalidRequest, ModelNotFound, UnsupportedModel
 from modelrunner.runtime.plan import Key
-from modelrunner.server.configuration import Configuration, mode_of
-from modelrunner.server.in_force import context_in_force, in_force
-from modelrunner.server.replies import json_reply, parse, query_flag, read
+from modelrunner.server.configuration.configuration import Configuration, mode_of
+from modelrunner.server.configuration.in_force import context_in_force, in_force
+from modelrunner.server.connection.replies import json_reply, parse, query_flag, read
 from modelrunner.server.services import Services
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire.configuration import ConfigurationView, ConfiguredReply, ConfigureRequest, ResetReply

@@ -10,8 +10,8 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import Response
 
+from modelrunner.server.connection.replies import JSON, encode_json
 from modelrunner.server.openapi import document
-from modelrunner.server.replies import JSON, encode_json
 from modelrunner.server.services import Services
 
 _OWN = [("GET", "/openapi.json"), ("GET", "/docs")]

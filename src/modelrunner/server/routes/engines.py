@@ -8,10 +8,10 @@ from starlette.responses import Response
 
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.views import ResidentView
-from modelrunner.server.in_force import context_in_force
-from modelrunner.server.replies import json_reply, parse, read
+from modelrunner.server.configuration.in_force import context_in_force
+from modelrunner.server.connection.replies import json_reply, parse, read
+from modelrunner.server.library.views import running_view
 from modelrunner.server.services import Services
-from modelrunner.server.views import running_view
 from modelrunner.wire.engines import DiskUsage, RunningModel, UnloadReply, UnloadRequest
 
 _BODY = 10 << 20  # bytes

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from modelrunner.models.kinds import Mode
-from modelrunner.server.call import Endpoint
+from modelrunner.server.inference.call import Endpoint
 
 _MODES = {
     "/v1/completions": Mode.COMPLETION,

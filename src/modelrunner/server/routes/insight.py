@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner.errors import InvalidRequest, NotWaiting
-from modelrunner.server.configuration import mode_of
-from modelrunner.server.in_force import context_in_force
-from modelrunner.server.insight import Wanted, told_end
-from modelrunner.server.queries import moment_of, number_of
-from modelrunner.server.replies import LinesReply, accepts, json_reply, parse, query_flag, read
+from modelrunner.server.configuration.configuration import mode_of
+from modelrunner.server.configuration.in_force import context_in_force
+from modelrunner.server.connection.replies import LinesReply, accepts, json_reply, parse, query_flag, read
+from modelrunner.server.inspection.insight import Wanted, told_end
+from modelrunner.server.inspection.queries import moment_of, number_of
 from modelrunner.server.services import Services
 from modelrunner.wire.configuration import ConfigureRequest
 from modelrunner.wire.insight import Verdict

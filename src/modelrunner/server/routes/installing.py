@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner.errors import InvalidRequest
-from modelrunner.server.replies import JSON, LinesReply, accepts, parse, read
+from modelrunner.server.connection.replies import JSON, LinesReply, accepts, parse, read
 from modelrunner.server.routes.models import progress
 from modelrunner.server.services import Services
 from modelrunner.wire.engines import InstallRequest

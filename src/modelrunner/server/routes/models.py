@@ -18,7 +18,7 @@ from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.runtime.plan import Reason
-from modelrunner.server.progress import (
+from modelrunner.server.connection.progress import (
     Direction,
     encode_escaped,
     encode_plain,
@@ -26,8 +26,7 @@ from modelrunner.server.progress import (
     status_line,
     success_line,
 )
-from modelrunner.server.repackage import store_variant, variant
-from modelrunner.server.replies import (
+from modelrunner.server.connection.replies import (
     JSON,
     LinesReply,
     accepts,
@@ -38,9 +37,10 @@ from modelrunner.server.replies import (
     read,
     text_reply,
 )
+from modelrunner.server.library.repackage import store_variant, variant
+from modelrunner.server.library.views import brief_view, model_view, openai_view, remote_view
 from modelrunner.server.routes import anthropic
 from modelrunner.server.services import Services
-from modelrunner.server.views import brief_view, model_view, openai_view, remote_view
 from modelrunner.store.removal import Step
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.wire.headers import NDJSON

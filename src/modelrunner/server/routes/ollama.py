@@ -33,11 +33,11 @@ from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.lease import Stay
 from modelrunner.runtime.plan import Key
 from modelrunner.runtime.request_queue import Terms
-from modelrunner.server.abilities import Ability, Facts
-from modelrunner.server.call import Call, Endpoint, Reply, Request
-from modelrunner.server.embedding import embed
+from modelrunner.server.inference.call import Call, Endpoint, Reply, Request
+from modelrunner.server.inference.embedding import embed
+from modelrunner.server.inference.terms import terms_of
+from modelrunner.server.library.abilities import Ability, Facts
 from modelrunner.server.services import Services
-from modelrunner.server.terms import terms_of
 
 _CHAT, _COMPLETIONS, _INFILL, _EMBEDDINGS = (
     "/v1/chat/completions",

@@ -22,11 +22,11 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.transfer import read_blob
 from modelrunner.runtime.views import ResidentView
-from modelrunner.server.creating import Base, CreateRequest, base_of_files, create
-from modelrunner.server.in_force import context_in_force
-from modelrunner.server.ollama_views import pull_line, running_view, show_view, tag_views
-from modelrunner.server.replies import JSON, LinesReply, json_reply
-from modelrunner.server.replies import read as read_body
+from modelrunner.server.configuration.in_force import context_in_force
+from modelrunner.server.connection.replies import JSON, LinesReply, json_reply
+from modelrunner.server.connection.replies import read as read_body
+from modelrunner.server.library.creating import Base, CreateRequest, base_of_files, create
+from modelrunner.server.library.ollama_views import pull_line, running_view, show_view, tag_views
 from modelrunner.server.routes.models import remove, then_preload
 from modelrunner.server.services import Services
 from modelrunner.store.adopt import Way

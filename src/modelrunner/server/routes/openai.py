@@ -23,9 +23,9 @@ from modelrunner.dialects.vectors import VectorsRequest, may_shorten, shortened_
 from modelrunner.errors import EngineRefused, InvalidRequest, UnsupportedModel
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
-from modelrunner.server.asking import ask_bytes, ask_json
-from modelrunner.server.bodies import UNREADABLE
-from modelrunner.server.call import Call, Endpoint, Reply, Request
+from modelrunner.server.connection.bodies import UNREADABLE
+from modelrunner.server.inference.asking import ask_bytes, ask_json
+from modelrunner.server.inference.call import Call, Endpoint, Reply, Request
 from modelrunner.server.services import Services
 
 _CHAT, _SCORE, _EDITS = "/v1/chat/completions", "/v1/score", "/v1/images/edits"

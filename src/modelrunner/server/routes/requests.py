@@ -13,11 +13,11 @@ from modelrunner.recorder.exporting import FORMATS, as_curl, as_har, as_jsonl
 from modelrunner.recorder.searching import latest, oldest_first, overview, page
 from modelrunner.recorder.statistics import GROUPS, statistics
 from modelrunner.recorder.values import Filter
-from modelrunner.server.insight import told_end
-from modelrunner.server.live import follow, follow_as_reference
-from modelrunner.server.queries import filter_of, moment_of, number_of
-from modelrunner.server.recorded_form import groups
-from modelrunner.server.replies import LinesReply, accepts, json_reply, query_flag
+from modelrunner.server.connection.replies import LinesReply, accepts, json_reply, query_flag
+from modelrunner.server.inspection.insight import told_end
+from modelrunner.server.inspection.live import follow, follow_as_reference
+from modelrunner.server.inspection.queries import filter_of, moment_of, number_of
+from modelrunner.server.inspection.recorded_form import groups
 from modelrunner.server.services import Services
 from modelrunner.units import parse_duration
 from modelrunner.wire.requests import RecordedRequest, RecorderView

@@ -21,14 +21,14 @@ from modelrunner.dialects.responses_items import items_of, named
 from modelrunner.errors import ContextExceeded, InvalidRequest
 from modelrunner.models.kinds import Mode
 from modelrunner.runtime.instance import Instance
-from modelrunner.server.abilities import Ability
-from modelrunner.server.asking import ask_bytes, count_tokens
-from modelrunner.server.call import Call, Endpoint, Reply, Request, Streamed
-from modelrunner.server.event_log import EventLog
-from modelrunner.server.replies import LinesReply, json_reply, query_flag
-from modelrunner.server.responding import Making, Responding
+from modelrunner.server.connection.replies import LinesReply, json_reply, query_flag
+from modelrunner.server.inference.asking import ask_bytes, count_tokens
+from modelrunner.server.inference.call import Call, Endpoint, Reply, Request, Streamed
+from modelrunner.server.inference.event_log import EventLog
+from modelrunner.server.inference.responding import Making, Responding
+from modelrunner.server.inference.terms import deadline_of, terms_of
+from modelrunner.server.library.abilities import Ability
 from modelrunner.server.services import Services
-from modelrunner.server.terms import deadline_of, terms_of
 
 PREFIXES = ("", "/v1", "/engines", "/engines/v1", "/engines/{engine}", "/engines/{engine}/v1")
 _CHAT = "/v1/chat/completions"

@@ -7,10 +7,17 @@ from starlette.responses import Response
 
 from modelrunner import __version__
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.server.insight import told_end
-from modelrunner.server.log_view import Wanted, as_events, as_text
-from modelrunner.server.queries import number_of
-from modelrunner.server.replies import LinesReply, accepts, json_reply, not_found, query_flag, text_reply
+from modelrunner.server.connection.replies import (
+    LinesReply,
+    accepts,
+    json_reply,
+    not_found,
+    query_flag,
+    text_reply,
+)
+from modelrunner.server.inspection.insight import told_end
+from modelrunner.server.inspection.log_view import Wanted, as_events, as_text
+from modelrunner.server.inspection.queries import number_of
 from modelrunner.server.services import Services
 from modelrunner.settings.kinds import shown
 from modelrunner.settings.table import DAEMON

@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner.errors import InvalidRequest
-from modelrunner.server.replies import json_reply, parse, read
+from modelrunner.server.connection.replies import json_reply, parse, read
 from modelrunner.server.routes.models import then_preload
 from modelrunner.server.services import Services
 from modelrunner.wire.search import SearchReply

@@ -3,10 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelrunner.server.replies import LinesReply, json_reply, parse, read
+from modelrunner.server.connection.replies import LinesReply, json_reply, parse, read
 from modelrunner.server.routes.models import progress
 from modelrunner.server.services import Services
-from modelrunner.server.taking import take_file
+from modelrunner.server.transfers.taking import take_file
 from modelrunner.store.store import GRACE
 from modelrunner.wire.models import PrunedFile, PruneReply, PruneRequest, VerifyRequest
 from modelrunner.wire.transfers import ImportRequest, TakeRequest

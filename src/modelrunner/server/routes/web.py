@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner.server import web
-from modelrunner.server.replies import accepts
+from modelrunner.server.connection.replies import accepts
 from modelrunner.server.services import Services
 
 HTML = "text/html"

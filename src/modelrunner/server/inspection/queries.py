@@ -1,0 +1,86 @@
+"""What a query of the management API means: moments, numbers, and which requests somebody wants to see."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from modelrunner.errors import InvalidRequest
+from modelrunner.recorder.values import Filter
+from modelrunner.server.library.catalogue import Catalogue
+from modelrunner.units import parse_duration
+
+_OUTCOMES = ("ok", "failed", "cancelled")
+_LONGEST_NUMBER = 18  # digits
+
+
+def moment_of(text: str, now: float) -> float:
+    """Read a moment, in seconds since the epoch: `2026-01-31T12:00:00Z`, or a duration before now.
+
+    Raises:
+        InvalidRequest: it is neither.
+    """
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return now - abs(parse_duration(text))
+    try:
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as exc:
+        raise InvalidRequest(f"invalid moment: `{text[:100]}`", hint="write it as in 2026-01-31") from exc
+
+
+def number_of(text: str | None, name: str) -> int | None:
+    """Read a number that may not be there.
+
+    Raises:
+        InvalidRequest: it is no number.
+    """
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
+        raise InvalidRequest(f"invalid {name}: `{text[:100]}`", hint="it has to be a number")
+    return int(text)
+
+
+def filter_of(query: Mapping[str, str], catalogue: Catalogue) -> Filter:
+    """Read which requests are meant.
+
+    Raises:
+        InvalidRequest: a value cannot be read.
+    """
+    now = time.time()
+    since, until, slower = query.get("since"), query.get("until"), query.get("slower")
+    outcome = query.get("outcome") or None
+    if outcome is not None and outcome not in _OUTCOMES:
+        raise InvalidRequest(f"invalid outcome: `{outcome[:100]}`", hint=f"one of {', '.join(_OUTCOMES)}")
+    return Filter(
+        words=query.get("q") or None,
+        models=_models(query.get("model"), catalogue),
+        caller=query.get("caller") or None,
+        dialect=query.get("dialect") or None,
+        mode=query.get("mode") or None,
+        path=query.get("path") or None,
+        outcome=outcome,
+        status=_status(query.get("status")),
+        since=moment_of(since, now) if since else None,
+        until=moment_of(until, now) if until else None,
+        slower=parse_duration(slower) if slower else None,
+        before=number_of(query.get("before"), "before"),
+        after=number_of(query.get("after"), "after"),
+    )
+
+
+def _models(text: str | None, catalogue: Catalogue) -> tuple[str, ...] | None:
+    if not text:
+        return None
+    found = catalogue.look(text)
+    return (text,) if found is None else (str(found.id), text)
+
+
+def _status(text: str | None) -> tuple[int, int] | None:
+    if not text:
+        return None
+    if len(text) == 3 and text.isascii() and text[0].isdigit() and text[1:] == "xx":
+        return int(text[0]) * 100, int(text[0]) * 100 + 99
+    number = number_of(text, "status") or 0
+    return number, number

@@ -1,0 +1,1 @@
+"""The models that are here or elsewhere, as the dialects show them."""

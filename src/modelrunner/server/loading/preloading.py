@@ -1,0 +1,75 @@
+"""Loads that no request has asked for: after a configuration, and at the start of the daemon."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable
+
+from modelrunner.errors import RunnerError
+from modelrunner.runtime.instance import Instance
+from modelrunner.runtime.plan import Key, Reason
+from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.request_queue import Terms
+from modelrunner.server.library.catalogue import Catalogue
+
+_log = logging.getLogger(__name__)
+
+
+class Preloading:
+    """Loads models in the background; what goes wrong is in the log."""
+
+    def __init__(self, pool: Pool[Instance], catalogue: Catalogue) -> None:
+        self._pool = pool
+        self._catalogue = catalogue
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, key: Key, reason: Reason) -> None:
+        """Load an instance."""
+        self._begin(self._load(key, reason), _name(key))
+
+    def begin_all(self, pinned: Iterable[Key], names: Iterable[str]) -> None:
+        """Load instances and named models one after the other, so that they do not slow each other down."""
+        self._begin(self._load_all(tuple(pinned), tuple(names)), "preload at start")
+
+    async def withdraw(self, key: Key) -> None:
+        """Take back what `begin` asked for, as far as it has not come yet."""
+        waiting = {task for task in self._tasks if task.get_name() == _name(key)}
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            await asyncio.wait(waiting)
+
+    async def close(self) -> None:
+        """Take everything back."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, key: Key, reason: Reason) -> None:
+        try:
+            await self._pool.preload(key, Terms(reason=reason))
+        except RunnerError as exc:
+            _log.warning("model not preloaded key=%s error=%s", key, exc)
+
+    async def _load_all(self, pinned: tuple[Key, ...], names: tuple[str, ...]) -> None:
+        done: set[Key] = set()
+        for key in pinned:
+            done.add(key)
+            await self._load(key, Reason.PINNED)
+        for name in names:
+            try:
+                key = await self._catalogue.usual_key(name, None)
+            except RunnerError as exc:
+                _log.warning("model not preloaded model=%s error=%s", name, exc)
+                continue
+            if key not in done:
+                done.add(key)
+                await self._load(key, Reason.PRELOADED)
+
+
+def _name(key: Key) -> str:
+    return f"preload {key}"
