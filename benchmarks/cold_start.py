@@ -18,9 +18,9 @@ from benchmarks.daemons import post
 from benchmarks.figures import Figure, show
 from modelrunner.engines.base import Address, EngineSettings, Launch, Options
 from modelrunner.engines.llamacpp import LlamaCpp
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.daemon import running
 
 MODEL = "bench/smollm2"

@@ -13,7 +13,7 @@ import psutil
 
 from benchmarks.daemons import get, wait_until_ready
 from benchmarks.figures import Figure, show
-from modelrunner.models.packages import package_gguf
+from modelrunner.models.artifacts.packages import package_gguf
 from modelrunner.oci.digest import Digest
 from modelrunner.testing.daemon import BIN, running
 from modelrunner.testing.gguf import tiny_gguf

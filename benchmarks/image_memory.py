@@ -13,9 +13,9 @@ from benchmarks.daemons import awaited, free_port, post
 from benchmarks.figures import Figure, show
 from modelrunner.engines.base import Address, EngineSettings, Options
 from modelrunner.engines.diffusers import Diffusers
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.runtime.memory import devices
 from scripts.fetch_test_model import cache_folder
 from scripts.make_image_model import ensure_model

@@ -21,14 +21,14 @@ from benchmarks.cold_start import fetch_model
 from benchmarks.figures import Figure, show
 from modelrunner.engines.base import Address, EngineSettings, Launch, Options
 from modelrunner.engines.llamacpp import LlamaCpp
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
-from modelrunner.runtime.confinement import Sandbox, Sandboxing
-from modelrunner.runtime.guardian import Guardian
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.run_directory import RunDirectory
-from modelrunner.runtime.workspace import Workspaces
+from modelrunner.runtime.processes.confinement import Sandbox, Sandboxing
+from modelrunner.runtime.processes.guardian import Guardian
+from modelrunner.runtime.processes.run_directory import RunDirectory
+from modelrunner.runtime.processes.workspace import Workspaces
 
 _Describe = Callable[[Address], Launch]
 ROUNDS = 15

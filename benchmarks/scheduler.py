@@ -11,16 +11,16 @@ from pathlib import Path
 
 from benchmarks.cold_start import ask, bare, bare_launch, fetch_model
 from benchmarks.figures import Figure, show
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.history import BY_VALUE, LEAST_RECENTLY_USED, Judge
-from modelrunner.runtime.lease import Loaded
-from modelrunner.runtime.ledger import ONE_PLACE, PLACE
-from modelrunner.runtime.plan import Key, Limits
-from modelrunner.runtime.request_queue import Caller, Terms
-from modelrunner.runtime.scheduler import Scheduler
-from modelrunner.runtime.simulation import Machine, Outcome, simulate
-from modelrunner.runtime.trace import SYNTHETIC
+from modelrunner.runtime.scheduling.history import BY_VALUE, LEAST_RECENTLY_USED, Judge
+from modelrunner.runtime.scheduling.lease import Loaded
+from modelrunner.runtime.scheduling.ledger import ONE_PLACE, PLACE
+from modelrunner.runtime.scheduling.plan import Key, Limits
+from modelrunner.runtime.scheduling.request_queue import Caller, Terms
+from modelrunner.runtime.scheduling.scheduler import Scheduler
+from modelrunner.runtime.scheduling.simulation import Machine, Outcome, simulate
+from modelrunner.runtime.scheduling.trace import SYNTHETIC
 from modelrunner.testing.daemon import running
 from modelrunner.testing.world import Habits, Process
 

@@ -10,10 +10,10 @@ import atheris
 
 with atheris.instrument_imports(include=["modelrunner.models"]):
     from modelrunner.errors import RunnerError
-    from modelrunner.models import gguf, safetensors
-    from modelrunner.models.gguf_config import describe as describe_gguf
-    from modelrunner.models.headers import HeaderIncomplete
-    from modelrunner.models.safetensors_config import context_size, describe
+    from modelrunner.models.description.gguf_config import describe as describe_gguf
+    from modelrunner.models.description.safetensors_config import context_size, describe
+    from modelrunner.models.weights import gguf, safetensors
+    from modelrunner.models.weights.headers import HeaderIncomplete
 
 
 def read(data: bytes) -> None:

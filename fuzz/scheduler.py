@@ -9,10 +9,10 @@ import random
 import sys
 import time
 
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.plan import Key, State
+from modelrunner.runtime.scheduling.lease import Stay
+from modelrunner.runtime.scheduling.plan import Key, State
 from modelrunner.testing.world import World
 
 _WALK = 2_000  # steps in one world

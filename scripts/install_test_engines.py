@@ -19,7 +19,7 @@ from modelrunner.engines.piper import Piper
 from modelrunner.engines.vllm import Vllm
 from modelrunner.engines.whisper import Whisper
 from modelrunner.errors import RunnerError
-from modelrunner.runtime.installation import install
+from modelrunner.runtime.processes.installation import install
 from scripts.fetch_test_model import cache_folder, locked
 
 ENGINES: Mapping[str, Callable[[EngineSettings], Installable]] = {

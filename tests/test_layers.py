@@ -36,15 +36,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": GROUND | {"client", "wire", "settings"},
     "testing": GROUND | {"oci", "engines", "models", "runtime"},
 }
-# Within the daemon; what lies beside these packages puts them together, and may import all of them.
-SERVER_MAY_IMPORT: dict[str, set[str]] = {
-    "connection": set(),
-    "library": set(),
-    "configuration": {"library"},
-    "loading": {"configuration", "library"},
-    "inference": {"connection", "library"},
-    "inspection": {"configuration", "inference", "library", "loading"},
-    "transfers": {"connection", "inspection", "library"},
+# Within the large packages; what lies beside these puts them together, and may import all of them.
+MAY_IMPORT_WITHIN: dict[str, dict[str, set[str]]] = {
+    "models": {
+        "weights": set(),
+        "description": {"weights"},
+        "memory": {"weights"},
+        "artifacts": {"description", "weights"},
+        "bundles": {"description", "weights"},
+        "local": {"description"},
+        "remote": {"artifacts", "description", "weights"},
+    },
+    "runtime": {"scheduling": set(), "processes": set(), "channel": set(), "states": set()},
+    "server": {
+        "connection": set(),
+        "library": set(),
+        "configuration": {"library"},
+        "loading": {"configuration", "library"},
+        "inference": {"connection", "library"},
+        "inspection": {"configuration", "inference", "library", "loading"},
+        "transfers": {"connection", "inspection", "library"},
+    },
 }
 # Inside functions only: a command pays for what it uses (architecture, "A command line that starts quickly").
 LAZILY: dict[str, set[str]] = {
@@ -91,16 +103,19 @@ THIRD_PARTY: dict[str, set[str]] = {
     "prompt_toolkit": {"cli/chat/prompt.py"},
     "rich": {"cli/chat/markdown.py"},
     "textual": {"cli/top/app.py"},
-    "psutil": {"runtime/memory.py", "runtime/process.py"},
+    "psutil": {"runtime/memory.py", "runtime/processes/process.py"},
     "pynvml": {"runtime/memory.py"},
     "opentelemetry": {"recorder/otel.py"},
     "httptools": {
         "client/exchange.py",
-        "runtime/connection.py",
+        "runtime/channel/connection.py",
         "server/connection/protocol.py",
         "testing/engine.py",
     },
 }
+
+# Of these what is imported is a module, and belongs to the name.
+_WHOLE = {"modelrunner", *(f"modelrunner.{package}" for package in MAY_IMPORT_WITHIN)}
 
 
 def _imports(tree: ast.AST, *, in_function: bool = False) -> Iterator[tuple[str, bool]]:
@@ -110,7 +125,7 @@ def _imports(tree: ast.AST, *, in_function: bool = False) -> Iterator[tuple[str,
         if isinstance(node, ast.Import):
             yield from ((alias.name, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if node.module in {"modelrunner", "modelrunner.server"}:
+            if node.module in _WHOLE:
                 yield from ((f"{node.module}.{alias.name}", inside) for alias in node.names)
             else:
                 yield node.module, inside
@@ -144,16 +159,19 @@ def test_packages_import_only_what_lies_below_them() -> None:
     assert wrong == []
 
 
-def test_packages_of_the_daemon_import_only_what_lies_below_them() -> None:
+def test_packages_within_packages_import_only_what_lies_below_them() -> None:
     """Nothing imports against the second table, not even for its types."""
     wrong: list[str] = []
-    for package, allowed in SERVER_MAY_IMPORT.items():
-        for path in sorted((ROOT / "server" / package).rglob("*.py")):
-            for module, _ in _imports(ast.parse(path.read_text())):
-                _, _, below = module.partition("modelrunner.server.")
-                target = below.partition(".")[0]
-                if target and target not in allowed | {package}:
-                    wrong.append(f"server/{package}/{path.name} imports {target}")
+    for name, tree in _sources():
+        package, _, rest = name.partition("/")
+        part = rest.partition("/")[0]
+        allowed = MAY_IMPORT_WITHIN.get(package, {}).get(part)
+        if allowed is None:
+            continue
+        for module, _ in _imports(tree):
+            target = module.removeprefix(f"modelrunner.{package}.").partition(".")[0]
+            if module.startswith(f"modelrunner.{package}.") and target not in allowed | {part}:
+                wrong.append(f"{name} imports {target}")
 
     assert wrong == []
 

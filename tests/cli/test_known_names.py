@@ -4,7 +4,7 @@ from importlib.metadata import entry_points
 
 from modelrunner.cli import complete
 from modelrunner.cli.commands import configure
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 
 
 def test_every_mode_can_be_configured() -> None:

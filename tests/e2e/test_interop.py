@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.models import kinds
-from modelrunner.models.config import ModelConfig, config_cncf
+from modelrunner.models.description import kinds
+from modelrunner.models.description.config import ModelConfig, config_cncf
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelrunner.models import kinds
+from modelrunner.models.description import kinds
 from modelrunner.oci.digest import Digest
 from modelrunner.testing.daemon import Runner, running
 from modelrunner.testing.docker_registry import docker_registry

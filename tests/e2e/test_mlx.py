@@ -10,9 +10,9 @@ from openai.types.chat import ChatCompletionUserMessageParam
 from modelrunner.engines.base import EngineSettings, Options
 from modelrunner.engines.estimate import RAM, Device
 from modelrunner.engines.mlx import Mlx
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.daemon import Runner, running
 
 MODEL = "ai/small"

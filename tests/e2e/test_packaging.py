@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modelrunner.models import kinds
+from modelrunner.models.description import kinds
 from modelrunner.testing.daemon import Runner, running
 from modelrunner.testing.docker_registry import docker_registry
 from modelrunner.testing.gguf import tiny_gguf

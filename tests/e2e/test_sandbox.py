@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modelrunner.runtime import landlock
+from modelrunner.runtime.processes import landlock
 from modelrunner.testing.daemon import Runner, running
 from modelrunner.testing.gguf import tiny_gguf
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from modelrunner.models.bundle import Bundle
+from modelrunner.models.bundles.bundle import Bundle
 
 WIDTH = 32  # of the models made here
 LONG = 4096  # tokens of an input that it takes

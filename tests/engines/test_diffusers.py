@@ -10,9 +10,9 @@ from modelrunner.engines.base import Address, Engine, EngineSettings, Network, O
 from modelrunner.engines.diffusers import VERSION, Diffusers
 from modelrunner.engines.standalone import STANDALONE
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.contract import EngineContract
 
 MODEL = Path("/models/m/model")

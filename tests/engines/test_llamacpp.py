@@ -25,9 +25,9 @@ from modelrunner.engines.llamacpp import (
     default_context,
 )
 from modelrunner.errors import InvalidRequest, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.contract import EngineContract
 
 ROOT = Path("/bundle")

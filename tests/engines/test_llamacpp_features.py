@@ -15,11 +15,11 @@ import pytest
 
 from modelrunner.engines.base import Address, Draft, EngineSettings, Options
 from modelrunner.engines.llamacpp import LlamaCpp
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.gguf import read_header
-from modelrunner.models.gguf_config import describe
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.gguf_config import describe
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.weights.gguf import read_header
 from modelrunner.testing.program import started
 from tests.templates import OBEYING, THINKING, TOOLS
 

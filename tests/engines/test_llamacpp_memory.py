@@ -18,11 +18,11 @@ from modelrunner.engines.estimate import Device, Estimate, KnowsMemory
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.llamacpp_memory import EMBEDDED, Files, estimate, estimate_files, needs, prompt_cache
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.gguf import GGUFHeader, LongArray, Tensor, Value, read_header
-from modelrunner.models.gguf_config import describe
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.gguf_config import describe
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.weights.gguf import GGUFHeader, LongArray, Tensor, Value, read_header
 from modelrunner.runtime.memory import resident
 from modelrunner.testing.gguf import tiny_gguf
 

@@ -20,9 +20,9 @@ from modelrunner.engines.diagnosis import diagnose
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.llamacpp_arguments import ArgumentError, parse
 from modelrunner.engines.llamacpp_server import complete, physical_cores
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.program import Program, started
 
 PROGRAM = (sys.executable, "-P", "-m", "modelrunner.engines.llamacpp_server")

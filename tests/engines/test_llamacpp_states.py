@@ -17,9 +17,9 @@ from modelrunner.engines.base import Address, Draft, EngineSettings, Options
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.llamacpp_states import LlamaCppStates
 from modelrunner.engines.states import Dialogue, Slot, T
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.program import started
 
 STATES = LlamaCppStates("key")

@@ -19,9 +19,9 @@ from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.registry import Engines, load_engines
 from modelrunner.engines.vllm import Vllm
 from modelrunner.errors import EngineNotFound, EngineNotInstalled, InvalidRequest, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 
 GGUF, SAFETENSORS = ModelConfig(format=Format.GGUF), ModelConfig(format=Format.SAFETENSORS)
 RUNNING = EngineStatus(EngineState.RUNNING, "1", "fine 1")

@@ -18,9 +18,9 @@ from modelrunner.engines.base import (
 from modelrunner.engines.estimate import RAM, Device
 from modelrunner.engines.sglang import VERSION, Sglang
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.contract import EngineContract
 from tests.engines.conftest import SMALL_TOKEN, SMALL_WEIGHTS, small_llama
 

@@ -23,9 +23,9 @@ from modelrunner.engines.environment import Environment
 from modelrunner.engines.estimate import RAM, Device
 from modelrunner.engines.vllm import VERSION, Vllm
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.contract import EngineContract
 
 MODEL = Path("/models/m/model")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.vllm_memory import estimate
-from modelrunner.models.safetensors import SafetensorsHeader, SafetensorsTensor
+from modelrunner.models.weights.safetensors import SafetensorsHeader, SafetensorsTensor
 
 MIB = 1 << 20
 GIB = 1 << 30

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelrunner.models.gguf import LongArray, read_header
-from modelrunner.models.gguf_config import describe
+from modelrunner.models.description.gguf_config import describe
+from modelrunner.models.weights.gguf import LongArray, read_header
 from modelrunner.testing.gguf import tiny_gguf
 
 INTEGERS = st.integers(-(2**31), 2**31 - 1)

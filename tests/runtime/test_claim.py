@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.claim import Claim
-from modelrunner.runtime.lease import Lease, Loaded
-from modelrunner.runtime.plan import Key, Reason
-from modelrunner.runtime.request_queue import ANY_TERMS, Terms
+from modelrunner.runtime.scheduling.lease import Lease, Loaded
+from modelrunner.runtime.scheduling.plan import Key, Reason
+from modelrunner.runtime.scheduling.request_queue import ANY_TERMS, Terms
 
 KEY = Key("llama.cpp", Digest.of(b"model"), Mode.COMPLETION)
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Event, Events, Kind
-from modelrunner.runtime.plan import Key, Reason
+from modelrunner.runtime.scheduling.plan import Key, Reason
 
 KEY = Key("llama.cpp", Digest.of(b"a"), Mode.COMPLETION)
 ONE, TWO, THREE = (Event(Kind.READY, KEY, Reason.REQUESTED, at) for at in (1.0, 2.0, 3.0))

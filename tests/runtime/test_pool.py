@@ -17,14 +17,14 @@ from modelrunner.errors import (
     ShuttingDown,
     UnsupportedModel,
 )
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Kind
-from modelrunner.runtime.lease import Stay
 from modelrunner.runtime.memory_needs import MemoryNeed
-from modelrunner.runtime.plan import Key, Reason, State, Why
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.request_queue import Caller, Terms
+from modelrunner.runtime.scheduling.lease import Stay
+from modelrunner.runtime.scheduling.plan import Key, Reason, State, Why
+from modelrunner.runtime.scheduling.request_queue import Caller, Terms
 
 A, B, C = (Key("llama.cpp", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c"))
 

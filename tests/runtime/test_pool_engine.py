@@ -20,15 +20,15 @@ import pytest
 from modelrunner.engines.ask import Ask
 from modelrunner.engines.base import Address, Launch, Sleep
 from modelrunner.errors import EngineFailed, EngineFailing, NotReadyInTime, RunnerError, ShuttingDown
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.runtime.events import Event, Kind
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.memory_needs import MemoryNeed
-from modelrunner.runtime.plan import Key, Reason, State, Why
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.request_queue import Caller, Terms
+from modelrunner.runtime.scheduling.ledger import Amounts
+from modelrunner.runtime.scheduling.plan import Key, Reason, State, Why
+from modelrunner.runtime.scheduling.request_queue import Caller, Terms
 
 A, B, C, D = (Key("fake", Digest.of(name), Mode.COMPLETION) for name in (b"a", b"b", b"c", b"d"))
 NEEDS = {A: 60, B: 50, C: 40, D: 30}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from modelrunner.models import kinds
-from modelrunner.models.kinds import FileKind
+from modelrunner.models.description import kinds
+from modelrunner.models.description.kinds import FileKind
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.search.found import Found, Source, backend_of, layer_kinds, ordered

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from modelrunner.models.packages import Extras, package_gguf
+from modelrunner.models.artifacts.packages import Extras, package_gguf
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.transfer import copy

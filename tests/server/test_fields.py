@@ -33,7 +33,7 @@ from modelrunner.engines.standalone.speech.orders import read_order as read_form
 from modelrunner.engines.standalone.speech.piper import read_order as read_speech_order
 from modelrunner.engines.standalone.speech.serving import Refused as Unheard
 from modelrunner.errors import InvalidRequest
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.server.library.creating import CreateRequest
 from modelrunner.server.routes import anthropic as anthropic_routes
 from modelrunner.server.routes import inference

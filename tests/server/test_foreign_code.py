@@ -8,11 +8,11 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from modelrunner.engines.base import Address, EngineState, EngineStatus, Launch, Options
-from modelrunner.models import kinds
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
-from modelrunner.models.packaging import File, assemble
+from modelrunner.models.artifacts.packaging import File, assemble
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description import kinds
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.transfer import copy
 

@@ -94,7 +94,7 @@ def put_model(port: int, folder: Path) -> None:
     """Package a model, load it, and name it."""
     import asyncio
 
-    from modelrunner.models.packages import package_gguf
+    from modelrunner.models.artifacts.packages import package_gguf
     from modelrunner.oci.layout import archive
     from modelrunner.oci.reference import parse_reference
     from modelrunner.testing.gguf import tiny_gguf

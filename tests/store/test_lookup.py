@@ -3,7 +3,7 @@
 import pytest
 
 from modelrunner.errors import InvalidReference
-from modelrunner.models.names import as_id, parse_name
+from modelrunner.models.description.names import as_id, parse_name
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
 from modelrunner.store.lookup import Grammar, Match, Names

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelrunner.models.names import as_id, parse_name
+from modelrunner.models.description.names import as_id, parse_name
 from modelrunner.store.store import Store
 from modelrunner.testing.artifacts import Artifact, make_artifact, put
 

@@ -1,6 +1,6 @@
 """The store in memory."""
 
-from modelrunner.models.names import as_id, parse_name
+from modelrunner.models.description.names import as_id, parse_name
 from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.store.lookup import Grammar
 from modelrunner.store.snapshot import Snapshot, StoredModel

@@ -12,7 +12,7 @@ from modelrunner.errors import (
     ModelNotFound,
     StoreError,
 )
-from modelrunner.models.names import as_id, parse_name
+from modelrunner.models.description.names import as_id, parse_name
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.transfer import Source
 from modelrunner.store.store import Store

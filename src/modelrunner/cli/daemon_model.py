@@ -8,8 +8,8 @@ from modelrunner.client.api import Client
 from modelrunner.errors import InvalidRequest, UnsupportedModel
 
 if TYPE_CHECKING:  # whoever makes one of these has asked for something that takes the rest of the program
-    from modelrunner.models.config import ModelConfig
-    from modelrunner.models.packaging import Draft
+    from modelrunner.models.artifacts.packaging import Draft
+    from modelrunner.models.description.config import ModelConfig
     from modelrunner.oci.manifest import Descriptor, Manifest
     from modelrunner.oci.reference import Reference
 
@@ -45,8 +45,8 @@ class DaemonModel:
 
     async def described(self, manifest: "Manifest", config: bytes) -> "ModelConfig | None":
         """What the headers of the weights say; None when they cannot be read."""
-        from modelrunner.models.config import parse_config
-        from modelrunner.models.peek import peek
+        from modelrunner.models.description.config import parse_config
+        from modelrunner.models.remote.peek import peek
 
         with suppress(UnsupportedModel):
             found = await peek(self, manifest, parse_config(config, manifest.config.media_type))

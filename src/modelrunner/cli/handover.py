@@ -14,7 +14,7 @@ from modelrunner.errors import InvalidRequest, ModelNotFound
 from modelrunner.wire.transfers import TakeRequest
 
 if TYPE_CHECKING:
-    from modelrunner.models.packaging import Tell
+    from modelrunner.models.artifacts.packaging import Tell
     from modelrunner.oci.digest import Digest
 
 _SMALL = 16 << 20  # bytes up to which a file is sent, which costs less than asking
@@ -37,7 +37,7 @@ class Handover:
             InvalidRequest: a file cannot be read.
             InsufficientStorage: the daemon has no room for it.
         """
-        from modelrunner.models.packaging import hash_files
+        from modelrunner.models.artifacts.packaging import hash_files
 
         sizes = {path: path.stat().st_size for path in dict.fromkeys(paths) if path.is_file()}
         total, done = sum(sizes.values()), 0

@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 from modelrunner.engines.ask import Ask
 from modelrunner.engines.denied_fields import DeniedFields
 from modelrunner.engines.environment import Environment
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _NO_PROGRAMS: Mapping[str, Path] = MappingProxyType({})

@@ -13,9 +13,9 @@ from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage
 from modelrunner.engines.standalone import STANDALONE
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 
 VERSION = "0.42.1"
 

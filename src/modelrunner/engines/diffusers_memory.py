@@ -18,8 +18,8 @@ from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.standalone.images.sizes import Sizes, read_sizes
 from modelrunner.engines.tensor_memory import converted_bytes, gpus_of
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.headers import read_pieces
-from modelrunner.models.safetensors import SafetensorsHeader, parse_header
+from modelrunner.models.weights.headers import read_pieces
+from modelrunner.models.weights.safetensors import SafetensorsHeader, parse_header
 from modelrunner.oci.manifest import UNREADABLE
 
 _MIB = 1 << 20

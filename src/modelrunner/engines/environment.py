@@ -3,7 +3,7 @@
     <folder>/<engine>/<name>-<version>-<digest>/    of `python -m venv`; whole when it has `installed.json`
 
 The marker comes last and at once, so that whatever interrupts an installation leaves something that nobody
-takes for an engine. Nothing is run here: `steps` are commands for `runtime/installation.py`.
+takes for an engine. Nothing is run here: `steps` are commands for `runtime/processes/installation.py`.
 """
 
 import hashlib

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from modelrunner.engines.base import Options
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.fit import largest_context
-from modelrunner.models.kinds import Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.kinds import Mode
+from modelrunner.models.memory.fit import largest_context
 
 RAM = "ram"  # the name of the device that is no GPU
 

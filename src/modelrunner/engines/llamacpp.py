@@ -27,10 +27,10 @@ from modelrunner.engines.estimate import Device, Estimate
 from modelrunner.engines.llamacpp_program import EMBEDDED, Program, Programs
 from modelrunner.engines.llamacpp_states import LlamaCppStates
 from modelrunner.errors import InvalidRequest, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
-from modelrunner.models.shape import ENCODERS
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.memory.shape import ENCODERS
 
 DEFAULT_CONTEXT = 8192
 """Tokens of context when nobody chose a size, for all slots together: one conversation may fill it, and the

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from modelrunner.engines.command_line import CommandLine, read, synonyms
 from modelrunner.engines.estimate import RAM, Device, Estimate
-from modelrunner.models.footprint import F16, MOST_CHECKPOINTS, Use, cache_bytes, compute_bytes
-from modelrunner.models.ggml import TENSOR_TYPES
-from modelrunner.models.gguf import GGUFHeader, Tensor, Value, read_header, shards
-from modelrunner.models.projector import projector_bytes
-from modelrunner.models.shape import Shape, read_shape
+from modelrunner.models.memory.footprint import F16, MOST_CHECKPOINTS, Use, cache_bytes, compute_bytes
+from modelrunner.models.memory.projector import projector_bytes
+from modelrunner.models.memory.shape import Shape, read_shape
+from modelrunner.models.weights.ggml import TENSOR_TYPES
+from modelrunner.models.weights.gguf import GGUFHeader, Tensor, Value, read_header, shards
 
 EMBEDDED = "modelrunner.engines.llamacpp_server"
 

@@ -28,10 +28,10 @@ from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage, last_exception
 from modelrunner.engines.tensor_memory import read_cache_per_token, step_bytes, stored_bytes
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
-from modelrunner.models.safetensors import read_header
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.weights.safetensors import read_header
 
 VERSION = "0.32.2"
 

@@ -12,9 +12,9 @@ from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage, last_exception
 from modelrunner.engines.standalone import STANDALONE, listening
 from modelrunner.errors import InvalidRequest, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 
 VERSION = "1.8.0"
 

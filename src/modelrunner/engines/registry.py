@@ -8,8 +8,8 @@ from threading import Lock
 
 from modelrunner.engines.base import Engine, EngineSettings, EngineState, EngineStatus, Installable
 from modelrunner.errors import EngineNotFound, EngineNotInstalled, RunnerError, UnsupportedModel
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Mode
 
 _log = logging.getLogger(__name__)
 

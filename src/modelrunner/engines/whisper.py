@@ -12,10 +12,10 @@ from modelrunner.engines.interpreter import places
 from modelrunner.engines.python_package import APPLE, OFFLINE, Kind, PythonPackage, last_exception
 from modelrunner.engines.standalone import STANDALONE, listening
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.ctranslate2 import CTranslate2Header, read_header
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
+from modelrunner.models.weights.ctranslate2 import CTranslate2Header, read_header
 
 VERSION = "1.2.1"
 

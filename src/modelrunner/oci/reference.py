@@ -8,7 +8,7 @@ Grammar (distribution reference grammar):
     component  = [a-z0-9]+ joined by ".", "_", "__" or any number of "-"
     tag        = [A-Za-z0-9_] [A-Za-z0-9_.-]{0,127}
 
-What people type is turned into such a text by `models/names.py`; nothing here guesses.
+What people type is turned into such a text by `models/description/names.py`; nothing here guesses.
 """
 
 import ipaddress

@@ -3,9 +3,9 @@
 from types import TracebackType
 from typing import Generic, Protocol
 
-from modelrunner.runtime.lease import Lease, R
-from modelrunner.runtime.plan import Key
-from modelrunner.runtime.request_queue import Terms
+from modelrunner.runtime.scheduling.lease import Lease, R
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.runtime.scheduling.request_queue import Terms
 
 
 class Lender(Protocol[R]):

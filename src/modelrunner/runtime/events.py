@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import count
 from typing import Protocol
 
-from modelrunner.runtime.plan import Key, Reason, Why
+from modelrunner.runtime.scheduling.plan import Key, Reason, Why
 
 
 class Kind(StrEnum):

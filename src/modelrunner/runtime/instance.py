@@ -20,14 +20,14 @@ from modelrunner.errors import (
     RunnerError,
     ShuttingDown,
 )
-from modelrunner.runtime.connection import ConnectionLost, Connections, request_head
-from modelrunner.runtime.exchange import Exchange, Observer, Upstream, checked_target
-from modelrunner.runtime.headers import Header, for_engine
-from modelrunner.runtime.output import last_lines
-from modelrunner.runtime.ports import is_taken
-from modelrunner.runtime.process import GRACE, Child, environment_of_engine
-from modelrunner.runtime.readiness import until_ready
-from modelrunner.runtime.workspace import Workspace
+from modelrunner.runtime.channel.connection import ConnectionLost, Connections, request_head
+from modelrunner.runtime.channel.exchange import Exchange, Observer, Upstream, checked_target
+from modelrunner.runtime.channel.headers import Header, for_engine
+from modelrunner.runtime.channel.readiness import until_ready
+from modelrunner.runtime.processes.output import last_lines
+from modelrunner.runtime.processes.ports import is_taken
+from modelrunner.runtime.processes.process import GRACE, Child, environment_of_engine
+from modelrunner.runtime.processes.workspace import Workspace
 
 _START_GRACE = 1.0  # seconds to end for a process that has nothing to save, because it was never ready
 _OK = 200

@@ -13,11 +13,11 @@ from typing import Generic
 
 from modelrunner.errors import EngineFailed, NotReadyInTime, RunnerError
 from modelrunner.runtime.events import Event, Events, Kind
-from modelrunner.runtime.lease import Loaded, R
-from modelrunner.runtime.plan import Key, Reason, State
-from modelrunner.runtime.refusal import copy_of, log_failure
-from modelrunner.runtime.request_queue import Ticket
-from modelrunner.runtime.scheduler import Scheduler
+from modelrunner.runtime.scheduling.lease import Loaded, R
+from modelrunner.runtime.scheduling.plan import Key, Reason, State
+from modelrunner.runtime.scheduling.refusal import copy_of, log_failure
+from modelrunner.runtime.scheduling.request_queue import Ticket
+from modelrunner.runtime.scheduling.scheduler import Scheduler
 
 _log = logging.getLogger(__name__)
 

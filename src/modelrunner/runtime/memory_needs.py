@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from modelrunner.runtime.ledger import ONE_PLACE, Amounts
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.ledger import ONE_PLACE, Amounts
+from modelrunner.runtime.scheduling.plan import Key
 
 
 @dataclass(frozen=True, slots=True)

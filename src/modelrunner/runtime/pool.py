@@ -15,17 +15,17 @@ from typing import Generic
 from modelrunner.errors import Busy, RunnerError
 from modelrunner.runtime.alarm import Alarm, Later, later
 from modelrunner.runtime.claim import Claim
-from modelrunner.runtime.effects import Outlook
 from modelrunner.runtime.events import Event, Events, Kind
-from modelrunner.runtime.lease import Lease, Loaded, R
-from modelrunner.runtime.ledger import PLACE, Amounts
 from modelrunner.runtime.lifecycle import Lifecycles
 from modelrunner.runtime.memory_needs import MemoryNeed, MemoryNeeds, nothing_needed
-from modelrunner.runtime.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
-from modelrunner.runtime.refusal import copy_of, log_failure, refused, shutting_down
-from modelrunner.runtime.request_queue import ANY_TERMS, Terms, Ticket
-from modelrunner.runtime.scheduler import Scheduler, Wishes
-from modelrunner.runtime.sleeping import is_coming
+from modelrunner.runtime.scheduling.effects import Outlook
+from modelrunner.runtime.scheduling.lease import Lease, Loaded, R
+from modelrunner.runtime.scheduling.ledger import PLACE, Amounts
+from modelrunner.runtime.scheduling.plan import DEFAULT_PATIENCE, Key, Limits, Reason, State, Wait, Why
+from modelrunner.runtime.scheduling.refusal import copy_of, log_failure, refused, shutting_down
+from modelrunner.runtime.scheduling.request_queue import ANY_TERMS, Terms, Ticket
+from modelrunner.runtime.scheduling.scheduler import Scheduler, Wishes
+from modelrunner.runtime.scheduling.sleeping import is_coming
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 
 _log = logging.getLogger(__name__)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from modelrunner.runtime.ledger import Amounts
-from modelrunner.runtime.plan import Key, State
+from modelrunner.runtime.scheduling.ledger import Amounts
+from modelrunner.runtime.scheduling.plan import Key, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from modelrunner.errors import RegistryError
-from modelrunner.models.names import parse_name
+from modelrunner.models.description.names import parse_name
 from modelrunner.oci.endpoint import same_origin
 from modelrunner.oci.registry import Registry
 from modelrunner.search.found import Found, Source, backend_of, layer_kinds

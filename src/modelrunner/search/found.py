@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from modelrunner.models import kinds
-from modelrunner.models.kinds import FileKind, classify
+from modelrunner.models.description import kinds
+from modelrunner.models.description.kinds import FileKind, classify
 from modelrunner.oci.manifest import Manifest
 
 UNKNOWN = "unknown"

@@ -10,10 +10,10 @@ from urllib.parse import urlencode
 import msgspec
 
 from modelrunner.errors import RunnerError
-from modelrunner.models.hub import Hub
-from modelrunner.models.hub_repository import HubRepository
-from modelrunner.models.hub_selection import HubFile, choose
-from modelrunner.models.names import HubName
+from modelrunner.models.description.names import HubName
+from modelrunner.models.remote.hub import Hub
+from modelrunner.models.remote.hub_repository import HubRepository
+from modelrunner.models.remote.hub_selection import HubFile, choose
 from modelrunner.search.found import Found, Source, backend_of
 from modelrunner.search.pages import Pages
 

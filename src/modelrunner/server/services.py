@@ -13,22 +13,22 @@ from modelrunner import __version__
 from modelrunner.engines.base import EngineSettings
 from modelrunner.engines.registry import Engines, load_engines
 from modelrunner.errors import RunnerError
-from modelrunner.models.hub import Hub
-from modelrunner.models.hub_token import find_token
-from modelrunner.models.names import as_id, parse_name
+from modelrunner.models.description.names import as_id, parse_name
+from modelrunner.models.remote.hub import Hub
+from modelrunner.models.remote.hub_token import find_token
 from modelrunner.oci.certificates import Certificates, docker_folders
 from modelrunner.oci.connections import Timeouts
 from modelrunner.oci.credentials import Credentials
 from modelrunner.oci.registry import Registry
 from modelrunner.oci.retry import RetryPolicy
 from modelrunner.oci.transport import Transport
-from modelrunner.runtime.confinement import Sandbox, Sandboxing
-from modelrunner.runtime.guardian import Guardian
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.run_directory import RunDirectory, parents
-from modelrunner.runtime.state_files import StateFiles
-from modelrunner.runtime.workspace import Workspaces
+from modelrunner.runtime.processes.confinement import Sandbox, Sandboxing
+from modelrunner.runtime.processes.guardian import Guardian
+from modelrunner.runtime.processes.run_directory import RunDirectory, parents
+from modelrunner.runtime.processes.workspace import Workspaces
+from modelrunner.runtime.states.state_files import StateFiles
 from modelrunner.search.docker_hub import DockerHub
 from modelrunner.search.found import Source
 from modelrunner.search.hugging_face import HuggingFace

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.models import kinds
-from modelrunner.models.config import ModelConfig, config_v01, go_json, parse_config
+from modelrunner.models.description import kinds
+from modelrunner.models.description.config import ModelConfig, config_v01, go_json, parse_config
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import OCI_MANIFEST, Descriptor, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference, parse_reference

@@ -21,9 +21,9 @@ from modelrunner.engines.base import (
     listens_on,
 )
 from modelrunner.errors import UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 
 _SOCKET = Address(socket=Path("/run/contract/engine.sock"))
 _TCP = Address(host="127.0.0.1", port=31_234)

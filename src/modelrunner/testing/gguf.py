@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelrunner.models.ggml import TENSOR_TYPES
+from modelrunner.models.weights.ggml import TENSOR_TYPES
 
 ALIGNMENT = 32  # bytes; what a file without `general.alignment` has
 

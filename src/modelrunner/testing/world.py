@@ -16,12 +16,12 @@ are those that schedulers of this kind have broken in the field, I1 to I7:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modelrunner.runtime.effects import Effects
-from modelrunner.runtime.lease import Loaded, Stay
-from modelrunner.runtime.ledger import ONE_PLACE, PLACE, Amounts, total
-from modelrunner.runtime.plan import Key, Limits, Reason, State
-from modelrunner.runtime.request_queue import Caller, Terms, Ticket
-from modelrunner.runtime.scheduler import Scheduler
+from modelrunner.runtime.scheduling.effects import Effects
+from modelrunner.runtime.scheduling.lease import Loaded, Stay
+from modelrunner.runtime.scheduling.ledger import ONE_PLACE, PLACE, Amounts, total
+from modelrunner.runtime.scheduling.plan import Key, Limits, Reason, State
+from modelrunner.runtime.scheduling.request_queue import Caller, Terms, Ticket
+from modelrunner.runtime.scheduling.scheduler import Scheduler
 
 RAM = "ram"
 LAG = 0.3  # seconds for which a process that is gone still holds its memory

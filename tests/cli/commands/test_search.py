@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from modelrunner.cli.commands.search import short_count
-from modelrunner.models import kinds
+from modelrunner.models.description import kinds
 from modelrunner.testing.artifacts import Artifacts
 from modelrunner.testing.hub import FakeHub, HubRequest, Receive, Send
 from modelrunner.testing.registry import FakeRegistry

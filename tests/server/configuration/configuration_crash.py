@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from modelrunner.engines.base import Options
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.server.configuration.configuration import Configuration
 from modelrunner.server.configuration.configuration_file import ConfigurationFile, Entry

@@ -4,7 +4,7 @@ import pytest
 
 from modelrunner.engines.base import Options
 from modelrunner.errors import InvalidRequest, UnknownFlag
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.server.configuration.configuration import (
     Configuration,
     KeepAlive,

@@ -11,7 +11,7 @@ import pytest
 
 from modelrunner.engines.base import Options
 from modelrunner.errors import InvalidRequest, StoreError
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import parse_reference
 from modelrunner.server.configuration import configuration_file

@@ -9,10 +9,10 @@ import pytest
 
 from modelrunner.engines.base import Options
 from modelrunner.errors import InsufficientStorage
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, parse_reference
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configuration import Configuration, KeepAlive
 from modelrunner.server.configuration.configuration_file import ConfigurationFile
 from modelrunner.server.configuration.configurations import Configurations

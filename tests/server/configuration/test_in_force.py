@@ -3,7 +3,7 @@
 import pytest
 
 from modelrunner.engines.base import Context, Options, Origin
-from modelrunner.models.config import ModelConfig
+from modelrunner.models.description.config import ModelConfig
 from modelrunner.server.configuration.in_force import plain_context
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from modelrunner.errors import InvalidRequest
-from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.request_queue import ANY_TERMS
+from modelrunner.runtime.scheduling.lease import Stay
+from modelrunner.runtime.scheduling.request_queue import ANY_TERMS
 from modelrunner.server.inference.terms import terms_of
 
 

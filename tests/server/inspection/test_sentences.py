@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from modelrunner.runtime.events import Kind
-from modelrunner.runtime.plan import Reason, Why
+from modelrunner.runtime.scheduling.plan import Reason, Why
 from modelrunner.server.inspection.sentences import explain, what_happened
 from modelrunner.wire.insight import Facts
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from modelrunner.errors import InvalidRequest, UnsupportedModel
-from modelrunner.models.kinds import CONFIG_CNCF, CONFIG_V02
+from modelrunner.models.description.kinds import CONFIG_CNCF, CONFIG_V02
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest, parse_manifest
 from modelrunner.server.library.repackage import variant

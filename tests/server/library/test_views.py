@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from modelrunner.engines import llamacpp_memory
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.gguf import GGUFHeader, read_header
-from modelrunner.models.kinds import Mode
-from modelrunner.models.peek import Peek
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Mode
+from modelrunner.models.remote.peek import Peek
+from modelrunner.models.weights.gguf import GGUFHeader, read_header
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.plan import Key, State
+from modelrunner.runtime.scheduling.plan import Key, State
 from modelrunner.runtime.views import ResidentView
 from modelrunner.server.library.views import remote_view, running_view
 from modelrunner.testing.artifacts import make_artifact

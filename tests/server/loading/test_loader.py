@@ -15,14 +15,14 @@ from modelrunner.engines.base import Address, Launch, Listens, Options
 from modelrunner.engines.llamacpp import LlamaCpp
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import PortTaken, UnsupportedModel
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.kinds import Mode
-from modelrunner.runtime.confinement import Sandbox, Sandboxing
-from modelrunner.runtime.guardian import Guardian
-from modelrunner.runtime.plan import Key
-from modelrunner.runtime.run_directory import RunDirectory
-from modelrunner.runtime.state_files import StateFiles
-from modelrunner.runtime.workspace import Workspaces
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.kinds import Mode
+from modelrunner.runtime.processes.confinement import Sandbox, Sandboxing
+from modelrunner.runtime.processes.guardian import Guardian
+from modelrunner.runtime.processes.run_directory import RunDirectory
+from modelrunner.runtime.processes.workspace import Workspaces
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.runtime.states.state_files import StateFiles
 from modelrunner.server.loading.loader import Loader, files_of
 from modelrunner.server.loading.preparing import Preparing
 
@@ -136,7 +136,7 @@ async def test_an_engine_that_refuses_leaves_no_place_behind(loading: Loading) -
 
 def test_links_that_lead_out_of_a_model_are_what_an_engine_has_to_read(tmp_path: Path) -> None:
     """Hard links are files of their own; those of another program's layout may be symbolic."""
-    from modelrunner.models.config import ModelConfig
+    from modelrunner.models.description.config import ModelConfig
 
     root = tmp_path / "bundle"
     root.mkdir()

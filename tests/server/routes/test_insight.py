@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from modelrunner.runtime.events import Event, Kind
-from modelrunner.runtime.plan import Reason
+from modelrunner.runtime.scheduling.plan import Reason
 from modelrunner.server.inspection.insight import Wanted
 
 if TYPE_CHECKING:

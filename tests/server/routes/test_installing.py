@@ -11,9 +11,9 @@ import pytest
 
 from modelrunner.engines.base import Address, EngineState, EngineStatus, Launch, Options
 from modelrunner.engines.environment import Environment, Recipe
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.kinds import Format, Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.daemon import FAKE_ENGINE
 
 if TYPE_CHECKING:

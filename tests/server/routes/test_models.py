@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from modelrunner.models import kinds
+from modelrunner.models.description import kinds
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.layout import archive
 from modelrunner.oci.reference import parse_reference

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from modelrunner.models.speech_packages import package_piper
+from modelrunner.models.artifacts.speech_packages import package_piper
 from modelrunner.oci.reference import parse_reference
 from modelrunner.oci.transfer import copy
 from modelrunner.testing.artifacts import make_artifact

@@ -16,9 +16,9 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.wire.models import RepackageRequest
 
 if TYPE_CHECKING:  # the rest of the program is imported only when there is something to package
-    from modelrunner.models.config import ModelConfig
-    from modelrunner.models.packages import Extras
-    from modelrunner.models.packaging import Draft
+    from modelrunner.models.artifacts.packages import Extras
+    from modelrunner.models.artifacts.packaging import Draft
+    from modelrunner.models.description.config import ModelConfig
     from modelrunner.oci.digest import Digest
     from modelrunner.oci.manifest import Manifest
     from modelrunner.oci.reference import Reference
@@ -106,13 +106,13 @@ def _check(args: Namespace) -> None:
 
 
 def _reference(args: Namespace, session: Session) -> "Reference":
-    from modelrunner.models.names import parse_name
+    from modelrunner.models.description.names import parse_name
 
     return parse_name(args.words[0], default_registry=session.settings.default_registry)
 
 
 def _check_target(args: Namespace) -> None:
-    from modelrunner.models.names import is_hugging_face
+    from modelrunner.models.description.names import is_hugging_face
 
     name = args.words[0]
     if args.push and is_hugging_face(name):
@@ -124,8 +124,8 @@ def _check_target(args: Namespace) -> None:
 
 def _drafted(args: Namespace, handover: Handover | None = None) -> "Draft":
     """Make the artifact; the daemon reads the files where it can, unless they are not for it."""
-    from modelrunner.models import packages, speech_packages
-    from modelrunner.models.packaging import hash_files
+    from modelrunner.models.artifacts import packages, speech_packages
+    from modelrunner.models.artifacts.packaging import hash_files
 
     make = {
         "gguf": packages.package_gguf,
@@ -145,7 +145,7 @@ def _drafted(args: Namespace, handover: Handover | None = None) -> "Draft":
 
 def _extras(args: Namespace) -> "Extras":
     """Say what goes along. A relative path is taken from the folder we are called in."""
-    from modelrunner.models.packages import Extras
+    from modelrunner.models.artifacts.packages import Extras
 
     parts = Extras(
         licenses=tuple(_file(path) for path in args.license),
@@ -210,8 +210,8 @@ def _changed(args: Namespace, session: Session) -> "tuple[Draft, Source, frozens
     import asyncio
 
     from modelrunner.cli.daemon_model import DaemonModel, Joined
-    from modelrunner.models.edit import Form, draft_variant
-    from modelrunner.models.kinds import CONFIG_CNCF
+    from modelrunner.models.artifacts.edit import Form, draft_variant
+    from modelrunner.models.description.kinds import CONFIG_CNCF
 
     form = Form(args.format) if args.format else None
     model = DaemonModel(session.client(), args.origin)

@@ -121,8 +121,8 @@ def _search(session: Session, sources: Sequence[str], term: str, limit: int) -> 
 
 
 async def _catalogues(session: Session, sources: Sequence[str], stack: "AsyncExitStack") -> list["Catalogue"]:
-    from modelrunner.models.hub import Hub
-    from modelrunner.models.hub_token import find_token
+    from modelrunner.models.remote.hub import Hub
+    from modelrunner.models.remote.hub_token import find_token
     from modelrunner.oci.certificates import Certificates, docker_folders
     from modelrunner.oci.connections import Timeouts
     from modelrunner.oci.credentials import Credentials

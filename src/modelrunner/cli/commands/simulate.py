@@ -13,8 +13,8 @@ from modelrunner.errors import InvalidRequest
 from modelrunner.units import parse_bytes, parse_keep_alive
 
 if TYPE_CHECKING:
-    from modelrunner.runtime.simulation import Outcome
-    from modelrunner.runtime.trace import Trace
+    from modelrunner.runtime.scheduling.simulation import Outcome
+    from modelrunner.runtime.scheduling.trace import Trace
 
 _MADE_UP = ("mixed", "helped")
 _EXAMPLES = """\
@@ -46,9 +46,9 @@ def configure(parser: Parser) -> None:
 
 def run(args: Namespace, _: Session) -> int:
     """Simulate, and print how it went."""
-    from modelrunner.runtime.history import BY_VALUE, LEAST_RECENTLY_USED
     from modelrunner.runtime.memory import total_memory
-    from modelrunner.runtime.simulation import Machine, simulate
+    from modelrunner.runtime.scheduling.history import BY_VALUE, LEAST_RECENTLY_USED
+    from modelrunner.runtime.scheduling.simulation import Machine, simulate
 
     memory = total_memory() if args.memory is None else parse_bytes(args.memory)
     machine = Machine(memory, args.places, parse_keep_alive(args.keep_alive))
@@ -60,7 +60,7 @@ def run(args: Namespace, _: Session) -> int:
 
 
 def _trace(args: Namespace) -> "Trace":
-    from modelrunner.runtime.trace import SYNTHETIC, read_trace
+    from modelrunner.runtime.scheduling.trace import SYNTHETIC, read_trace
 
     name: str = args.words[0]
     if name in _MADE_UP:

@@ -7,8 +7,8 @@ from typing import cast
 from modelrunner.engines.base import Options
 from modelrunner.engines.flags import check_flags, check_overrides, split_flags
 from modelrunner.errors import InvalidRequest
-from modelrunner.models.config import MAX_CONTEXT_SIZE
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.config import MAX_CONTEXT_SIZE
+from modelrunner.models.description.kinds import Mode
 from modelrunner.units import format_keep_alive, parse_keep_alive
 from modelrunner.wire.configuration import (
     ConfigureOptions,

@@ -19,7 +19,7 @@ from typing import cast
 import msgspec
 
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.server.configuration.configuration import Configuration, configuration

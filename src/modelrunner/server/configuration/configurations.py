@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configuration import Configuration
 from modelrunner.server.configuration.configuration_file import ConfigurationFile, Entry
 from modelrunner.store.offload import in_thread

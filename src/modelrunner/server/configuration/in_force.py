@@ -3,8 +3,8 @@
 from modelrunner.engines.base import Context, KnowsContext, Options, Origin
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import RunnerError
-from modelrunner.models.config import ModelConfig
-from modelrunner.runtime.plan import Key
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configurations import Configurations
 from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.units import format_keep_alive

@@ -12,7 +12,7 @@ from starlette.types import Send
 from modelrunner.dialects.base import Dialect
 from modelrunner.dialects.passing import Passing
 from modelrunner.errors import RequestTooLarge, RunnerError
-from modelrunner.runtime.headers import Header
+from modelrunner.runtime.channel.headers import Header
 from modelrunner.server.connection.cancel_scope import CancelScope
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import msgspec
 from modelrunner.dialects.completion import UNREADABLE
 from modelrunner.dialects.refusal import refusal
 from modelrunner.errors import EngineFailed
-from modelrunner.runtime.headers import Header
+from modelrunner.runtime.channel.headers import Header
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.connection.bodies import collect
 from modelrunner.server.inference.renaming import renamed

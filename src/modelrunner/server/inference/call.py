@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from modelrunner.dialects.base import JSON, Dialect, Question, Timing
 from modelrunner.dialects.openai import OpenAI
-from modelrunner.models.kinds import Mode
-from modelrunner.runtime.headers import Header
+from modelrunner.models.description.kinds import Mode
+from modelrunner.runtime.channel.headers import Header
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.inference.answer import Answer, Writer
 from modelrunner.server.inference.note import Note

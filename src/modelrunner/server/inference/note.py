@@ -12,7 +12,7 @@ from starlette.types import Message, Scope, Send
 
 from modelrunner.errors import RunnerError
 from modelrunner.recorder.values import Instance, Noted
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.connection.cancel_scope import Ending
 from modelrunner.server.inference.answer import Answer
 from modelrunner.wire.headers import RECORD_HEADER, REPLAY_HEADER

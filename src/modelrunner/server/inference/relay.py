@@ -20,8 +20,8 @@ from modelrunner.dialects.refusal import refusal
 from modelrunner.dialects.stream import Stream
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import ContextExceeded, RunnerError, UnsupportedEncoding, unforeseen
-from modelrunner.runtime.exchange import Upstream
-from modelrunner.runtime.headers import Header, as_json
+from modelrunner.runtime.channel.exchange import Upstream
+from modelrunner.runtime.channel.headers import Header, as_json
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.connection.bodies import UNREADABLE, Held, Room, beginning, collect, read_body

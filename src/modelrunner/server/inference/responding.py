@@ -22,9 +22,9 @@ from modelrunner.errors import (
     unforeseen,
 )
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.request_queue import Terms
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.runtime.scheduling.request_queue import Terms
 from modelrunner.server.inference.answer import Answer, Writer
 from modelrunner.server.inference.event_log import EventLog
 from modelrunner.server.inference.note import Note

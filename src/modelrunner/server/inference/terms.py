@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from modelrunner.errors import InvalidRequest
-from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.request_queue import ANY_TERMS, Caller, Terms
+from modelrunner.runtime.scheduling.lease import Stay
+from modelrunner.runtime.scheduling.request_queue import ANY_TERMS, Caller, Terms
 from modelrunner.units import LONGEST, parse_keep_alive
 
 WEIGHTS = {b"high": 8.0, b"normal": 1.0, b"low": 0.125}

@@ -9,9 +9,9 @@ from modelrunner.engines.ask import Ask
 from modelrunner.errors import RunnerError
 from modelrunner.runtime import memory
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.ledger import PLACE
-from modelrunner.runtime.plan import Key, State
 from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.scheduling.ledger import PLACE
+from modelrunner.runtime.scheduling.plan import Key, State
 from modelrunner.server.inspection.measuring import Measuring
 from modelrunner.server.inspection.recording import Recording
 from modelrunner.server.library.catalogue import Catalogue

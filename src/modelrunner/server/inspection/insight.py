@@ -10,14 +10,14 @@ import msgspec
 
 from modelrunner.errors import RunnerError
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.effects import Outlook
 from modelrunner.runtime.events import Event, Subscription
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.ledger import ONE_PLACE
 from modelrunner.runtime.memory_needs import MemoryNeed
-from modelrunner.runtime.plan import Key, Refusal, Wait, Why
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.refusal import refused
+from modelrunner.runtime.scheduling.effects import Outlook
+from modelrunner.runtime.scheduling.ledger import ONE_PLACE
+from modelrunner.runtime.scheduling.plan import Key, Refusal, Wait, Why
+from modelrunner.runtime.scheduling.refusal import refused
 from modelrunner.runtime.views import FailuresView, ResidentView, WaiterView
 from modelrunner.server.inspection.sentences import explain, what_happened
 from modelrunner.server.library.catalogue import Catalogue

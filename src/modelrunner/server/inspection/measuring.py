@@ -5,7 +5,7 @@ from contextlib import aclosing
 from itertools import chain
 
 from modelrunner.runtime.events import Event, Kind
-from modelrunner.runtime.plan import Key, Reason
+from modelrunner.runtime.scheduling.plan import Key, Reason
 from modelrunner.telemetry.metrics import Family, Histogram
 from modelrunner.wire.transfers import ProgressLine
 

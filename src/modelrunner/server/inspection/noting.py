@@ -9,7 +9,7 @@ from starlette.types import Scope, Send
 from modelrunner.engines.base import Options
 from modelrunner.engines.registry import Engines
 from modelrunner.recorder.values import Instance
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configuration import Configuration
 from modelrunner.server.configuration.configuration_file import Entry
 from modelrunner.server.configuration.configurations import Configurations

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from modelrunner.runtime.events import Kind
-from modelrunner.runtime.ledger import PLACE
-from modelrunner.runtime.plan import Reason, State, Why
+from modelrunner.runtime.scheduling.ledger import PLACE
+from modelrunner.runtime.scheduling.plan import Reason, State, Why
 from modelrunner.units import format_age, format_bytes, parse_keep_alive
 from modelrunner.wire.insight import EventView, Facts, FailuresReply, LoadedModel
 

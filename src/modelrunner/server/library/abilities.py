@@ -9,11 +9,11 @@ from pathlib import Path
 
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.models import kinds
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.gguf import GGUFHeader, Value
-from modelrunner.models.kinds import Mode
-from modelrunner.models.peek import gguf_header, peek, weight_format
+from modelrunner.models.description import kinds
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.kinds import Mode
+from modelrunner.models.remote.peek import gguf_header, peek, weight_format
+from modelrunner.models.weights.gguf import GGUFHeader, Value
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.server.library.catalogue import Catalogue

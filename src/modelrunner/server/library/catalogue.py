@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import InvalidRequest, ModelNotFound, UnsupportedModel
-from modelrunner.models.config import ModelConfig, parse_config
-from modelrunner.models.kinds import Mode
-from modelrunner.models.names import as_id, parse_name
+from modelrunner.models.description.config import ModelConfig, parse_config
+from modelrunner.models.description.kinds import Mode
+from modelrunner.models.description.names import as_id, parse_name
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.store.snapshot import Snapshot, StoredModel
 from modelrunner.store.store import Store
 

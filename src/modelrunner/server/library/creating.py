@@ -12,11 +12,11 @@ from modelrunner.dialects.go_jinja import to_jinja
 from modelrunner.dialects.ollama import Message
 from modelrunner.dialects.ollama_defaults import FIELD, Defaults, defaults_of
 from modelrunner.errors import InvalidRequest, UnsupportedModel
-from modelrunner.models import kinds
-from modelrunner.models.edit import Changes, edited
-from modelrunner.models.gguf import GGUFHeader, read_header
-from modelrunner.models.gguf_config import describe
-from modelrunner.models.packaging import Described, compose, layer_of
+from modelrunner.models.artifacts.edit import Changes, edited
+from modelrunner.models.artifacts.packaging import Described, compose, layer_of
+from modelrunner.models.description import kinds
+from modelrunner.models.description.gguf_config import describe
+from modelrunner.models.weights.gguf import GGUFHeader, read_header
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import Reference

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from modelrunner.dialects.ollama_defaults import Defaults, as_parameters
-from modelrunner.models import ggml
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.gguf import GGUFHeader, LongArray, Value
-from modelrunner.runtime.ledger import Amounts
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.weights import ggml
+from modelrunner.models.weights.gguf import GGUFHeader, LongArray, Value
+from modelrunner.runtime.scheduling.ledger import Amounts
 from modelrunner.runtime.views import ResidentView
 from modelrunner.server.library.abilities import Facts
 from modelrunner.store.snapshot import StoredModel

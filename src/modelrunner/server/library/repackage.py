@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from modelrunner.models.edit import Changes, edited
+from modelrunner.models.artifacts.edit import Changes, edited
 from modelrunner.oci.manifest import Descriptor, Manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.oci.transfer import Sink

@@ -6,10 +6,10 @@ from functools import partial
 
 from modelrunner.dialects.openai import model_item
 from modelrunner.engines import llamacpp_memory
-from modelrunner.models.config import METADATA_KEYS, ModelConfig
-from modelrunner.models.fit import fit
-from modelrunner.models.kinds import Format
-from modelrunner.models.peek import Peek
+from modelrunner.models.description.config import METADATA_KEYS, ModelConfig
+from modelrunner.models.description.kinds import Format
+from modelrunner.models.memory.fit import fit
+from modelrunner.models.remote.peek import Peek
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Manifest
 from modelrunner.oci.reference import Reference

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from modelrunner.errors import Conflict, InvalidReference
-from modelrunner.models.kinds import Mode
-from modelrunner.models.names import as_id
+from modelrunner.models.description.kinds import Mode
+from modelrunner.models.description.names import as_id
 from modelrunner.oci.reference import Reference
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key, Reason
 from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.scheduling.plan import Key, Reason
 from modelrunner.server.configuration.configuration import (
     Configuration,
     configuration,

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import Conflict
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configurations import Configurations
 from modelrunner.server.configuration.in_force import context_in_force
 from modelrunner.server.library.catalogue import Catalogue

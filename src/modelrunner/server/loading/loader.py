@@ -11,12 +11,12 @@ from pathlib import Path
 
 from modelrunner.engines.base import Address, Launch, Listens, Options, listens_on
 from modelrunner.errors import PortTaken
-from modelrunner.models.bundle import Bundle
-from modelrunner.models.kinds import Mode
+from modelrunner.models.bundles.bundle import Bundle
+from modelrunner.models.description.kinds import Mode
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key
-from modelrunner.runtime.ports import free_port
-from modelrunner.runtime.workspace import Workspaces
+from modelrunner.runtime.processes.ports import free_port
+from modelrunner.runtime.processes.workspace import Workspaces
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.loading.preparing import Prepared, Preparing
 
 _log = logging.getLogger(__name__)

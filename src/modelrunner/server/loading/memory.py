@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from modelrunner.engines.estimate import RAM, Device, Estimate, KnowsMemory
 from modelrunner.errors import DamagedWeights, RunnerError
 from modelrunner.runtime import memory
-from modelrunner.runtime.ledger import Amounts
 from modelrunner.runtime.memory_needs import MemoryNeed
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.ledger import Amounts
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configuration import Configuration
 from modelrunner.server.loading.preparing import Preparing
 from modelrunner.units import format_bytes

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from modelrunner.errors import EngineFailed, EngineFailing, NotReadyInTime, RunnerError
 from modelrunner.runtime.events import Kind
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key, Reason
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.request_queue import Terms
+from modelrunner.runtime.scheduling.plan import Key, Reason
+from modelrunner.runtime.scheduling.request_queue import Terms
 
 _log = logging.getLogger(__name__)
 _ENDED = frozenset({Reason.CRASHED, Reason.FAILED})

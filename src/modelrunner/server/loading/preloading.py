@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Iterable
 
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.plan import Key, Reason
 from modelrunner.runtime.pool import Pool
-from modelrunner.runtime.request_queue import Terms
+from modelrunner.runtime.scheduling.plan import Key, Reason
+from modelrunner.runtime.scheduling.request_queue import Terms
 from modelrunner.server.library.catalogue import Catalogue
 
 _log = logging.getLogger(__name__)

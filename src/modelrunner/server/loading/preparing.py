@@ -8,11 +8,11 @@ from modelrunner.engines.base import Draft, Engine, Options, Parallel
 from modelrunner.engines.registry import Engines
 from modelrunner.engines.states import SavesStates
 from modelrunner.errors import InvalidRequest, RunnerError
-from modelrunner.models.bundle import Bundle, load_bundle, unpack
-from modelrunner.models.kinds import Format
-from modelrunner.runtime.plan import Key
-from modelrunner.runtime.prompt_cache import PromptCache, Record
-from modelrunner.runtime.state_files import StateFiles
+from modelrunner.models.bundles.bundle import Bundle, load_bundle, unpack
+from modelrunner.models.description.kinds import Format
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.runtime.states.prompt_cache import PromptCache, Record
+from modelrunner.runtime.states.state_files import StateFiles
 from modelrunner.server.configuration.configuration import Configuration
 from modelrunner.server.configuration.configurations import Configurations
 from modelrunner.server.library.catalogue import Catalogue

@@ -20,7 +20,7 @@ from modelrunner.dialects.anthropic import (
 )
 from modelrunner.dialects.anthropic_answers import Messages
 from modelrunner.dialects.base import Question, Timing
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.connection.replies import json_reply
 from modelrunner.server.inference.asking import count_tokens

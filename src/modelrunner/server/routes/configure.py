@@ -4,7 +4,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from modelrunner.errors import EngineNotInstalled, InvalidRequest, ModelNotFound, UnsupportedModel
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configuration import Configuration, mode_of
 from modelrunner.server.configuration.in_force import context_in_force, in_force
 from modelrunner.server.connection.replies import json_reply, parse, query_flag, read

@@ -6,7 +6,7 @@ from collections import Counter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from modelrunner.runtime.plan import Key
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.runtime.views import ResidentView
 from modelrunner.server.configuration.in_force import context_in_force
 from modelrunner.server.connection.replies import json_reply, parse, read

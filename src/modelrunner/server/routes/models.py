@@ -10,14 +10,14 @@ from starlette.responses import Response, StreamingResponse
 
 from modelrunner.dialects.openai import model_list
 from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound, StoreError
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.names import as_id
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.names import as_id
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB, Reference
-from modelrunner.runtime.plan import Reason
+from modelrunner.runtime.scheduling.plan import Reason
 from modelrunner.server.connection.progress import (
     Direction,
     encode_escaped,

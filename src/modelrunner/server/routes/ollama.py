@@ -26,13 +26,13 @@ from modelrunner.dialects.ollama_answers import Chat, Embed, Generate, OldEmbed,
 from modelrunner.dialects.ollama_defaults import Defaults, defaults_of
 from modelrunner.dialects.reading import read
 from modelrunner.errors import InvalidRequest
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.runtime.headers import Header
+from modelrunner.runtime.channel.headers import Header
 from modelrunner.runtime.instance import Instance
-from modelrunner.runtime.lease import Stay
-from modelrunner.runtime.plan import Key
-from modelrunner.runtime.request_queue import Terms
+from modelrunner.runtime.scheduling.lease import Stay
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.runtime.scheduling.request_queue import Terms
 from modelrunner.server.inference.call import Call, Endpoint, Reply, Request
 from modelrunner.server.inference.embedding import embed
 from modelrunner.server.inference.terms import terms_of

@@ -16,8 +16,8 @@ from modelrunner.dialects.ollama import API_VERSION, Ollama
 from modelrunner.dialects.ollama_defaults import defaults_of
 from modelrunner.dialects.reading import read
 from modelrunner.errors import InvalidRequest
-from modelrunner.models import kinds
-from modelrunner.models.config import ModelConfig
+from modelrunner.models.description import kinds
+from modelrunner.models.description.config import ModelConfig
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.transfer import read_blob

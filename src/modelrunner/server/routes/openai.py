@@ -21,7 +21,7 @@ from modelrunner.dialects.openai_texts import (
 from modelrunner.dialects.reading import read
 from modelrunner.dialects.vectors import VectorsRequest, may_shorten, shortened_reply, whole_vectors
 from modelrunner.errors import EngineRefused, InvalidRequest, UnsupportedModel
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.connection.bodies import UNREADABLE
 from modelrunner.server.inference.asking import ask_bytes, ask_json

@@ -19,7 +19,7 @@ from modelrunner.dialects.responses import Asked, beginning_of, body_of, left_ou
 from modelrunner.dialects.responses_answers import JSON, Answering
 from modelrunner.dialects.responses_items import items_of, named
 from modelrunner.errors import ContextExceeded, InvalidRequest
-from modelrunner.models.kinds import Mode
+from modelrunner.models.description.kinds import Mode
 from modelrunner.runtime.instance import Instance
 from modelrunner.server.connection.replies import LinesReply, json_reply, query_flag
 from modelrunner.server.inference.asking import ask_bytes, count_tokens

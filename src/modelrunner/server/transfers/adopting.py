@@ -6,14 +6,15 @@ from datetime import datetime
 from pathlib import Path
 
 from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, RunnerError
-from modelrunner.models import gguf, kinds, safetensors
-from modelrunner.models.candidate import Candidate, Found, Origin, Part, Unusable
-from modelrunner.models.config import ModelConfig
-from modelrunner.models.foreign_stores import find, find_at, find_everywhere, usual_places
-from modelrunner.models.gguf_config import describe as describe_gguf
-from modelrunner.models.names import parse_name
-from modelrunner.models.packaging import Described, File, compose, newest
-from modelrunner.models.safetensors_config import MAX_CONFIG_BYTES, context_size, describe
+from modelrunner.models.artifacts.packaging import Described, File, compose, newest
+from modelrunner.models.description import kinds
+from modelrunner.models.description.config import ModelConfig
+from modelrunner.models.description.gguf_config import describe as describe_gguf
+from modelrunner.models.description.names import parse_name
+from modelrunner.models.description.safetensors_config import MAX_CONFIG_BYTES, context_size, describe
+from modelrunner.models.local.candidate import Candidate, Found, Origin, Part, Unusable
+from modelrunner.models.local.foreign_stores import find, find_at, find_everywhere, usual_places
+from modelrunner.models.weights import gguf, safetensors
 from modelrunner.oci.reference import Reference
 from modelrunner.server.connection.progress import status_line, success_line, warning_line
 from modelrunner.server.library.repackage import store_variant

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from modelrunner.models.web import WebFile
+from modelrunner.models.remote.web import WebFile
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.fetch import Lanes, fetch
 from modelrunner.oci.pace import Pace

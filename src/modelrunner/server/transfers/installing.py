@@ -14,9 +14,9 @@ from modelrunner.engines.base import Engine, Installable
 from modelrunner.engines.environment import Environment
 from modelrunner.engines.registry import Engines
 from modelrunner.errors import Conflict, InstallFailed, InvalidRequest, RunnerError, ShuttingDown
-from modelrunner.runtime.installation import install
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
+from modelrunner.runtime.processes.installation import install
 from modelrunner.server.connection.progress import status_line, success_line
 from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.wire.transfers import ProgressLine

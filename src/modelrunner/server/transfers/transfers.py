@@ -5,13 +5,13 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
 from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
-from modelrunner.models.config import ModelConfig, check_config_type, parse_config
-from modelrunner.models.hub import Hub
-from modelrunner.models.hub_upload import HubUpload
-from modelrunner.models.names import as_id, is_hugging_face, parse_hub_name, parse_name
-from modelrunner.models.peek import Peek, peek
-from modelrunner.models.placement import check_places
-from modelrunner.models.web import WebFile, is_web_file, look, web_name
+from modelrunner.models.bundles.placement import check_places
+from modelrunner.models.description.config import ModelConfig, check_config_type, parse_config
+from modelrunner.models.description.names import as_id, is_hugging_face, parse_hub_name, parse_name
+from modelrunner.models.remote.hub import Hub
+from modelrunner.models.remote.hub_upload import HubUpload
+from modelrunner.models.remote.peek import Peek, peek
+from modelrunner.models.remote.web import WebFile, is_web_file, look, web_name
 from modelrunner.oci.credentials import Credential
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.index import NamedModel

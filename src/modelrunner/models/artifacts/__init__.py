@@ -1,0 +1,1 @@
+"""Files become artifacts, and artifacts become variants of themselves."""

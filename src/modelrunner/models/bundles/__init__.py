@@ -1,0 +1,1 @@
+"""Artifacts become directories that engines are pointed at."""

@@ -1,0 +1,1 @@
+"""The way to an engine: connections, requests and answers, and whether it is ready."""

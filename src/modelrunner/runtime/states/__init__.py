@@ -1,0 +1,1 @@
+"""What was computed of prompts, saved and restored."""
