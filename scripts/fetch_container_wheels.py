@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.fetch_test_model import cache_folder, locked
+from scripts.obtaining import cache_folder, locked, tell
 
 ROOT = Path(__file__).parent.parent
 LISTS = ("build.txt", "runtime.txt")
@@ -36,7 +36,4 @@ def ensure() -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        print(ensure())
-    except (subprocess.CalledProcessError, OSError) as exc:
-        sys.exit(f"error: {exc}")
+    sys.exit(tell(ensure))

@@ -13,7 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.fetch_test_model import FetchFailed, cache_folder, download, locked, sha256
+from scripts.obtaining import FetchFailed, cache_folder, download, locked, sha256, tell
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,5 @@ def unpack(parcel: Parcel, work: Path, target: Path) -> None:
     (work / "model").replace(target)
 
 
-def main() -> int:
-    try:
-        print(fetch())
-    except (FetchFailed, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(fetch))

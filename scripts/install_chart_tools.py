@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.fetch_test_model import cache_folder, locked
+from scripts.obtaining import cache_folder, locked, tell
 
 LIST = Path(__file__).parent.parent / "requirements" / "chart.txt"
 
@@ -36,7 +36,4 @@ def ensure() -> Path:
 
 
 if __name__ == "__main__":
-    try:
-        print(ensure())
-    except (subprocess.CalledProcessError, OSError) as exc:
-        sys.exit(f"error: {exc}")
+    sys.exit(tell(ensure))

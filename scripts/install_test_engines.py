@@ -7,7 +7,7 @@ It is what `dmr install-runner --backend ENGINE` does, where the tests' daemons 
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from modelrunner.engines.mlx import Mlx
 from modelrunner.engines.piper import Piper
 from modelrunner.engines.vllm import Vllm
 from modelrunner.engines.whisper import Whisper
-from modelrunner.errors import RunnerError
 from modelrunner.runtime.processes.installation import install
-from scripts.fetch_test_model import cache_folder, locked
+from scripts.obtaining import cache_folder, locked, tell
 
 ENGINES: Mapping[str, Callable[[EngineSettings], Installable]] = {
     "vllm": partial(Vllm, gpu=False),
@@ -56,17 +55,12 @@ def _tell(sentence: str) -> None:
         print(f"  {sentence}", file=sys.stderr, flush=True)
 
 
-def main() -> int:
+def ensure_all(names: Sequence[str]) -> Path:
     folder = cache_folder() / "test-engines"
-    try:
-        for name in sys.argv[1:]:
-            ensure(name, folder)
-    except (RunnerError, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    print(folder)
-    return 0
+    for name in names:
+        ensure(name, folder)
+    return folder
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(lambda: ensure_all(sys.argv[1:])))

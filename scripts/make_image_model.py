@@ -7,9 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelrunner.errors import RunnerError
-from scripts.fetch_test_model import cache_folder, locked
 from scripts.install_test_engines import ensure
+from scripts.obtaining import cache_folder, locked, tell
 
 _PIPELINE = Path(__file__).with_name("random_pipeline.py")
 
@@ -32,14 +31,5 @@ def ensure_model(folder: Path) -> Path:
     return path
 
 
-def main() -> int:
-    try:
-        print(ensure_model(cache_folder()))
-    except (RunnerError, OSError, subprocess.SubprocessError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(lambda: ensure_model(cache_folder())))

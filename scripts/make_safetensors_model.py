@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGUFReader, dequantize
 
-from scripts.fetch_test_model import MODEL_SHA256, FetchFailed, cache_folder, fetch, flush, locked
+from scripts.fetch_test_model import MODEL_SHA256, fetch
+from scripts.obtaining import cache_folder, flush, locked, tell
 
 VERSION = 1  # of this script's output; a new one makes the folder anew
 
@@ -211,14 +212,5 @@ def strings(reader: GGUFReader, key: str) -> list[str]:
     return [str(each) for each in found]
 
 
-def main() -> int:
-    try:
-        print(make())
-    except (FetchFailed, OSError) as exc:
-        print(f"error: {exc}", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(tell(make))
