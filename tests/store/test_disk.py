@@ -2,15 +2,19 @@
 
 import errno
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from modelrunner.errors import InsufficientStorage, ModelNotFound, StoreError
 from modelrunner.store.disk import (
+    NotAFile,
     explaining,
     files_below,
     free_bytes,
+    open_file,
     remove_file,
     remove_quietly,
     write_atomically,
@@ -59,6 +63,19 @@ def test_removing_quietly_takes_directories_but_not_what_links_lead_to(tmp_path:
         remove_quietly(path)
 
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "foreign"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_only_a_file_is_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe is not waited for, and the user is told what is the matter."""
+    path = tmp_path / "models.json"
+    make(path)
+
+    with pytest.raises(StoreError, match="it is not a regular file") as caught, explaining("read", path):
+        open_file(path)
+    assert isinstance(caught.value.__cause__, NotAFile)
+    assert "move away what is in its place" in (caught.value.hint or "")
 
 
 def test_walking_sees_regular_files_only(tmp_path: Path) -> None:

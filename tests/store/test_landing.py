@@ -1,10 +1,13 @@
 import asyncio
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from modelrunner.errors import DigestMismatch
+from modelrunner.errors import DigestMismatch, StoreError
 from modelrunner.oci.chunks import Span
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
@@ -68,6 +71,59 @@ async def test_wrong_bytes_are_deleted(blobs: Blobs) -> None:
             await landing.finish()
 
     assert [] == _names(blobs)
+
+
+async def test_a_disk_that_refuses_is_told_of_by_whatever_comes_next(blobs: Blobs) -> None:
+    """The writing goes on beside; what it could write stays, and nothing of the rest is held in memory."""
+    async with blobs.land(BLOB) as landing:
+        assert landing is not None
+        with _files_up_to(50_000):
+            await landing.put(0, [CONTENT[:50_000]])
+            await landing.put(50_000, [CONTENT[50_000:]])
+            with pytest.raises(StoreError, match="File too large"):
+                await landing.finish()
+        with pytest.raises(StoreError, match="File too large"):
+            await landing.put(50_000, [CONTENT[50_000:]])
+
+    assert 0 == blobs._ahead.held
+    async with blobs.land(BLOB) as landing:
+        assert landing is not None
+        assert (Span(0, 50_000),) == landing.present
+        await landing.put(50_000, [CONTENT[50_000:]])
+        await landing.finish()
+    assert CONTENT == blobs.path(BLOB.digest).read_bytes()
+
+
+@contextmanager
+def _files_up_to(size: int) -> Iterator[None]:
+    """Have the system refuse to write behind `size` bytes of any file."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_a_pull_that_is_cancelled_keeps_what_it_was_given(blobs: Blobs) -> None:
+    """What waits for the disk is written before the blob is let go of."""
+    given = asyncio.Event()
+
+    async def pull() -> None:
+        async with blobs.land(BLOB) as landing:
+            assert landing is not None
+            for start in range(0, 90_000, 10_000):
+                await landing.put(start, [CONTENT[start : start + 10_000]])
+            given.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(pull())
+    await given.wait()
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert 0 == blobs._ahead.held
+    assert 10_000 == BLOB.size - 90_000 == blobs.missing_bytes([BLOB])
 
 
 async def test_a_download_of_the_reference_is_continued(blobs: Blobs) -> None:

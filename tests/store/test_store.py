@@ -1,6 +1,8 @@
 """The store as a whole."""
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -373,6 +375,29 @@ def test_an_unreadable_index_is_refused(root: Path) -> None:
     with pytest.raises(StoreError, match="index of the store cannot be read") as caught:
         Store(root)
     assert "restore it" in (caught.value.hint or "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+def test_a_pipe_is_no_index(root: Path) -> None:
+    """It is refused as well; nobody waits for what comes through it."""
+    root.mkdir()
+    os.mkfifo(root / "models.json")
+
+    with pytest.raises(StoreError, match="it is not a regular file"):
+        Store(root)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+async def test_a_model_whose_configuration_is_a_pipe_is_left_out(root: Path) -> None:
+    """Of the others nothing is lost."""
+    store = Store(root)
+    await put(store, MODEL, "ai/smollm2")
+    await put(store, OTHER, "ai/other")
+    config = store.blob_path(OTHER.config.digest)
+    config.unlink()
+    os.mkfifo(config)
+
+    assert [["docker.io/ai/smollm2:latest"]] == _names(Store(root))
 
 
 async def test_the_default_registry_is_part_of_short_names(root: Path) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import os
 import secrets
 import shutil
-import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,19 +17,27 @@ from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from io import FileIO
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
 from modelrunner.errors import DigestMismatch, InvalidRequest
 from modelrunner.oci.digest import Digest
-from modelrunner.store.disk import TEMPORARY, explaining, free_bytes, no_room, sync_directory
+from modelrunner.store.disk import (
+    TEMPORARY,
+    NotAFile,
+    explaining,
+    free_bytes,
+    no_room,
+    open_file,
+    sync_directory,
+)
+from modelrunner.store.writeback import AT_ONCE, begin_writeback
 
 if sys.platform == "linux":
     import fcntl
 
 _PIECE = 1024 * 1024  # bytes read at once; large enough that switching threads costs nothing
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _FICLONE = 0x40049409  # Source: linux/fs.h, FICLONE is _IOW(0x94, 9, int)
 # What a system says that cannot share these two files: no such call, another disk, no more links, not ours.
 _CANNOT_SHARE = frozenset(
@@ -79,7 +86,7 @@ def place(source: Path, target: Path, *, way: Way = Way.REFLINK) -> Way:
             size = os.fstat(file.fileno()).st_size
             _check_room(target, size)
             with explaining("write", target, needed=size), temporary.open("xb") as copy:
-                shutil.copyfileobj(file, copy, _PIECE)
+                shutil.copyfileobj(file, copy, AT_ONCE)
         _publish(temporary, target, taken or Way.COPY)
     return taken or Way.COPY
 
@@ -147,20 +154,19 @@ def hash_file(
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[FileIO]:
+def opened(path: Path) -> Iterator[BufferedReader]:
     """Open a regular file to be read; never waits for a pipe, never reads a device.
 
     Raises:
         InvalidRequest: it is anything else, or cannot be opened.
     """
     try:
-        handle = os.open(path, _FLAGS)
+        file = open_file(path)
+    except NotAFile as exc:
+        raise InvalidRequest(f"not a regular file: `{path}`") from exc
     except OSError as exc:
         raise _unreadable(path, exc) from exc
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise InvalidRequest(f"not a regular file: `{path}`")
-    with FileIO(handle) as file:
+    with file:
         yield file
 
 
@@ -178,7 +184,7 @@ class _Reading:
     def digest(self) -> Digest:
         return Digest(self._algorithm, self._hash.hexdigest())
 
-    def hash(self, file: FileIO, path: Path, copy: BinaryIO | None = None) -> None:
+    def hash(self, file: BufferedReader, path: Path, copy: BinaryIO | None = None) -> None:
         """Read what there is now: a file that grows as fast as it is read would have no end."""
         buffer = memoryview(bytearray(_PIECE))
         end = os.fstat(file.fileno()).st_size
@@ -187,12 +193,14 @@ class _Reading:
                 raise CancelledError
             self._hash.update(buffer[:length])
             if copy is not None:
-                copy.write(buffer[:length])
+                for start in range(0, length, AT_ONCE):
+                    copy.write(buffer[start : min(start + AT_ONCE, length)])
+                begin_writeback(copy.fileno(), self.size, length)  # or the end would wait for all of it
             self.size += length
             self._count(length)
 
 
-def _fill(file: FileIO, path: Path, buffer: memoryview) -> int:
+def _fill(file: BufferedReader, path: Path, buffer: memoryview) -> int:
     try:
         return file.readinto(buffer) or 0
     except OSError as exc:
@@ -211,7 +219,7 @@ def _beside(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)  # also after a rename between two names of one file
 
 
-def _share(file: FileIO, source: Path, temporary: Path, way: Way) -> Way | None:
+def _share(file: BufferedReader, source: Path, temporary: Path, way: Way) -> Way | None:
     """Make `temporary` share the file's bytes, as far as is allowed and possible; None when it is not."""
     if way is Way.COPY:
         return None
@@ -222,7 +230,7 @@ def _share(file: FileIO, source: Path, temporary: Path, way: Way) -> Way | None:
     return None
 
 
-def _clone(file: FileIO, temporary: Path) -> bool:
+def _clone(file: BufferedReader, temporary: Path) -> bool:
     if sys.platform != "linux":
         return False
     with explaining("write", temporary):
@@ -239,7 +247,7 @@ def _clone(file: FileIO, temporary: Path) -> bool:
     return True
 
 
-def _link(file: FileIO, source: Path, temporary: Path) -> bool:
+def _link(file: BufferedReader, source: Path, temporary: Path) -> bool:
     """Link the very file that is open; a link of its own in the path is followed first, as open did."""
     with explaining("write", temporary):
         try:

@@ -10,7 +10,7 @@ from modelrunner.errors import DigestMismatch, StoreError
 from modelrunner.oci.chunks import Piece, total
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
-from modelrunner.store.disk import explaining, remove_file
+from modelrunner.store.disk import explaining, open_file, remove_file
 from modelrunner.store.landing import Ahead, Landing
 from modelrunner.store.locks import Turns
 from modelrunner.store.offload import in_thread
@@ -141,7 +141,7 @@ class Blobs:
     async def _landing(self, blob: Descriptor, partial: Partial) -> AsyncIterator[Landing]:
         try:
             landing = Landing(blob, partial, await in_thread(partial.restore), self._ahead)
-            async with landing.hashing():
+            async with landing.working():
                 yield landing
         finally:
             partial.close()
@@ -178,7 +178,7 @@ class Blobs:
         path = self.path(digest)
         with explaining("read", path):
             try:
-                with path.open("rb", buffering=0) as file:
+                with open_file(path) as file:
                     while not stop.is_set() and (data := file.read(CHUNK)):
                         verifier.update(data)
             except FileNotFoundError:  # deleted with a model just now
@@ -201,7 +201,7 @@ class Blobs:
             raise StoreError(f"blob `{blob.digest}` {reason}", hint=PULL_AGAIN)
         path = self.path(blob.digest)
         with explaining("read", path):
-            file = path.open("rb", buffering=0)
+            file = open_file(path)
             file.seek(start)
             return file
 

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from stat import S_ISREG
 
@@ -16,8 +17,32 @@ from modelrunner.units import format_bytes
 
 _log = logging.getLogger(__name__)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FOLDER_HINT = "check that the folder exists and that you may read and write it"
+_PLACE_HINT = "a file of the program's belongs there: move away what is in its place"
 _ROOM_HINT = "free some space, for example with `dmr rm`, and try again; what has arrived is kept"
 TEMPORARY = ".tmp-"  # in the name of every file that is being replaced; the reference uses the same mark
+
+
+class NotAFile(OSError):
+    """In the place of a file there is a directory, a pipe or a device."""
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a file to be read; never waits for a pipe, never reads a device.
+
+    Raises:
+        NotAFile: it is no regular file.
+        OSError: it cannot be opened.
+    """
+    return open(path, "rb", opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if not S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NotAFile(errno.EINVAL, "it is not a regular file", path)
+    return handle
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -143,5 +168,5 @@ def explaining(what: str, path: Path, *, needed: int = 0) -> Iterator[None]:
             raise no_room(path.parent, needed=needed, free=free) from exc
         raise StoreError(
             f"cannot {what} `{path}`: {exc.strerror or exc}",
-            hint="check that the folder exists and that you may read and write it",
+            hint=_PLACE_HINT if isinstance(exc, NotAFile) else _FOLDER_HINT,
         ) from exc

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from modelrunner.errors import RunnerError
 from modelrunner.oci.digest import Digest
 from modelrunner.store.blobs import Blobs
-from modelrunner.store.disk import explaining, write_atomically
+from modelrunner.store.disk import explaining, open_file, write_atomically
 from modelrunner.store.index import Index, dumps, loads
 from modelrunner.store.layout import Layout, initialise
 from modelrunner.store.locks import holding
@@ -117,7 +117,7 @@ class IndexFile:
     def _read(self) -> tuple[Index, _Stamp]:
         with explaining("read", self._layout.index):
             try:
-                with self._layout.index.open("rb") as file:
+                with open_file(self._layout.index) as file:
                     stamp = _stamp(os.fstat(file.fileno()))
                     data = file.read()
             except FileNotFoundError:

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from modelrunner.oci.chunks import Span, Spans, united
+from modelrunner.store.disk import open_file
 
 JOURNAL = ".journal"  # behind the name of the partial file
 MAX_JOURNAL_BYTES = 64 << 20  # a line for every mebibyte of the largest blobs takes half of it
@@ -75,7 +76,7 @@ def read(path: Path) -> Record | None:
         OSError: it is there, and cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return parse(file.read(MAX_JOURNAL_BYTES))
     except FileNotFoundError:
         return None

@@ -1,47 +1,59 @@
 """Where a claimed blob lands piece by piece: written at once, hashed in order, held in memory in between.
 
-The hash follows the bytes in a thread of its own. What it cannot take yet, since something before it is
-missing, waits in memory, so that nothing is read back; all landings share one limit for that.
+One thread writes what comes and another hashes it, each fed by a queue of its own, so that neither waits for
+the other or for the event loop. What cannot be hashed yet, since something before it is missing, waits in
+memory, so that nothing is read back; all landings share the limits of what waits.
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import TypeVarTuple
 
 from modelrunner.oci.chunks import AHEAD, Piece, Span, Spans, united
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.store.offload import in_thread
-from modelrunner.store.partial import CHUNK, Partial
+from modelrunner.store.partial import Partial
 
-_AT_ONCE = 4 * CHUNK  # bytes hashed between two looks at what has come
-_READ_AT_ONCE = 16 * CHUNK
+_UNWRITTEN = 8 << 20  # bytes that may wait for the disk; what a kill can cost, and enough to keep it busy
+
+_Args = TypeVarTuple("_Args")
 
 
 class Ahead:
-    """How many bytes wait in memory for their turn to be hashed, of all landings of a store."""
+    """How many bytes wait in memory to be written, and for their turn to be hashed, of all landings."""
 
     def __init__(self, limit: int = AHEAD) -> None:
         self._limit = limit
-        self._held = 0
+        self._unhashed = 0
+        self._unwritten = 0
         self._change = asyncio.Event()
 
     @property
     def held(self) -> int:
-        """So many bytes wait now."""
-        return self._held
+        """So many bytes wait to be hashed now."""
+        return self._unhashed
 
-    def add(self, count: int) -> None:
-        """Count bytes that came (or, when negative, that were hashed or dropped)."""
-        self._held += count
+    def add(self, *, unhashed: int = 0, unwritten: int = 0) -> None:
+        """Count bytes that came (or, when negative, that are done with), and wake who waits for it."""
+        self._unhashed += unhashed
+        self._unwritten += unwritten
         change, self._change = self._change, asyncio.Event()
         change.set()
 
     @property
     def has_room(self) -> bool:
         """Whether more may be fetched that cannot be hashed at once."""
-        return self._held < self._limit
+        return self._unhashed < self._limit
+
+    @property
+    def is_written(self) -> bool:
+        """Whether the disks are near enough to what has come."""
+        return self._unwritten < _UNWRITTEN
 
     async def changed(self) -> None:
         """Wait until bytes came or went."""
@@ -57,14 +69,20 @@ class Landing:
         self._found = found  # left by an earlier attempt, to be read
         self._present = found
         self._ahead = ahead
-        self._waiting: dict[int, Sequence[Piece]] = {}  # by offset
-        self._news = asyncio.Event()
-        self._syncing: asyncio.Task[None] | None = None
+        self._waiting: dict[int, Sequence[Piece]] = {}  # for what is missing before them, by offset
+        self._given = 0  # bytes from the start that the hash has been given
+        self._jobs = 0  # not done
+        self._syncing = False
         self._failure: BaseException | None = None
+        # One thread each, which does what it is given in that order.
+        self._writer = ThreadPoolExecutor(1, "write")
+        self._hasher = ThreadPoolExecutor(1, "hash")
+        self._syncer = ThreadPoolExecutor(1, "sync")
+        self._stop = threading.Event()
 
     @property
     def present(self) -> Spans:
-        """What is here."""
+        """What is here, or will be in a moment."""
         return self._present
 
     @property
@@ -78,21 +96,22 @@ class Landing:
         return self._partial.digest
 
     async def put(self, offset: int, pieces: Sequence[Piece]) -> None:
-        """Write the next bytes of a range, and have them hashed when it is their turn.
+        """Have the next bytes of a range written, and hashed when it is their turn.
 
         Raises:
-            InsufficientStorage: the disk is full; what was written stays.
+            InsufficientStorage: the disk is full, maybe since an earlier call; what was written stays.
             StoreError: the disk refuses.
         """
         self._check()
+        while not self._ahead.is_written:
+            await self._ahead.changed()
+            self._check()
         size = sum(map(len, pieces))
-        await in_thread(self._partial.write, offset, pieces)
         self._present = united((*self._present, Span(offset, offset + size)))
         self._waiting[offset] = pieces
-        self._ahead.add(size)
-        self._news.set()
-        if self._partial.wants_sync and (self._syncing is None or self._syncing.done()):
-            self._syncing = asyncio.create_task(in_thread(self._partial.sync))
+        self._ahead.add(unhashed=size, unwritten=size)
+        self._give(self._writer, partial(self._wrote, size), self._partial.write, offset, pieces)
+        self._feed_hash()
 
     async def room(self, position: int) -> None:
         """Wait until more may be put behind `position`: there is room, or all before it has been hashed."""
@@ -107,59 +126,79 @@ class Landing:
             DigestMismatch: these are other bytes; they are deleted.
             StoreError: bytes are missing, or the disk refuses.
         """
-        while self._partial.hashed < self._blob.size and self._present == (Span(0, self._blob.size),):
+        while self._jobs:
             self._check()
             await self._ahead.changed()
         self._check()
-        if self._syncing is not None:
-            await asyncio.wait([self._syncing])
-            self._syncing.result()
         await in_thread(self._partial.finish)
 
     @asynccontextmanager
-    async def hashing(self) -> AsyncIterator[None]:
-        """Have the hash follow the bytes meanwhile."""
-        stop = threading.Event()
-        task = asyncio.create_task(self._follow(stop))
+    async def working(self) -> AsyncIterator[None]:
+        """Write and hash what lands meanwhile; at the end all that was put is written."""
+        self._feed_hash()
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, *([self._syncing] if self._syncing else ()), return_exceptions=True)
-            self._ahead.add(-sum(len(piece) for pieces in self._waiting.values() for piece in pieces))
-            self._waiting.clear()
-
-    async def _follow(self, stop: threading.Event) -> None:
-        try:
-            while self._partial.hashed < self._blob.size:
-                self._news.clear()
-                if not await self._hash_next(stop):
-                    await self._news.wait()
-        except Exception as exc:  # noqa: BLE001 - told to whoever waits for the hash
-            self._failure = exc
-            self._ahead.add(0)
-
-    async def _hash_next(self, stop: threading.Event) -> bool:
-        """Hash what is next, if it is here."""
-        begin = end = self._partial.hashed
-        batch: list[Piece] = []
-        while end - begin < _AT_ONCE and end in self._waiting:
-            pieces = self._waiting.pop(end)
-            batch += pieces
-            end += sum(map(len, pieces))
-        if batch:
+            self._stop.set()
             try:
-                await in_thread(self._partial.hash, batch)
+                await in_thread(self._end)
             finally:
-                self._ahead.add(begin - end)
-            return True
-        found = next((span for span in self._found if span.start <= begin < span.stop), None)
-        if found is None:
-            return False
-        end = min(found.stop, begin + _READ_AT_ONCE)
-        await in_thread(self._partial.hash_stored, end, stop, stop=stop)
-        self._ahead.add(0)
-        return True
+                waiting = sum(len(piece) for pieces in self._waiting.values() for piece in pieces)
+                self._waiting.clear()
+                self._ahead.add(unhashed=-waiting)
+
+    def _feed_hash(self) -> None:
+        """Give the hash all that it can take now: what came, or what an earlier attempt left in the file."""
+        while self._given < self._blob.size:
+            pieces = self._waiting.pop(self._given, None)
+            if pieces is not None:
+                size = sum(map(len, pieces))
+                self._give(self._hasher, partial(self._ahead.add, unhashed=-size), self._partial.hash, pieces)
+                self._given += size
+                continue
+            found = next((span for span in self._found if span.start <= self._given < span.stop), None)
+            if found is None:
+                return
+            self._give(self._hasher, self._ahead.add, self._partial.hash_stored, found.stop, self._stop)
+            self._given = found.stop
+
+    def _wrote(self, size: int) -> None:
+        self._ahead.add(unwritten=-size)
+        if self._partial.wants_sync and not self._syncing and not self._stop.is_set():
+            self._syncing = True
+            self._give(self._syncer, self._synced, self._partial.sync)
+
+    def _synced(self) -> None:
+        self._syncing = False
+        self._ahead.add()
+
+    def _give(
+        self,
+        thread: ThreadPoolExecutor,
+        done: Callable[[], None],
+        function: Callable[[*_Args], None],
+        *args: *_Args,
+    ) -> None:
+        """Have a thread do something; `done` is called in the loop afterwards, however it ended."""
+        loop = asyncio.get_running_loop()
+
+        def tell(future: Future[None]) -> None:
+            loop.call_soon_threadsafe(self._take, future, done)
+
+        self._jobs += 1
+        thread.submit(function, *args).add_done_callback(tell)
+
+    def _take(self, future: Future[None], done: Callable[[], None]) -> None:
+        self._jobs -= 1
+        if not future.cancelled() and (failure := future.exception()) is not None:
+            self._failure = self._failure or failure
+        done()
+
+    def _end(self) -> None:
+        """Let the threads end; what nobody will ask for any more is not hashed."""
+        self._hasher.shutdown(cancel_futures=True)
+        self._writer.shutdown()
+        self._syncer.shutdown()
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -18,13 +18,12 @@ from modelrunner.oci.manifest import Descriptor
 from modelrunner.store import journal
 from modelrunner.store.disk import explaining, remove_file, remove_quietly, sync_directory
 from modelrunner.store.journal import JOURNAL, Journal
-from modelrunner.store.writeback import begin_writeback
+from modelrunner.store.writeback import AT_ONCE, begin_writeback
 
 SUFFIX = ".incomplete"  # the reference's; both continue each other's downloads
 CHUNK = 1024 * 1024  # bytes read or written at once; large enough that changing threads costs nothing
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
 _SYNC_EVERY = 64 << 20  # bytes; what a power failure can cost
-_AT_ONCE = 512 * 1024  # bytes in one call: for more, Linux takes larger pages, which may cost far more
 
 
 def present_spans(path: Path, size: int) -> Spans:
@@ -143,7 +142,7 @@ class Partial:
         self.hash(pieces)
 
     def write(self, offset: int, pieces: Sequence[Piece]) -> None:
-        """Write some bytes where they belong, and note that they are there; from any thread.
+        """Write some bytes where they belong, and note that they are there; a sync may go on meanwhile.
 
         The disk begins with them at once, so that it is nearly done when the last ones come.
 
@@ -297,6 +296,6 @@ else:
         for piece in pieces:
             view = memoryview(piece)
             while view:
-                written = os.pwrite(handle, view[:_AT_ONCE], offset)
+                written = os.pwrite(handle, view[:AT_ONCE], offset)
                 offset += written
                 view = view[written:]

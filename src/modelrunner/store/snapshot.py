@@ -9,6 +9,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.store.blobs import Blobs
+from modelrunner.store.disk import open_file
 from modelrunner.store.index import Index
 from modelrunner.store.layout import Layout
 from modelrunner.store.lookup import Grammar, Match, Names
@@ -130,7 +131,7 @@ def read_model(digest: Digest, layout: Layout, blobs: Blobs) -> StoredModel:
 
 def _verified(path: Path, digest: Digest, limit: int) -> bytes:
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_file(path) as file:
             data = file.read(limit + 1)
     except OSError as exc:
         raise InvalidRequest(f"`{digest}` cannot be read: {exc.strerror}") from exc

@@ -22,7 +22,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import MAX_MANIFEST_BYTES, Manifest, parse_manifest
 from modelrunner.oci.reference import Reference
 from modelrunner.store.adopt import Count, hash_file, ignore
-from modelrunner.store.disk import explaining, files_below, remove_quietly, sync_directory
+from modelrunner.store.disk import explaining, files_below, open_file, remove_quietly, sync_directory
 from modelrunner.store.index import Entry, Index
 from modelrunner.store.layout import Layout
 from modelrunner.store.locks import Turns
@@ -187,7 +187,7 @@ def _files(entry: Entry, manifest: Manifest | None) -> Iterable[tuple[Digest, in
 
 def _manifest(path: Path) -> Manifest | None:
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return parse_manifest(file.read(MAX_MANIFEST_BYTES + 1))
     except (OSError, InvalidRequest):
         return None

@@ -8,6 +8,7 @@ import functools
 import sys
 from collections.abc import Callable
 
+AT_ONCE = 512 * 1024  # bytes of one write: for more, Linux takes larger pages, which may cost far more
 _WRITE = 2  # SYNC_FILE_RANGE_WRITE: starts what can be started, and waits for none of it
 
 
