@@ -13,6 +13,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, expect
 
+from modelrunner.store.partial import SUFFIX, present_spans
 from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.browser import window
 from modelrunner.testing.daemon import BIN, Runner, running
@@ -37,9 +38,11 @@ def _wait(until: Callable[[], object]) -> None:
 def test_pulls_that_a_kill_broke_off_are_shown_and_resumed(browser: Browser, tmp_path: Path) -> None:
     """Those of the web app and those of `dmr pull`; what has come is not fetched again."""
     registry = FakeRegistry()
+    weights = []
     for name in ("one", "two"):
         artifact = make_artifact(random.Random(name).randbytes(6_000_000))
         registry.add(f"team/{name}", "v1", artifact.content, artifact.contents)
+        weights.append(artifact.layers[0])
     with (
         serving_in_thread(registry) as url,
         running(tmp_path / "home", DMR_PULL_LIMIT="2MB") as runner,
@@ -49,9 +52,9 @@ def test_pulls_that_a_kill_broke_off_are_shown_and_resumed(browser: Browser, tmp
         pulling = subprocess.Popen(
             [BIN / "dmr", "pull", two], env=runner.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        parts = runner.home / ".docker" / "models" / "blobs" / "sha256"
-        _wait(lambda: len([path for path in parts.glob("*.incomplete") if path.stat().st_size]) == 2)
-        _wait(lambda: _ask(runner, "GET", "/transfers")[0]["done"])
+        blobs = runner.home / ".docker" / "models" / "blobs" / "sha256"
+        parts = [blobs / f"{blob.digest.hex}{SUFFIX}" for blob in weights]
+        _wait(lambda: all(present_spans(part, blob.size) for part, blob in zip(parts, weights, strict=True)))
         kept = runner.home / ".docker" / "models" / "transfers.json"
         _wait(lambda: kept.read_text().count('"sha256:') == 2)
         runner.stop(signal.SIGKILL)

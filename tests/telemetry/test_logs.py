@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import stat
+import sys
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 
@@ -71,6 +72,15 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_way_out(tmp_path: Path)
         Logs(tmp_path / "file" / "logs", limit=100)
 
     assert "MODEL_RUNNER_LOG_DIR" in (caught.value.hint or "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+def test_a_pipe_is_no_log(tmp_path: Path) -> None:
+    """Nobody waits for somebody who reads it."""
+    os.mkfifo(tmp_path / SERVICE_LOG)
+
+    with pytest.raises(StoreError, match="cannot write log files"):
+        Logs(tmp_path, limit=100)
 
 
 async def test_records_become_lines_of_keys_and_values(logs: Logs, tmp_path: Path) -> None:

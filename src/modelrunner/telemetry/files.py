@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 _SUFFIX = ".log"
 _SET_ASIDE = ".1"
+# Not to wait for a reader, should somebody have made it a pipe.
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 
 
 class LogFile:
@@ -40,7 +42,7 @@ class LogFile:
         if self._file is not None and not is_at(self._file, self.path):
             self.close()
         if self._file is None:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            descriptor = os.open(self.path, _FLAGS, 0o600)
             self._file = os.fdopen(descriptor, "ab")
         return self._file
 

@@ -1,8 +1,10 @@
 """`dmr plugin`: `docker model` becomes this program, and nothing of others is overwritten."""
 
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,47 @@ def test_another_plug_in_is_kept_unless_forced(dmr: "Run", config: Path) -> None
     assert "is another program" in status.out
     assert "of another origin" in left.err
     assert (forced.code, other.resolve()) == (0, PROGRAM.resolve())
+
+
+def _file(path: Path) -> None:
+    path.write_text("kept")
+
+
+@pytest.mark.parametrize("make", [_file, lambda path: path.symlink_to("/nowhere")])
+@pytest.mark.parametrize("name", ["docker", "docker/cli-plugins"])
+def test_what_is_in_the_place_of_a_folder_is_named(
+    dmr: "Run",
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path], None],
+    name: str,
+) -> None:
+    """Also a link to nowhere; it is left alone."""
+    monkeypatch.setenv("DOCKER_CONFIG", str(config / "docker"))
+    wrong = config / name
+    wrong.parent.mkdir(exist_ok=True)
+    make(wrong)
+
+    outcome = dmr("plugin", "install")
+
+    assert (1, True) == (outcome.code, os.path.lexists(wrong))
+    assert f"docker looks for its plug-ins in a folder, but `{wrong}` is none" in outcome.err
+    assert "move it away" in outcome.err
+
+
+@pytest.mark.parametrize("words", [["install"], ["install", "--force"], ["uninstall"]])
+def test_a_folder_in_the_place_of_the_plug_in_is_left_alone(
+    dmr: "Run", config: Path, words: list[str]
+) -> None:
+    """Docker sees no plug-in in it either."""
+    folder = config / "cli-plugins" / "docker-model"
+    folder.mkdir(parents=True)
+
+    outcome, status = dmr("plugin", *words), dmr("plugin", "status")
+
+    assert (1, 1, True) == (outcome.code, status.code, folder.is_dir())
+    assert str(folder) in outcome.err
+    assert "is not installed" in status.out
 
 
 def test_status_tells_which_file_docker_takes(

@@ -145,6 +145,15 @@ def test_follow_prints_the_data_of_events(daemon: "Daemon", dmr: "Run") -> None:
     assert {"include_existing": "true", "model": "m"} == daemon.seen[-1].query
 
 
+def test_a_number_means_nothing_while_following(daemon: "Daemon", dmr: "Run") -> None:
+    """There is no end to count to: a program gets the reference's form all the same."""
+    events = b'event: new_request\ndata: [{"count":1}]\n\n'
+    daemon.sends("GET", "/engines/requests", events, media="text/event-stream")
+
+    assert '[{"count":1}]\n' == dmr("requests", "--follow", "-n", "5").out
+    assert {} == daemon.seen[-1].query
+
+
 def test_including_what_exists_needs_follow(daemon: "Daemon", dmr: "Run") -> None:
     outcome = dmr("requests", "--include-existing")
 

@@ -1,8 +1,10 @@
 """The file of configurations: whole after every crash, readable by people, kind to other versions."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,18 +179,23 @@ def test_a_change_of_somebody_else_is_noticed(tmp_path: Path, file: Configuratio
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such modes")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
 def test_a_file_that_cannot_be_read_is_an_error_only_when_it_is_edited(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
 ) -> None:
-    """The daemon starts all the same."""
-    (tmp_path / "configurations.json").mkdir()
+    """The daemon starts all the same, says so once, and leaves alone what is there."""
+    path = tmp_path / "configurations.json"
+    make(path)
+    before = path.lstat()
     file = file_in(tmp_path)
     file.read()
-    assert "configurations not read" in caplog.text
+    file.read()
 
     with pytest.raises(StoreError):
         file.edit(lambda _: (ENTRY,))
     assert () == file.entries
+    assert 1 == caplog.text.count("configurations not read")
+    assert os.path.samestat(before, path.lstat())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills with a signal")

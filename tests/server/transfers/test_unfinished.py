@@ -3,7 +3,9 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncGenerator, Sequence
+import os
+import sys
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -139,6 +141,22 @@ async def test_a_damaged_file_is_as_none(tmp_path: Path, data: bytes) -> None:
     assert await unfinished.views() == []
     async for _ in unfinished.kept("pull", "ai/x", _lines(LINE)):
         assert "ai/x" in (tmp_path / "transfers.json").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+async def test_what_is_no_file_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
+) -> None:
+    """A pipe is not waited for, and no pull is refused for its sake."""
+    make(tmp_path / "transfers.json")
+    before = (tmp_path / "transfers.json").lstat()
+
+    unfinished = _open(tmp_path)
+    assert [LINE] == [line async for line in unfinished.kept("pull", "ai/x", _lines(LINE))]
+
+    assert "not a regular file" in caplog.text
+    assert os.path.samestat(before, (tmp_path / "transfers.json").lstat())
 
 
 async def test_a_disk_that_takes_no_more_stops_no_transfer(tmp_path: Path) -> None:

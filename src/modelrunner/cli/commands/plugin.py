@@ -58,10 +58,19 @@ def _install(session: Session, *, force: bool) -> int:
     if link.is_symlink() and link.resolve() == program.resolve():
         say(f"`docker model` is this program already: {link}")
         return 0
+    if link.is_dir() and not link.is_symlink():
+        raise Conflict(
+            f"there is a folder in the place of the plug-in: `{link}`", hint="move it away, and install again"
+        )
     if (link.exists() or link.is_symlink()) and not force:
         raise Conflict(
             f"there is another plug-in: `{link}`",
             hint="`dmr plugin install --force` replaces it",
+        )
+    if (wrong := _in_the_way(link)) is not None:
+        raise Conflict(
+            f"docker looks for its plug-ins in a folder, but `{wrong}` is none",
+            hint="move it away, and install again",
         )
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -74,6 +83,12 @@ def _install(session: Session, *, force: bool) -> int:
         raise RunnerError(f"cannot link `{link}`: {exc.strerror}") from exc
     say(f"`docker model` is now this program: {link} -> {program}")
     return 0
+
+
+def _in_the_way(link: Path) -> Path | None:
+    """Find what stands where a folder of a link is to be, also a link to nowhere."""
+    nearest = next((folder for folder in link.parents if folder.exists() or folder.is_symlink()), None)
+    return None if nearest is None or nearest.is_dir() else nearest
 
 
 def _uninstall(session: Session) -> int:
@@ -93,7 +108,7 @@ def _uninstall(session: Session) -> int:
 
 def _status(session: Session) -> int:
     """Tell which file docker runs: the first that it finds."""
-    found = [path for folder in folders(session) if (path := folder / _NAME).exists()]
+    found = [path for folder in folders(session) if (path := folder / _NAME).is_file()]
     if not found:
         say("`docker model` is not installed; `dmr plugin install` links it")
         return 1
@@ -113,6 +128,6 @@ def _program() -> Path:
 
 def _is_ours(path: Path) -> bool:
     program = Path(sys.executable).parent / _NAME
-    if not program.exists():
+    if not program.exists() or not path.is_file():
         return False
     return path.resolve() == program.resolve() or path.read_bytes() == program.read_bytes()

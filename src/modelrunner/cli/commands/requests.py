@@ -38,7 +38,7 @@ def configure(parser: Parser) -> None:
     parser.words("[show ID | replay ID | diff ID ID | export [ID] | stats | status | rm ID...]")
     for flag, name, kind, about in _FILTERS:
         parser.add_argument(flag, dest=name, metavar=kind, help=about)
-    parser.add_argument("-n", "--limit", metavar="int", help="How many to list (50)")
+    parser.add_argument("-n", "--limit", metavar="int", help="How many to list (50), unless it follows")
     parser.switch("-f", "--follow", help="Follow requests stream")
     parser.switch("--include-existing", help="With --follow: begin with those that there are")
     parser.switch("--json", help="Print JSON; alone, as Docker Model Runner does")
@@ -84,7 +84,7 @@ def run(args: Namespace, session: Session) -> int:
 def _list(args: Namespace, inspector: "Inspector", session: Session) -> int:
     """List; in the reference's form for those who read it with a program and ask for nothing else."""
     query = _query(args)
-    is_plain = not query.keys() - {"model"} and not args.limit
+    is_plain = not query.keys() - {"model"} and (args.follow or not args.limit)
     as_reference = is_plain and (args.json or not is_terminal(sys.stdout))
     if args.include_existing and not args.follow:
         raise InvalidRequest("--include-existing can only be used with --follow")

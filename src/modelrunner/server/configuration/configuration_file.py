@@ -23,7 +23,7 @@ from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference, parse_reference
 from modelrunner.server.configuration.configuration import Configuration, configuration
-from modelrunner.store.disk import explaining, sync_directory, write_atomically
+from modelrunner.store.disk import explaining, open_file, sync_directory, write_atomically
 from modelrunner.store.locks import holding
 from modelrunner.units import format_bytes
 from modelrunner.wire.configuration import ConfigureOptions
@@ -121,6 +121,7 @@ class ConfigurationFile:
         self._lock = lock
         self._aside = aside
         self._stamp: _Stamp = None
+        self._complaint = ""
         self.entries: tuple[Entry, ...] = ()
 
     def has_changed(self) -> bool:
@@ -128,13 +129,17 @@ class ConfigurationFile:
         return self._look() != self._stamp
 
     def read(self) -> None:
-        """Bring `entries` up to date; a file that cannot be read leaves them as they are, and is logged."""
+        """Bring `entries` up to date; a file that cannot be read changes nothing, and is logged once."""
+        complaint = ""
         try:
             self.entries = self._document().entries
         except InvalidRequest:
             self._set_aside()
         except RunnerError as exc:
-            _log.error("configurations not read reason=%s", exc)
+            complaint = str(exc)
+            if complaint != self._complaint:
+                _log.error("configurations not read reason=%s", complaint)
+        self._complaint = complaint
 
     def edit(self, change: Callable[[tuple[Entry, ...]], tuple[Entry, ...]]) -> None:
         """Change what is on the disk now, held against other processes; `entries` are those afterwards.
@@ -168,7 +173,7 @@ class ConfigurationFile:
         """Read the file as it is; no file is an empty document."""
         with explaining("read", self._path):
             try:
-                with self._path.open("rb") as file:
+                with open_file(self._path) as file:
                     self._stamp = _stamp(os.fstat(file.fileno()))
                     data = file.read(_LARGEST + 1)
             except FileNotFoundError:

@@ -17,6 +17,7 @@ from modelrunner.models.weights.gguf import GGUFHeader, Value
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.server.library.catalogue import Catalogue
+from modelrunner.store.disk import open_file
 from modelrunner.store.snapshot import StoredModel
 from modelrunner.store.store import Store
 
@@ -136,7 +137,7 @@ class Abilities:
             return True
         first = next(layer for layer in model.manifest.layers if weight_format(layer, config))
         try:
-            with Path(self._store.blob_path(first.digest)).open("rb") as file:
+            with open_file(Path(self._store.blob_path(first.digest))) as file:
                 head = file.read(header.header_bytes)
         except OSError:
             return False

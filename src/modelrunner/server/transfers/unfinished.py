@@ -19,7 +19,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.server.connection.progress import Direction
 from modelrunner.server.inspection.insight import moment
-from modelrunner.store.disk import remove_file, write_atomically
+from modelrunner.store.disk import explaining, open_file, remove_file, write_atomically
 from modelrunner.store.locks import FileLock
 from modelrunner.store.offload import in_thread
 from modelrunner.wire.transfers import ProgressLine, TransferView
@@ -80,12 +80,15 @@ class Unfinished:
         self._left: dict[str, _Entry] = {}
 
     def open(self) -> None:
-        """Read what is left; blocking. A file that cannot be read is as none."""
+        """Read what is left; blocking. A damaged file is as none, one that cannot be read is left alone."""
         try:
             self._is_ours = self._lock.acquire_now()
             if self._is_ours:
                 self._left = {f"left-{next(self._numbers)}": entry for entry in self._read()}
-        except (OSError, RunnerError, *_UNREADABLE) as exc:
+        except RunnerError as exc:
+            self._is_ours = False
+            _log.warning("unfinished transfers not read, and none remembered reason=%s", exc)
+        except _UNREADABLE as exc:
             _log.warning("unfinished transfers not read reason=%s", exc)
 
     def end(self) -> None:
@@ -142,11 +145,13 @@ class Unfinished:
         }
 
     def _read(self) -> Iterable[_Entry]:
-        try:
-            with self._path.open("rb") as file:
-                document = msgspec.json.decode(file.read(_LARGEST), type=_Document)
-        except FileNotFoundError:
-            return []
+        with explaining("read", self._path):
+            try:
+                with open_file(self._path) as file:
+                    data = file.read(_LARGEST)
+            except FileNotFoundError:
+                return []
+        document = msgspec.json.decode(data, type=_Document)
         now = self._wall()
         return [
             entry
