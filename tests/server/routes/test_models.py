@@ -601,6 +601,27 @@ async def test_a_model_in_use_is_deleted_by_force_only(tiny: "Daemon") -> None:
     assert rest.endswith(b"[DONE]\n\n")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/models/ai/tiny", None),
+        ("DELETE", "/models/purge", None),
+        ("POST", "/engines/unload", {"models": ["ai/tiny"]}),
+    ],
+)
+async def test_a_load_that_only_a_configuration_began_is_in_nobodys_way(
+    make_daemon: "Make", method: str, path: str, body: object
+) -> None:
+    daemon = await make_daemon(engine={"hang_at_load": True}, DMR_DRAIN="0s")
+    await daemon.add("docker.io/ai/tiny:latest")
+    await daemon.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 512})
+    await daemon.until(lambda: bool(daemon.residents))
+    done = await daemon.ask(method, path, json=body)
+
+    assert (200, ()) == (done.status, daemon.residents)
+    assert "in_use" not in done.text
+
+
 async def test_a_bad_boolean_is_named(tiny: "Daemon") -> None:
     """Nothing is deleted by mistake."""
     answer = await tiny.ask("DELETE", "/models/ai/tiny?force=perhaps")

@@ -109,8 +109,7 @@ class Configuring:
         affected = {other for key in keys for other in self._configurations.affected(key)}
         trial, restarts = self._made(affected, make)
         self._configurations.take_back(trial)
-        for key in restarts:
-            await self._preloading.withdraw(key)  # it was for a configuration that is out of date
+        await self._preloading.withdraw(set(restarts).__contains__)  # for what is out of date
         change, restarts = self._made(affected, make)
         try:
             await self._stop(restarts)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 
 from modelrunner.errors import RunnerError
 from modelrunner.runtime.instance import Instance
@@ -20,19 +20,19 @@ class Preloading:
     def __init__(self, pool: Pool[Instance], catalogue: Catalogue) -> None:
         self._pool = pool
         self._catalogue = catalogue
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Key | None] = {}  # with the one instance that each is for
 
     def begin(self, key: Key, reason: Reason) -> None:
         """Load an instance."""
-        self._begin(self._load(key, reason), _name(key))
+        self._begin(self._load(key, reason), key)
 
     def begin_all(self, pinned: Iterable[Key], names: Iterable[str]) -> None:
         """Load instances and named models one after the other, so that they do not slow each other down."""
-        self._begin(self._load_all(tuple(pinned), tuple(names)), "preload at start")
+        self._begin(self._load_all(tuple(pinned), tuple(names)), None)
 
-    async def withdraw(self, key: Key) -> None:
-        """Take back what `begin` asked for, as far as it has not come yet."""
-        waiting = {task for task in self._tasks if task.get_name() == _name(key)}
+    async def withdraw(self, match: Callable[[Key], bool]) -> None:
+        """Take back what `begin` asked for of those that match, as far as it has not come yet."""
+        waiting = {task for task, key in self._tasks.items() if key is not None and match(key)}
         for task in waiting:
             task.cancel()
         if waiting:
@@ -44,10 +44,10 @@ class Preloading:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[None, None, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _begin(self, work: Coroutine[None, None, None], key: Key | None) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[task] = key
+        task.add_done_callback(self._tasks.pop)
 
     async def _load(self, key: Key, reason: Reason) -> None:
         try:
@@ -69,7 +69,3 @@ class Preloading:
             if key not in done:
                 done.add(key)
                 await self._load(key, Reason.PRELOADED)
-
-
-def _name(key: Key) -> str:
-    return f"preload {key}"

@@ -17,7 +17,7 @@ from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
 from modelrunner.oci.reference import DOCKER_HUB, Reference
-from modelrunner.runtime.scheduling.plan import Reason
+from modelrunner.runtime.scheduling.plan import Key, Reason
 from modelrunner.server.connection.progress import (
     Direction,
     encode_escaped,
@@ -197,6 +197,7 @@ async def remove(services: Services, name: str, *, force: bool) -> list[Step]:
 
 async def purge(services: Services, request: Request) -> Response:
     """`DELETE /models/purge`: everything goes, unless a model is in use and `force` is not given."""
+    await services.preloading.withdraw(lambda _: True)
     await services.pool.unload(lambda _: True)
     if services.pool.residents() and not query_flag(request, "force"):
         raise Conflict("cannot purge: a model is in use", hint="wait for its requests to end, or use force")
@@ -249,8 +250,12 @@ async def _let_go(services: Services, model: StoredModel) -> None:
 
 
 async def _unload(services: Services, model: StoredModel, *, force: bool) -> None:
-    await services.pool.unload(lambda key: key.model == model.id)
-    if not force and any(resident.key.model == model.id for resident in services.pool.residents()):
+    def is_it(key: Key) -> bool:
+        return key.model == model.id
+
+    await services.preloading.withdraw(is_it)
+    await services.pool.unload(is_it)
+    if not force and any(is_it(resident.key) for resident in services.pool.residents()):
         raise Conflict(
             f"model is in use: `{_called(model)}`", hint="wait for its requests to end, or use force"
         )
