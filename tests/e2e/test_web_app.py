@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from modelrunner.testing.artifacts import make_artifact
 from modelrunner.testing.browser import Window, window
@@ -261,6 +262,49 @@ def test_a_file_becomes_a_model_which_is_tagged_configured_loaded_and_deleted(
     assert "local/mine" not in daemon.must("list")
 
 
+def test_settings_of_a_model_can_be_changed_once_they_are_known(app: Window) -> None:
+    """What is typed before would be written over by what is in force."""
+    held: list[Route] = []
+    released = False
+
+    def hold(route: Route) -> None:
+        if released:
+            route.continue_()
+        else:
+            held.append(route)
+
+    app.page.route("**/engines/_configure?*", hold)
+    page = app.show("models/ai/tiny")
+    flags = page.get_by_label("Flags of the engine")
+    expect(flags).to_be_disabled()
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+
+    while not held:
+        page.wait_for_timeout(10)
+    released = True
+    for route in held:
+        route.continue_()
+    flags.fill("--temp 0.5")
+    expect(page.locator(".verdict")).to_contain_text("memory")
+    expect(flags).to_have_value("--temp 0.5")
+
+
+def test_what_is_typed_in_the_settings_stays_when_the_models_are_looked_at_again(app: Window) -> None:
+    page = app.show("models/ai/tiny")
+    flags = page.get_by_label("Flags of the engine")
+    flags.fill("--temp 0.5")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "_configure" in request.url else None)
+    # When the page asks for the second time, it has long shown what the first answer changed.
+    for _ in range(2):
+        with page.expect_response("**/models?brief=true"):
+            pass
+
+    expect(flags).to_be_enabled()
+    expect(flags).to_have_value("--temp 0.5")
+    assert asked == []
+
+
 def test_two_tabs_show_the_same(app: Window) -> None:
     """What is said in one appears in the other, while both go on writing."""
     page, other = app.show("chat?model=ai/tiny"), app.another()
@@ -297,6 +341,108 @@ def test_a_daemon_that_restarts_under_the_page_is_found_again(browser: Browser, 
         _answered(page, "into the void")
 
         expect(page.locator("article.user").first).to_contain_text("before the end")
+
+
+def _post(daemon: Runner, body: dict[str, object]) -> None:
+    """Ask for a chat answer, whatever comes of it."""
+    connection = HTTPConnection("127.0.0.1", daemon.port)
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
+    connection.getresponse().read()
+    connection.close()
+
+
+LONG = (
+    "short",
+    "word " * 200,
+    "x" * 1234,
+    "日本語の行 " * 80,
+    "\U0001f600 face" * 90,
+    "spaces" + " " * 300 + "between",
+    "." * 700,
+    "a,b;c:(d)[e]" * 60,
+    "{" + ", ".join(f'"name{n}":\t{n}' for n in range(90)) + "}",
+)
+
+
+# The lines of the log that are not whole in their row, once a part of it has been scrolled to and drawn.
+_CUT = """
+async (frame, part) => {
+  const drawn = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
+  await drawn()
+  frame.scrollTop = part * frame.scrollHeight
+  await drawn()
+  const lines = [...frame.querySelectorAll('.line')]
+  const isCut = line => {
+    const text = line.querySelector('.text')
+    return line.offsetHeight > line.parentElement.offsetHeight + 1 || text.scrollWidth > text.clientWidth + 1
+  }
+  return lines.length > 3 ? lines.filter(isCut).map(line => line.textContent) : ['nothing there']
+}
+"""
+
+
+def test_no_line_of_the_log_is_cut_off_and_its_end_stays_in_view(browser: Browser, tmp_path: Path) -> None:
+    """However wide the page is, and whatever the line is made of."""
+    logs = tmp_path / "home/.local/state/modelrunner/logs"
+    logs.mkdir(parents=True)
+    line = '[2026-01-02T03:04:05.{:09d}Z] level=INFO logger=bench msg="{}"\n'
+    (logs / "inference.log").write_text("".join(line.format(n, LONG[n % len(LONG)]) for n in range(700)))
+    with running(tmp_path / "home") as daemon, window(browser, daemon.url) as opened:
+        page = opened.show("logs")
+        frame = page.get_by_role("region", name="Lines of the log")
+        expect(page.locator(".line").last).to_be_visible()
+        for width, font in ((1360, 16), (800, 17), (420, 16), (1360, 32)):
+            page.set_viewport_size({"width": width, "height": 700})
+            page.evaluate("size => { document.documentElement.style.fontSize = `${size}px` }", font)
+            for part in (0, 0.3, 0.6):
+                cut = frame.evaluate(_CUT, part)
+                assert cut == [], (width, font)
+        page.set_viewport_size({"width": 1360, "height": 700})
+        frame.evaluate("frame => { frame.scrollTop = frame.scrollHeight }")
+        daemon.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/late")
+        expect(page.locator(".line").last).to_contain_text("model loaded from archive")
+        expect(page.locator(".line").last).to_be_in_viewport(ratio=0.9)
+        assert opened.complaints == []
+
+
+def test_requests_that_come_in_move_nothing_that_is_looked_at(browser: Browser, tmp_path: Path) -> None:
+    """They go before the first row; at the top they are seen at once."""
+    program = fake_llama_server(tmp_path / "engine")
+    with (
+        running(tmp_path / "home", LLAMA_SERVER_PATH=str(program)) as daemon,
+        window(browser, daemon.url) as opened,
+    ):
+        daemon.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/tiny")
+
+        def ask(count: int) -> None:
+            for _ in range(count):
+                _post(daemon, {"model": "ai/tiny", "messages": [{"role": "user", "content": "hello"}]})
+
+        ask(80)
+        page = opened.show("requests")
+        expect(page.get_by_text("80 requests")).to_be_visible()
+        page.locator(".rows .frame").evaluate("frame => { frame.scrollTop = 1000 }")
+        row = page.get_by_role("row", name="Request 55,")
+        row.focus()
+        before = row.bounding_box()
+        ask(5)
+        expect(page.get_by_text("85 requests")).to_be_visible()
+        assert row.bounding_box() == before
+        expect(row).to_be_focused()
+        page.locator(".rows .frame").evaluate("frame => { frame.scrollTop = 3000 }")
+        expect(page.get_by_role("row", name="Request 10,")).to_be_in_viewport()
+        expect(row).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        expect(page.get_by_role("row", name="Request 54,")).to_be_focused()
+        expect(page.get_by_role("row", name="Request 54,")).to_be_in_viewport()
+
+        page.keyboard.press("Home")
+        first = page.get_by_role("row", name="Request 85,")
+        expect(first).to_be_focused()
+        ask(1)
+        expect(page.get_by_role("row", name="Request 86,")).to_be_in_viewport()
+        expect(first).to_be_focused()
+        assert opened.complaints == []
 
 
 def test_the_keyboard_is_enough(app: Window) -> None:

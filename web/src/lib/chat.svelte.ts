@@ -222,8 +222,13 @@ export function stop(): void {
   for (const [id, controller] of stops) if (turns.map.has(id)) controller.abort()
 }
 
-export function isWriting(): boolean {
+const here = $derived.by(() => {
+  void turns.version
   return Object.keys(writing.by).some((id) => turns.map.has(id))
+})
+/** Whether an answer of the open conversation is being written; found out once for all that ask. */
+export function isWriting(): boolean {
+  return here
 }
 
 /** Shows another branch at a turn. */

@@ -2,6 +2,10 @@
 
 const UNITS = ['B', 'kB', 'MB', 'GB', 'TB']
 
+// Made once: each is dear to make, and a long list asks for many.
+const NUMBER = new Intl.NumberFormat('en')
+const TIME = new Intl.DateTimeFormat('en-GB', { timeStyle: 'medium' })
+
 export function bytes(count: number): string {
   let value = count
   let unit = 0
@@ -22,7 +26,7 @@ export function seconds(value: number): string {
 }
 
 export function tokens(count: number): string {
-  return count >= 10000 ? `${(count / 1000).toFixed(count >= 100000 ? 0 : 1)}k` : count.toLocaleString('en')
+  return count >= 10000 ? `${(count / 1000).toFixed(count >= 100000 ? 0 : 1)}k` : NUMBER.format(count)
 }
 
 export function ago(at: number, now = Date.now()): string {
@@ -35,7 +39,7 @@ export function ago(at: number, now = Date.now()): string {
 }
 
 export function clock(at: number): string {
-  return new Date(at).toLocaleTimeString('en-GB')
+  return Number.isNaN(at) ? '' : TIME.format(at)
 }
 
 /** A size or a quantization as the daemon writes it: `92.10MiB`, `MOSTLY_Q4_1`. */
@@ -51,5 +55,5 @@ export function short(name: string): string {
 }
 
 export function plural(count: number, one: string, many = `${one}s`): string {
-  return `${count.toLocaleString('en')} ${count === 1 ? one : many}`
+  return `${NUMBER.format(count)} ${count === 1 ? one : many}`
 }

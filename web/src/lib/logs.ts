@@ -42,3 +42,23 @@ export function visible(text: string): string {
     .replace(/\u001b\[[0-9;]*m/g, '')
     .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, '\ufffd')
 }
+
+/**
+ * How many rows of that many columns a text takes where it is broken anywhere. What is not ASCII counts as two
+ * columns, and a tab as four: a row too many is better than text that is cut off.
+ */
+export function rowsOf(text: string, columns: number): number {
+  if (text.length <= columns && !ODD.test(text)) return 1
+  let rows = 0
+  for (const line of visible(text).split('\n')) {
+    let width = line.length
+    if (ODD.test(line)) {
+      width = 0
+      for (const char of line) width += char === '\t' ? 4 : char > '\u007e' ? 2 : 1
+      width += Math.ceil(width / columns) // of a row the last column may be too narrow
+    }
+    rows += Math.max(1, Math.ceil(width / columns))
+  }
+  return rows
+}
+const ODD = /[^\u0020-\u007e]/

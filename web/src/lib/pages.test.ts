@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { errorOf, namePath } from './api'
 import { ago, bytes, plural, seconds, short, spaced, tokens } from './format'
-import { add, matching, MOST, visible, type LogLine } from './logs'
+import { add, matching, MOST, rowsOf, visible, type LogLine } from './logs'
 import { marked, merge, phases, query, who, NO_FILTERS, type Recorded, type Summary } from './requests'
 import { href, parse } from './router.svelte'
 
@@ -61,6 +61,15 @@ describe('the log', () => {
   it('shows what steers terminals and hides nothing', () => {
     expect(visible('\u001b[31mred\u001b[0m \u001b]0;title\u0007 \u202eback')).toBe('red \ufffd]0;title\ufffd \ufffdback')
   })
+  it.each([
+    ['', 1],
+    ['x'.repeat(10), 1],
+    ['x'.repeat(11), 2],
+    ['one\n\nthree', 3],
+    ['\u001b[31mred\u001b[0m and more', 2],
+    ['日本語日本語', 2],
+    ['\ta', 1],
+  ])('knows how many rows %j takes', (text, rows) => expect(rowsOf(text, 10)).toBe(rows))
 })
 
 describe('requests', () => {
