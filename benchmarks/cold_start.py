@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,10 +21,10 @@ from modelrunner.models.bundles.bundle import Bundle
 from modelrunner.models.description.config import ModelConfig
 from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.testing.daemon import running
+from scripts.fetch_test_model import fetch
 
 MODEL = "bench/smollm2"
 ROUNDS = 7
-ROOT = Path(__file__).parent.parent
 QUESTION = {
     "messages": [{"role": "user", "content": "Say hello."}],
     "stream": True,
@@ -93,17 +92,6 @@ def _through(port: int) -> float:
     return took
 
 
-def fetch_model() -> Path:
-    """Where the model is that the benchmarks use; it is fetched when it is not here."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return Path(done.stdout.strip())
-
-
 def bare_launch(gguf: Path, path: Path) -> Launch:
     """The command line of the engine, as the daemon would use it, on a socket at `path`."""
     engine = LlamaCpp(EngineSettings(server_path=None, search_path=os.environ["PATH"], extra_args=()))
@@ -113,7 +101,7 @@ def bare_launch(gguf: Path, path: Path) -> Launch:
 
 def main() -> bool:
     """Both, in turns."""
-    gguf = fetch_model()
+    gguf = fetch()
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
         path = folder / "bare.sock"

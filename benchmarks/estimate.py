@@ -10,7 +10,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,8 +30,8 @@ from modelrunner.models.description.gguf_config import describe
 from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.models.weights.gguf import read_header
 from modelrunner.runtime.memory import devices, resident
+from scripts.fetch_test_model import fetch
 
-ROOT = Path(__file__).parent.parent
 FILLED = 0.9  # of a slot's context
 MOST = 2500  # tokens of a request: longer ones take minutes, and no other memory
 MIB = 1 << 20
@@ -137,17 +136,11 @@ def measure(case: Case) -> tuple[Estimate, int]:
 
 def main() -> bool:
     """All cases; each is one figure."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
     ratios: list[float] = []
     print(f"\nestimate against measured memory (MiB)\n  {'':<58}{'estimate':>9}{'measured':>9}{'ratio':>7}")
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         # A file of its own: of one that another process has mapped as well, only a part would be counted.
-        model = Path(shutil.copy(done.stdout.strip(), name))
+        model = Path(shutil.copy(fetch(), name))
         for case in _cases(model, Path(name)):
             expected, measured = measure(case)
             total = expected.total - (expected.prompts if case.requests == 1 else 0)

@@ -17,8 +17,8 @@ from modelrunner.models.bundles.bundle import Bundle
 from modelrunner.models.description.config import ModelConfig
 from modelrunner.models.description.kinds import Format, Mode
 from modelrunner.runtime.memory import devices
-from scripts.fetch_test_model import cache_folder
 from scripts.make_image_model import ensure_model
+from scripts.obtaining import cache_folder
 
 SIZES = ("256x256", "512x512", "544x512")  # whole, the largest that is, in tiles
 LARGEST = "1024x1024"  # minutes of two cores: attention takes the square of the pixels

@@ -6,19 +6,17 @@ part of what is measured. One daemon keeps what engines computed of prompts, the
 
 import http.client
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 from benchmarks.figures import Figure, show
 from modelrunner.testing.daemon import Runner, running
+from scripts.fetch_test_model import fetch
 
 FIRST, SECOND = "bench/first", "bench/second"
 ROUNDS = 3
 TOKENS = 2000
-ROOT = Path(__file__).parent.parent
 
 
 def prompt(number: int) -> str:
@@ -67,13 +65,7 @@ def again(runner: Runner, number: int) -> tuple[float, int]:
 
 def main() -> bool:
     """Both, in turns."""
-    done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "fetch_test_model.py"],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    gguf = Path(done.stdout.strip())
+    gguf = fetch()
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
         licence = folder / "licence.txt"

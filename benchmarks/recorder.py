@@ -27,6 +27,8 @@ from modelrunner.testing.gguf import tiny_gguf
 
 MODEL = "bench/tiny"
 ROUNDS = 15
+LONG_ROUNDS, LONG_TURNS = 5, 400  # seconds each
+ENDLESS_TURNS = 4000  # so long that the recorder has to work beside the rest
 CONNECTIONS = 50
 STORED = 100_000
 _WORDS = 3_000
@@ -44,6 +46,8 @@ def data_path(on: Runner, off: Runner) -> list[Figure]:
     whole = _body(stream=False, fake={"tokens": 4})
     paced = _body(stream=True, fake={"tokens": 20, "tokens_per_second": 50})
     shares: list[float] = []
+    long: list[float] = []
+    endless: list[float] = []
     single: list[float] = []
     added: list[float] = []
     work: dict[str, list[float]] = {"daemon": [], "recorder": []}
@@ -51,6 +55,7 @@ def data_path(on: Runner, off: Runner) -> list[Figure]:
     async def rounds() -> None:
         for target in (recorded, plain):
             await run(target, whole, connections=CONNECTIONS, turns=20)  # warm up
+        await settled(on)  # which has started it
         beside = child(on.pid, "modelrunner.recorder")
         for number in range(ROUNDS):
             order = (recorded, plain) if number % 2 else (plain, recorded)
@@ -77,14 +82,24 @@ def data_path(on: Runner, off: Runner) -> list[Figure]:
                 1000
                 * (percentile(paces[recorded].first_byte, 0.5) - percentile(paces[plain].first_byte, 0.5))
             )
+        for number, turns in enumerate([LONG_TURNS] * LONG_ROUNDS + [ENDLESS_TURNS]):
+            rates = {}
+            for target in (recorded, plain) if number % 2 else (plain, recorded):
+                load = await run(target, whole, connections=CONNECTIONS, turns=turns)
+                assert not load.errors, load.errors
+                await settled(on)
+                rates[target] = load.per_second
+            (long if turns == LONG_TURNS else endless).append(rates[recorded] / rates[plain])
 
     asyncio.run(rounds())
     view = recorder(on)
-    asked = ROUNDS * (CONNECTIONS * 62 + 300) + CONNECTIONS * 20
+    asked = ROUNDS * (CONNECTIONS * 62 + 300) + CONNECTIONS * (20 + LONG_ROUNDS * LONG_TURNS + ENDLESS_TURNS)
     return [
         Figure("recorder on / off, 50 connections", tuple(shares), "x", at_least=0.85),
         Figure("  the daemon's time on a core, on / off", tuple(work["daemon"]), "x"),
         Figure("  the recorder's, for each request", tuple(work["recorder"]), "us"),
+        Figure("  for seconds, with both cores full", tuple(long), "x"),
+        Figure("  for much longer", tuple(endless), "x"),
         Figure("recorder on / off, 1 connection", tuple(single), "x"),
         Figure("added time to first token, p50", tuple(added), "ms", at_most=0.2),
         Figure("recorded, of those asked", (view["requests"] / asked,), "x"),

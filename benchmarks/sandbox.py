@@ -17,7 +17,6 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks.cold_start import fetch_model
 from benchmarks.figures import Figure, show
 from modelrunner.engines.base import Address, EngineSettings, Launch, Options
 from modelrunner.engines.llamacpp import LlamaCpp
@@ -29,6 +28,7 @@ from modelrunner.runtime.processes.confinement import Sandbox, Sandboxing
 from modelrunner.runtime.processes.guardian import Guardian
 from modelrunner.runtime.processes.run_directory import RunDirectory
 from modelrunner.runtime.processes.workspace import Workspaces
+from scripts.fetch_test_model import fetch
 
 _Describe = Callable[[Address], Launch]
 ROUNDS = 15
@@ -112,7 +112,7 @@ async def _compare(
 
 
 async def _measure() -> list[Figure]:
-    llama = _llama(fetch_model())
+    llama = _llama(fetch())
     async with AsyncExitStack() as stack:
         run = RunDirectory.create([Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmr-")))])
         stack.callback(run.close)

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.cold_start import ask, bare, bare_launch, fetch_model
+from benchmarks.cold_start import ask, bare, bare_launch
 from benchmarks.figures import Figure, show
 from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
@@ -23,6 +23,7 @@ from modelrunner.runtime.scheduling.simulation import Machine, Outcome, simulate
 from modelrunner.runtime.scheduling.trace import SYNTHETIC
 from modelrunner.testing.daemon import running
 from modelrunner.testing.world import Habits, Process
+from scripts.fetch_test_model import fetch
 
 GIB = 1 << 30
 MODELS, QUEUED = 100, 1000
@@ -91,7 +92,7 @@ def _waits(name: str) -> list[Figure]:
 
 def _swaps() -> list[Figure]:
     """Ask for two models in turn, of which one has a place."""
-    gguf = fetch_model()
+    gguf = fetch()
     with tempfile.TemporaryDirectory(prefix="dmr-bench-") as name:
         folder = Path(name)
         path = folder / "bare.sock"

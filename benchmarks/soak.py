@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import contextlib
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ import psutil
 from benchmarks.soak_actors import Crowd, Report, engines_of, follow, meddle, watch
 from modelrunner.testing.daemon import FAKE_ENGINE, Runner
 from modelrunner.testing.gguf import tiny_gguf
+from scripts.fetch_test_model import fetch
 
 CHAT = "/v1/chat/completions"
 MODELS = 10
@@ -70,17 +70,11 @@ def store_models(runner: Runner, folder: Path, *, real: bool) -> list[str]:
     names = [f"ai/soak{number}" for number in range(MODELS)]
     for number, name in enumerate(names):
         if real:
-            runner.must("package", "--gguf", test_model(), "--context-size", str(512 + number), name)
+            runner.must("package", "--gguf", fetch(), "--context-size", str(512 + number), name)
         else:
             path = tiny_gguf(folder / f"{number}.gguf", **{"general.name": name})
             runner.must("package", "--gguf", path, name)
     return names
-
-
-def test_model() -> Path:
-    """The real model of the tests."""
-    command = (sys.executable, str(Path(__file__).parent.parent / "scripts" / "fetch_test_model.py"))
-    return Path(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
 
 
 async def burst(crowd: Crowd, names: list[str]) -> None:

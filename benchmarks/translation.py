@@ -2,6 +2,12 @@
 
 The fake engine makes 5,000 chunks a second in all; each chunk's text is the time at which it was made, which
 the client compares with the time at which it comes.
+
+What a translation adds to the slowest hundredth of chunks is a difference of lower quartiles of rounds: a
+machine that stalls for 20 ms of a round delays a hundredth of its chunks, so in most rounds of a busy machine
+that is all that their p99 tells, of either stream. A stall only ever makes a round slower, and a quarter of
+the rounds has none to speak of. What the daemon itself does (translate, collect garbage) is in every round,
+and so in the best ones too. The least and the most of all rounds are printed as well.
 """
 
 import asyncio
@@ -15,13 +21,13 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.figures import Figure, show
+from benchmarks.figures import Figure, lower_quartile, show
 from benchmarks.load import percentile
 from modelrunner.testing.daemon import Runner, fake_llama_server, running
 from modelrunner.testing.gguf import tiny_gguf
 
 MODEL = "bench/tiny"
-ROUNDS = 5
+ROUNDS = 12
 STREAMS = 50
 CHUNKS_PER_SECOND = 5000
 MEMORY_STREAMS = 200
@@ -53,6 +59,10 @@ TRANSLATED = (
     # Its last events have the whole text again.
     Way("Responses", "/v1/responses", {"input": "hi"}, re.compile(rb'"delta":"(\d{12,}) ')),
 )
+
+
+Round = tuple[float, list[float]]  # chunks per second, and how late each was, in seconds
+Rounds = list[Round]
 
 
 class _Stream(asyncio.Protocol):
@@ -95,7 +105,7 @@ async def _open(port: int, way: Way, count: int) -> list[_Stream]:
     return streams
 
 
-async def _run(port: int, way: Way, streams: int) -> tuple[float, list[float]]:
+async def _run(port: int, way: Way, streams: int) -> Round:
     """Chunks per second over some streams until all have ended, and how late they were, in seconds."""
     started = time.perf_counter()
     opened = await _open(port, way, streams)
@@ -106,14 +116,15 @@ async def _run(port: int, way: Way, streams: int) -> tuple[float, list[float]]:
     return len(delays) / seconds, delays
 
 
-async def _speed(port: int, streams: int) -> dict[str, list[tuple[float, list[float]]]]:
-    """Rounds of every way, in turns."""
+async def _speed(port: int, streams: int) -> dict[str, Rounds]:
+    """Rounds of every way, in turns; each round begins with another one."""
     ways = (UNTRANSLATED, *TRANSLATED)
     for way in ways:
         await _run(port, way, streams)  # warm up
-    found: dict[str, list[tuple[float, list[float]]]] = {way.name: [] for way in ways}
-    for _ in range(ROUNDS):
-        for way in ways:
+    found: dict[str, Rounds] = {way.name: [] for way in ways}
+    for number in range(ROUNDS):
+        first = number % len(ways)
+        for way in (*ways[first:], *ways[:first]):
             found[way.name].append(await _run(port, way, streams))
     return found
 
@@ -163,14 +174,16 @@ def speed(folder: Path, title: str, *, bound: bool, streams: int, **behaviour: o
             Figure(f"{title}: {name} / untranslated", ratios, "x", at_least=0.5 if bound else None)
         )
         if bound:
-            for share, most in ((0.5, None), (0.99, 2.0)):
-                added = tuple(
-                    1000 * (percentile(mine, share) - percentile(other, share))
-                    for (_, mine), (_, other) in zip(rounds, base, strict=True)
-                )
-                words = f"{title}: {name}, added time per chunk, p{share * 100:g}"
-                figures.append(Figure(words, added, "ms", at_most=most))
+            figures += [_added(f"{name}, added time per chunk", rounds, base, share) for share in (0.5, 0.99)]
     return figures
+
+
+def _added(name: str, rounds: Rounds, base: Rounds, share: float) -> Figure:
+    """What comes to the time of a chunk, in the lower quartile of rounds; see above."""
+    usual = lower_quartile([percentile(delays, share) for _, delays in base])
+    added = tuple(1000 * (percentile(delays, share) - usual) for _, delays in rounds)
+    words = f"  {name}, p{share * 100:g}, lower quartile"
+    return Figure(words, added, "ms", at_most=2.0 if share > 0.5 else None, of_rounds=lower_quartile)
 
 
 def memory(folder: Path) -> list[Figure]:
