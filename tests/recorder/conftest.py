@@ -10,7 +10,7 @@ import pytest
 from modelrunner.recorder.database import open_to_write
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.redaction import Rules
-from modelrunner.recorder.values import Entry, Instance, Noted
+from modelrunner.recorder.values import Circumstances, Entry, Instance, Noted, Notes, Seen
 from modelrunner.recorder.writing import Writing
 
 MODEL = "sha256:" + "ab" * 32
@@ -72,6 +72,47 @@ def noted(
             given[header] = given[header].encode()
     who |= {name: value for name, value in more.items() if name in who}
     return Noted(instance=Instance(**who) if who["model_id"] else None, **given)
+
+
+def seen(noted: Noted, who: int = 0) -> Seen:
+    """The same request as the data path hands it over, which came when its clock was at nothing."""
+    headers = {
+        b"user-agent": noted.user_agent,
+        b"authorization": noted.key,
+        b"x-replay-of": noted.replay_of,
+        b"traceparent": noted.trace,
+        b"content-type": noted.request_type,
+    }
+    return Seen(
+        at=noted.at,
+        since=0.0,
+        method=noted.method,
+        path=noted.path,
+        address=noted.address,
+        headers=[(name, value) for name, value in headers.items() if value is not None],
+        name=noted.request_id,
+        body=noted.body,
+        model=noted.model,
+        status=noted.status,
+        media_type=noted.answer_type,
+        pieces=[noted.answer],
+        size=len(noted.answer),
+        cut=noted.cut,
+        first=noted.first or 0.0,
+        last=noted.last or 0.0,
+        timing=None if noted.asked is None else (noted.queued, noted.loading, noted.asked),
+        ended=noted.seconds,
+        error=noted.error,
+        left=noted.outcome == "cancelled",
+        engine=[noted.engine],
+        who=who,
+    )
+
+
+def notes(number: int, *every: Noted) -> Notes:
+    """A batch of requests, each in its own circumstances."""
+    circumstances = [Circumstances(each.instance, each.keep) for each in every]
+    return Notes(number, circumstances, [seen(each, who) for who, each in enumerate(every)])
 
 
 def entry(prompt: str = "hello", answer: str = "Hi there!", **more: Any) -> Entry:

@@ -11,12 +11,12 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from modelrunner.recorder.process import Recorder
-from modelrunner.recorder.values import Filter, Notes, Order
-from tests.recorder.conftest import noted
+from modelrunner.recorder.values import Filter, Order
+from tests.recorder.conftest import noted, notes
 
 disk = Path(sys.argv[1])
 recorder = Recorder(Order(str(disk / "requests.db"), 1 << 30, 1e9, []))
-assert recorder.take(Notes(1, [noted()])).lost == 0
+assert recorder.take(notes(1, noted())).lost == 0
 filler = disk / "filler"
 with open(filler, "wb", buffering=0) as file:
     try:
@@ -24,12 +24,12 @@ with open(filler, "wb", buffering=0) as file:
             pass
     except OSError:
         pass
-lost = [recorder.take(Notes(2, [noted("x" * 200_000)])) for _ in range(3)]
+lost = [recorder.take(notes(2, noted("x" * 200_000))) for _ in range(3)]
 assert [report.lost for report in lost] == [1, 1, 1], lost
 assert [report.state for report in lost] == ["failing"] * 3
 assert sum(len(report.log) for report in lost) == 1, lost
 filler.unlink()
-again = recorder.take(Notes(3, [noted("x" * 200_000)]))
+again = recorder.take(notes(3, noted("x" * 200_000)))
 assert (again.lost, again.state) == (0, "ok"), again
 assert "again" in again.log[0][1]
 print(again.stored)

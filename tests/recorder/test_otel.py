@@ -12,8 +12,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from modelrunner.recorder.process import Recorder
-from modelrunner.recorder.values import Notes, Order
-from tests.recorder.conftest import noted
+from modelrunner.recorder.values import Order
+from tests.recorder.conftest import noted, notes
 
 
 class Receiver:
@@ -73,10 +73,10 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     thread.join()
 
 
-def told(*notes: Any, environ: dict[str, str] | None = None, path: Path | None = None) -> None:
+def told(*every: Any, environ: dict[str, str] | None = None, path: Path | None = None) -> None:
     order = Order(None if path is None else str(path), 1 << 20, 1e9, [("key", r"sk-\w+")], exports=True)
     recorder = Recorder(order, environ or {})
-    recorder.take(Notes(1, list(notes)))
+    recorder.take(notes(1, *every))
     recorder.close()
 
 
@@ -178,12 +178,12 @@ def test_a_receiver_that_refuses_loses_nothing_else_and_is_said_once(
     recorder = Recorder(order)
     said = []
     for number in range(3):
-        report = recorder.take(Notes(number, [noted()]))
+        report = recorder.take(notes(number, noted()))
         assert [] != report.stored
         said += report.log
         assert recorder._telemetry is not None
         recorder._telemetry._traces.force_flush()
-    said += recorder.take(Notes(9, [])).log
+    said += recorder.take(notes(9)).log
     recorder.close()
 
     assert 1 == len(said)
@@ -195,7 +195,7 @@ def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPa
     import sys
 
     monkeypatch.setitem(sys.modules, "modelrunner.recorder.otel", None)
-    report = Recorder(Order(None, 0, 1.0, [], exports=True)).take(Notes(1, [noted()]))
+    report = Recorder(Order(None, 0, 1.0, [], exports=True)).take(notes(1, noted()))
 
     assert "modelrunner[otel]" in report.log[0][1]
     assert (1, 0) == (report.batch, report.lost)

@@ -13,20 +13,19 @@ from modelrunner.recorder.database import open_to_read
 from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.process import Recorder, serve
 from modelrunner.recorder.reading import read_noted
-from modelrunner.recorder.searching import page
+from modelrunner.recorder.searching import page, whole
 from modelrunner.recorder.values import (
     Damaged,
     Figures,
     Filter,
     Forget,
     Noted,
-    Notes,
     Order,
     Report,
     Store,
     Told,
 )
-from tests.recorder.conftest import noted
+from tests.recorder.conftest import noted, notes
 
 
 def order(path: Path | None) -> Order:
@@ -49,7 +48,7 @@ def count(path: Path) -> int:
 
 def test_what_it_is_told_is_stored_and_reported(file: Path) -> None:
     stored, forgotten = reports_of(
-        order(file), Notes(1, [noted(), noted(keep=False), noted()]), Forget(5, Filter(ids=(1,)))
+        order(file), notes(1, noted(), noted(keep=False), noted()), Forget(5, Filter(ids=(1,)))
     )
 
     assert [1, 2] == stored.stored
@@ -58,28 +57,25 @@ def test_what_it_is_told_is_stored_and_reported(file: Path) -> None:
 
 
 def test_what_comes_in_a_burst_is_stored_together(file: Path) -> None:
-    [report] = reports_of(order(file), Notes(1, [noted()]), Notes(2, [noted(), noted()]), Store(), Store())
+    [report] = reports_of(order(file), notes(1, noted()), notes(2, noted(), noted()), Store(), Store())
 
     assert (2, [1, 2, 3]) == (report.batch, report.stored)
 
 
-@pytest.mark.parametrize(
-    ("bound", "value", "expected"),
-    [("_MOST_WAITING", 2, [2, 3]), ("_MOST_BYTES", 1, [1, 2, 3]), ("_LONGEST_WAIT", 0.0, [1, 2, 3])],
-)
-def test_a_burst_that_is_long_is_not_waited_for(
-    file: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: float, expected: list[int]
+@pytest.mark.parametrize(("bound", "value"), [("_MOST_TOGETHER", 2), ("_MOST_BYTES", 700)])
+def test_what_is_much_is_stored_in_parts(
+    file: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
     monkeypatch.setattr(process, bound, value)
 
-    reports = reports_of(order(file), *(Notes(number, [noted()]) for number in (1, 2, 3)))
+    reports = reports_of(order(file), *(notes(number, noted()) for number in (1, 2, 3)), Store())
 
-    assert expected == [report.batch for report in reports]
+    assert [2, 3] == [report.batch for report in reports]
     assert 3 == count(file)
 
 
 def test_without_a_file_requests_are_read_and_nothing_is_stored(tmp_path: Path) -> None:
-    report, figures = reports_of(order(None), Notes(1, [noted()]), Figures(3))
+    report, figures = reports_of(order(None), notes(1, noted()), Figures(3))
 
     assert [] == report.stored
     assert (3, 0) == figures.answer
@@ -87,20 +83,33 @@ def test_without_a_file_requests_are_read_and_nothing_is_stored(tmp_path: Path) 
     assert [] == list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("depth", [600, 5000, 50_000])
+def test_a_body_that_is_nested_too_deeply_is_kept_as_a_text_without_ado(file: Path, depth: int) -> None:
+    """Whether JSON can still be read that deep or not."""
+    body = f'{{"messages": [], "x": {"[" * depth}{"]" * depth}}}'
+
+    [report] = reports_of(order(file), notes(1, noted(body=body.encode())))
+    found = whole(open_to_read(file), 1)
+
+    assert [] == report.log
+    assert found is not None
+    assert body == found["request"]
+
+
 def test_a_pipe_that_ends_within_a_message_ends_it(file: Path) -> None:
     out = io.BytesIO()
-    serve(io.BytesIO((framed(order(file)) + framed(Notes(1, [noted()])))[:-1]), out)
+    serve(io.BytesIO((framed(order(file)) + framed(notes(1, noted())))[:-1]), out)
 
     assert b"" == out.getvalue()
 
 
 @pytest.mark.parametrize("damage", [b"this is no database at all" * 100, None])
 def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file: Path, damage: bytes | None) -> None:
-    reports_of(order(file), Notes(1, [noted() for _ in range(50)]))
+    reports_of(order(file), notes(1, *(noted() for _ in range(50))))
     whole = file.read_bytes()
     file.write_bytes(damage or whole[:100] + b"\xff" * (len(whole) - 100))
 
-    [report] = reports_of(order(file), Notes(1, [noted()]))
+    [report] = reports_of(order(file), notes(1, noted()))
 
     assert 0 == report.lost
     assert ["error"] == [level for level, _ in report.log]
@@ -113,12 +122,12 @@ def test_a_damaged_file_is_set_aside_and_a_new_one_begun(file: Path, damage: byt
 def test_a_file_that_is_deleted_meanwhile_is_begun_anew(file: Path, left: str) -> None:
     """Also when its journal is still there, which belongs to no file any more."""
     recorder = Recorder(order(file))
-    recorder.take(Notes(1, [noted(), noted()]))
+    recorder.take(notes(1, noted(), noted()))
     for ending in ("", "-wal", "-shm"):
         if ending != left or not left:
             file.with_name(file.name + ending).unlink()
 
-    report = recorder.take(Notes(2, [noted("hello whales")]))
+    report = recorder.take(notes(2, noted("hello whales")))
     recorder.close()
 
     assert ([1], 0, "ok", []) == (report.stored, report.lost, report.state, report.log)
@@ -127,10 +136,10 @@ def test_a_file_that_is_deleted_meanwhile_is_begun_anew(file: Path, left: str) -
 
 def test_a_journal_that_is_deleted_meanwhile_loses_nothing(file: Path) -> None:
     recorder = Recorder(order(file))
-    recorder.take(Notes(1, [noted()]))
+    recorder.take(notes(1, noted()))
     file.with_name(file.name + "-wal").unlink()
 
-    report = recorder.take(Notes(2, [noted("hello whales")]))
+    report = recorder.take(notes(2, noted("hello whales")))
 
     assert ([2], 0) == (report.stored, report.lost)
     assert 2 == count(file)
@@ -147,14 +156,14 @@ def test_a_daemon_that_is_gone_is_nothing_to_complain_of(file: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdout.close()
-        _, said = process.communicate(framed(order(file)) + framed(Notes(1, [noted()])), timeout=30)
+        _, said = process.communicate(bytes(framed(order(file)) + framed(notes(1, noted()))), timeout=30)
 
     assert (0, b"") == (process.returncode, said)
     assert 1 == count(file)
 
 
 def test_damage_that_a_reader_finds_is_set_aside_once(file: Path) -> None:
-    *_, first, second = reports_of(order(file), Notes(1, [noted()]), Damaged(1, 0), Damaged(2, 0))
+    *_, first, second = reports_of(order(file), notes(1, noted()), Damaged(1, 0), Damaged(2, 0))
 
     assert (1, 1) == (first.file, second.file)
     assert 1 == len(list(file.parent.glob("requests.db.damaged-*")))
@@ -164,7 +173,7 @@ def test_a_folder_that_cannot_be_made_is_told_once_and_counted(tmp_path: Path) -
     (tmp_path / "file").write_text("")
 
     first, second = reports_of(
-        order(tmp_path / "file" / "requests.db"), Notes(1, [noted()]), Store(), Notes(2, [noted(), noted()])
+        order(tmp_path / "file" / "requests.db"), notes(1, noted()), Store(), notes(2, noted(), noted())
     )
 
     assert ("failing", 1, 2) == (first.state, first.lost, second.lost)
@@ -182,7 +191,7 @@ def test_a_request_that_breaks_its_reading_is_kept_without_its_bodies(
         return reading(note, *rest)
 
     monkeypatch.setattr(process, "read_noted", fragile)
-    report = Recorder(order(file)).take(Notes(1, [noted()]))
+    report = Recorder(order(file)).take(notes(1, noted()))
 
     [(_, told)] = report.log
     assert "not understood" in told
@@ -192,7 +201,7 @@ def test_a_request_that_breaks_its_reading_is_kept_without_its_bodies(
 
 
 def test_it_starts_as_a_program_and_ends_with_its_pipe(file: Path) -> None:
-    told = framed(order(file)) + framed(Notes(1, [noted()]))
+    told = framed(order(file)) + framed(notes(1, noted()))
 
     done = subprocess.run(
         [sys.executable, "-P", "-m", "modelrunner.recorder.process"],

@@ -142,18 +142,73 @@ _KEY = "sk-proj-abcdefghijklmnopqrstuv"
         f'{{"messages": [{{"role": "user", "content": "{_KEY}"}}',
         f'{{"messages": [{{"role": "user", "content": "{_KEY}"}},]}}',
         f'{{"content": "{_KEY}", "x": {"[" * 5000}{"]" * 5000}}}',
+        f'{{"content": "{_KEY}", "x": {"[" * 800}{"]" * 800}}}',
         f'{{"content": "{_KEY}", "content": "hello"}}',
         f'{{"messages": [], "content": "{_KEY}"}} and so on',
+        f'{{"x": {"[" * 5000}{"]" * 5000}, "content": "{_KEY.replace("-", chr(92) + "u002d")}"}}',
+        f'{{"content": "{_KEY.replace("-", chr(92) + "u002D")}"',
+        f"\ufeff{{'content': '{_KEY}'}}",
+        "\0".join(f'{{"content": "{_KEY}"}}'),
     ],
-    ids=["broken off", "a comma too many", "deep", "one name twice", "more after it"],
+    ids=[
+        *("broken off", "a comma too many", "deep", "just readable", "one name twice", "more after it"),
+        *("deep and escaped", "broken off and escaped", "a mark before it", "of two bytes a letter"),
+    ],
 )
 def test_no_body_is_kept_with_a_secret(body: str) -> None:
     """Nor an answer, whether it can be read or not."""
     rules = Rules(rules_of(["secrets"], None))
     found = read_noted(noted(body=body.encode(), response=body.encode()), rules, b"salt")
 
-    assert _KEY not in str(found)
+    kept = str(found).replace("\\\\", "\\").replace("\\x00", "").replace("\0", "").lower()
+    assert _KEY not in kept
+    assert _KEY.replace("-", "\\u002d") not in kept
     assert found.request
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "Multipart/Form-Data", " multipart/form-data"])
+def test_a_file_in_a_form_is_not_kept(kind: str) -> None:
+    """However its client writes what the body is."""
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        b"what was said in the room\r\n--x--\r\n"
+    )
+    found = entry(body=body, request_type=f"{kind}; boundary=x")
+
+    assert "what was said" not in str(found)
+    assert "25 bytes" in found.request
+
+
+def test_a_medium_in_a_body_that_cannot_be_read_is_not_kept() -> None:
+    picture = "iVBORw0KGgo" * 400
+    found = entry(body=f'{{"x": {"[" * 5000}{"]" * 5000}, "image": "{picture}"}}'.encode())
+
+    assert picture not in found.request
+    assert "truncated" in found.request
+
+
+def test_a_stream_of_one_line_is_kept_as_it_was_read() -> None:
+    """What is not read of it, and so not looked at, is not kept either."""
+    line = {"model": "m", "message": {"role": "assistant", "content": "hi", "note": _KEY}, "done": True}
+    rules = Rules(rules_of(["secrets"], None))
+    found = read_noted(
+        noted(path="/api/chat", answer_type="application/x-ndjson", response=json.dumps(line).encode()),
+        rules,
+        b"salt",
+    )
+
+    assert "hi" == found.answer
+    assert _KEY not in str(found)
+
+
+def test_a_stream_of_chunks_that_are_nested_too_deeply_is_kept_as_a_text() -> None:
+    """Where each can be read as JSON, but nobody can walk through all of it."""
+    stream = f'data: {{"choices": [], "x": {"[" * 800}{"]" * 800}}}\n\ndata: [DONE]\n\n'
+
+    found = entry(answer_type="text/event-stream", response=stream.encode())
+
+    assert found.response is not None
+    assert "[" * 800 in found.response
 
 
 def test_a_secret_in_a_header_is_not_kept() -> None:

@@ -135,6 +135,21 @@ def test_one_is_given_whole_by_number_and_by_name(writing: Writing, file: Path) 
     assert [1, 2] == [each["id"] for each in oldest_first(connection, Filter())]
 
 
+def test_a_body_that_the_recorder_did_not_understand_is_not_understood_later(
+    writing: Writing, file: Path
+) -> None:
+    """With more room for nested JSON than it had, what comes out could not be written again elsewhere."""
+    deep = entry()
+    deep.detail["readable"] = False
+    writing.store([deep])
+
+    found = whole(open_to_read(file), 1)
+
+    assert found is not None
+    assert ([], {}) == (found["messages"], found["parameters"])
+    assert deep.request == found["request"]
+
+
 def test_the_last_of_each_model_are_those_that_reached_an_engine(writing: Writing, file: Path) -> None:
     writing.store([entry() for _ in range(4)] + [entry(model_id=OTHER), entry(asked=None)])
 

@@ -2,12 +2,23 @@
 
 import base64
 import hashlib
+import json
 import time
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelrunner.recorder.redaction import Rules, rules_of
-from modelrunner.recorder.shortening import as_reference, has_media, media_in, medium, shortened
+from modelrunner.recorder.shortening import (
+    as_reference,
+    has_media,
+    is_plain,
+    media_in,
+    medium,
+    shortened,
+)
 
 PICTURE = bytes(range(256)) * 4
 DIGEST = "sha256:" + hashlib.sha256(PICTURE).hexdigest()
@@ -125,3 +136,48 @@ def test_no_text_takes_a_rule_longer_than_it_is(evil: str) -> None:
     rules.apply(evil * ((1 << 16) // len(evil)))
 
     assert time.process_time() - began < 1.0  # what grows with the square of it takes several seconds
+
+
+_TEXTS = st.one_of(
+    st.text(max_size=40),
+    st.sampled_from(
+        [
+            "sk-" + "a1" * 12,
+            "SK-" + "a1" * 12,
+            "redis://:hunter2@cache",
+            "Authorization:\tBasic abcdefgh",
+            "-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY-----",
+            f"data:image/png;base64,{ENCODED}",
+            ENCODED,
+            "data",
+            "url",
+            'a "quoted" \\ line\n',
+        ]
+    ),
+)
+_DOCUMENTS = st.recursive(
+    st.one_of(_TEXTS, st.integers(), st.none()),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(_TEXTS, inner, max_size=3),
+        st.lists(st.integers(0, 9), min_size=60, max_size=70),
+    ),
+    max_leaves=6,
+)
+
+
+@given(_DOCUMENTS, st.booleans(), st.booleans())
+def test_what_looks_plain_has_nothing_to_be_found(document: Any, ascii_only: bool, slashes: bool) -> None:
+    """However its text is escaped; what does not look so may have, and is walked through."""
+    rules = Rules(rules_of(["secrets"], None))
+    text = json.dumps(document, ensure_ascii=ascii_only).replace("/", "\\/" if slashes else "/")
+
+    assert not (is_plain(text, rules) and shortened(document, rules).changed)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"content": "hello\\nthere, \\"you\\""}', '{"a": [1, 2.5, null], "b": {}}']
+)
+def test_most_documents_look_plain(text: str) -> None:
+    assert is_plain(text, Rules(rules_of(["secrets"], None)))
+    assert not is_plain(text, Rules([("mine", "hello")]))

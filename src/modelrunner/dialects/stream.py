@@ -42,8 +42,12 @@ class Stream:
             RunnerError: what has gone wrong.
         """
         turned: list[bytes] = []
-        if self.failure is not None:
-            raise self.failure
+        failure, self.failure = self.failure, None
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            del failure  # whose traceback has this frame, and with it all that the request holds
         if not self.finished:
             self._turn(self._parser.end(), turned)
         if not self._ended and not self._translator.finished:

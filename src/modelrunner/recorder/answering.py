@@ -141,7 +141,11 @@ def _paragraphs(texts: list[str]) -> str:
 
 
 def _first(*values: Any) -> int | None:
-    return next((count for value in values if (count := count_of(value)) is not None), None)
+    for value in values:
+        count = count_of(value)
+        if count is not None:
+            return count
+    return None
 
 
 def _scaled(value: Any, by: float) -> float | None:

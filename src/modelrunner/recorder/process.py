@@ -13,8 +13,8 @@ import secrets
 import signal
 import sqlite3
 import sys
-import time
 import traceback
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -24,6 +24,7 @@ import msgspec
 from modelrunner.recorder import frames
 from modelrunner.recorder.database import identity, is_damage, open_to_write, salt_of, set_aside
 from modelrunner.recorder.measuring import Measuring
+from modelrunner.recorder.noting import noted_of
 from modelrunner.recorder.reading import read_noted
 from modelrunner.recorder.redaction import Rules
 from modelrunner.recorder.values import Damaged, Entry, Figures, Forget, Noted, Notes, Order, Report, Told
@@ -36,9 +37,8 @@ _INSTALL = "install the extra: pip install 'modelrunner[otel]'"
 _NICE = 10  # what is in a hurry goes first
 _TRIM_EVERY = 20  # batches
 _YOUNG = 100_000  # objects until the garbage collector looks: what is stored together has no cycles
-_MOST_WAITING = 4000  # requests
+_MOST_TOGETHER = 4000  # requests that are stored together, or so many as are in this many bytes
 _MOST_BYTES = 8 << 20
-_LONGEST_WAIT = 1.0  # seconds; less than anybody notices who watches so many requests
 
 
 class Recorder:
@@ -61,10 +61,11 @@ class Recorder:
         self._complaint = ""
         self._telemetry = self._exporting(environ or {}) if order.exports else None
 
-    def take(self, notes: Notes) -> Report:
+    def take(self, *batches: Notes) -> Report:
         """Read requests, and store those that may be; what cannot be stored is counted as lost."""
-        entries = [self._read(noted) for noted in notes.noted]
-        kept = [entry for entry, noted in zip(entries, notes.noted, strict=True) if noted.keep]
+        every = [noted_of(seen, notes.circumstances[seen.who]) for notes in batches for seen in notes.seen]
+        entries = [self._read(noted) for noted in every]
+        kept = [entry for entry, noted in zip(entries, every, strict=True) if noted.keep]
         stored: list[int] = []
         lost = 0
         if self._path is not None and kept:
@@ -77,11 +78,11 @@ class Recorder:
             else:
                 self._recovered()
         if self._telemetry is not None:
-            for entry, noted in zip(entries, notes.noted, strict=True):
+            for entry, noted in zip(entries, every, strict=True):
                 self._telemetry.tell(entry, content=noted.keep)
-        for entry, noted in zip(entries, notes.noted, strict=True):
+        for entry, noted in zip(entries, every, strict=True):
             self._measuring.count(noted, entry.summary)
-        return self._report(batch=notes.batch, stored=stored, lost=lost)
+        return self._report(batch=batches[-1].batch, stored=stored, lost=lost)
 
     def figures(self, told: Figures) -> Report:
         """Say what was counted."""
@@ -200,54 +201,45 @@ class Recorder:
         return report
 
 
-class _Waiting:
-    """Notes that wait to be stored together, until the machine has time for them or they are many."""
-
-    def __init__(self) -> None:
-        self.notes = Notes(0, [])
-        self._size = 0
-        self._since = 0.0
-
-    def add(self, notes: Notes) -> bool:
-        """Take some more; says whether these are enough."""
-        now = time.monotonic()
-        if not self.notes.noted:
-            self._since = now
-        self.notes.batch = notes.batch
-        self.notes.noted += notes.noted
-        self._size += sum(len(noted.body) + len(noted.answer) for noted in notes.noted)
-        many = len(self.notes.noted) >= _MOST_WAITING or self._size >= _MOST_BYTES
-        return many or now - self._since >= _LONGEST_WAIT
-
-    def all(self) -> Notes:
-        """Give all of them."""
-        notes, self.notes, self._size = self.notes, Notes(0, []), 0
-        return notes
-
-
 def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None = None) -> None:
     """Work until there is no more to do; the first message says how."""
-    order = frames.read_told(told)
+    first = frames.read_told(told)
+    order = None if first is None else frames.told_of(first)
     if not isinstance(order, Order):
         return
     recorder = Recorder(order, environ)
-    waiting = _Waiting()
+    waiting: deque[bytes] = deque()  # requests as they came: a burst of them has no time for reading
 
     def report(what: Report) -> None:
         with contextlib.suppress(BrokenPipeError):  # the daemon is gone; what it had said is stored
             reports.write(frames.framed(what))
 
+    def store() -> None:
+        while waiting:
+            report(recorder.take(*_some(waiting)))
+
     while (message := frames.read_told(told)) is not None:
-        if isinstance(message, Notes) and not waiting.add(message):
+        if frames.is_notes(message):
+            waiting.append(message)
             continue
-        if waiting.notes.noted:
-            report(recorder.take(waiting.all()))
-        answer = _answered(recorder, message)
+        store()
+        answer = _answered(recorder, frames.told_of(message))
         if answer is not None:
             report(answer)
-    if waiting.notes.noted:
-        report(recorder.take(waiting.all()))
+    store()
     recorder.close()
+
+
+def _some(waiting: deque[bytes]) -> list[Notes]:
+    """Take as many of the first as are stored together."""
+    found: list[Notes] = []
+    size = count = 0
+    while waiting and size < _MOST_BYTES and count < _MOST_TOGETHER:
+        raw = waiting.popleft()
+        found.append(frames.notes_of(raw))
+        size += len(raw)
+        count += len(found[-1].seen)
+    return found
 
 
 def _answered(recorder: Recorder, message: Told) -> Report | None:

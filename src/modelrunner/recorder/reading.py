@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
+from modelrunner.dialects.forms import is_form
 from modelrunner.recorder.answering import read_answered, times_in
 from modelrunner.recorder.asking import as_text, dialect_of, gist, read_asked
 from modelrunner.recorder.documents import JSON, clean, dict_of, read_json, repeats_a_name
 from modelrunner.recorder.folding import folded
 from modelrunner.recorder.redaction import Rules
-from modelrunner.recorder.shortening import Shortened, medium, redacted, shortened
+from modelrunner.recorder.shortening import Shortened, is_plain, medium, redacted, shortened, unread
 from modelrunner.recorder.values import Answered, Counts, Entry, Instance, Noted
 
 _GIST = 200  # characters
@@ -23,7 +24,8 @@ _LONGEST = 500  # characters of a header
 _LONGEST_NUMBER = 18
 _STREAMS = (b"text/event-stream", b"application/x-ndjson")
 _NOBODY = Instance("", "", "", "", None, "{}")
-_TEXTS = ("application/json", "text/", "application/x-ndjson")
+_NOT_WHOLE = ("text/", "application/x-ndjson")  # what may be a stream, of which not all is read
+_TEXTS = ("application/json", *_NOT_WHOLE)
 
 
 def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
@@ -31,21 +33,15 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     dialect = dialect_of(noted.path)
     instance = noted.instance or _NOBODY
     in_pieces = noted.answer_type.startswith(_STREAMS)
-    asked_for = shortened(_request(noted), rules)
+    is_whole = not is_form(noted.request_type)
+    asked_for, request, cut_request = _kept(noted.body, _request(noted), rules, is_whole=is_whole)
     asked = read_asked(asked_for.value)
     document = _answer(dialect, noted)
-    answered_with = shortened(document, rules)
+    is_whole = not _text(noted.answer_type).startswith(_NOT_WHOLE)
+    answered_with, response, cut_response = _kept(noted.answer, document, rules, is_whole=is_whole)
     answered = read_answered(answered_with.value)
     times_in(noted.engine, answered.counts)
     error, more = redacted(noted.error or answered.error or "", rules)
-    request, cut_request = _kept(noted.body, asked_for, rules)
-    response, cut_response = _kept(noted.answer, answered_with, rules) if noted.answer else (None, False)
-    if (
-        response is not None
-        and not isinstance(document, str)
-        and _text(noted.answer_type).startswith(_TEXTS[1:])
-    ):
-        response, cut_response = _limited(_encoded(answered_with.value))
     redactions = asked_for.redacted + answered_with.redacted + more
     prompt = as_text(asked.messages)
     summary = {
@@ -63,11 +59,12 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
         answer=answered.text,
         reasoning=answered.reasoning,
         request=request,
-        response=response,
+        response=response if noted.answer else None,
         detail={
             "timeline": _timeline(noted, answered.counts),
             "redacted": redactions,
             "cut": noted.cut or cut_request or cut_response,
+            "readable": asked_for.value is not None,
             "config": instance.config,
             "reached": noted.asked is not None,
         },
@@ -156,7 +153,7 @@ def _called(answered: Answered) -> str:
 
 def _request(noted: Noted) -> Any:
     kind = _text(noted.request_type)
-    if kind.startswith("multipart/"):
+    if is_form(noted.request_type):
         return _form(kind, noted.body)
     return read_json(noted.body)
 
@@ -189,21 +186,28 @@ def _answer(dialect: str, noted: Noted) -> Any:
         return found
     kind = kind.partition(";")[0].strip()
     if not kind or kind.startswith(_TEXTS):
-        return answer.decode("utf-8", "replace")
+        text = answer.decode("utf-8", "replace")
+        return None if text.lstrip("\ufeff \r\n\t").startswith(("{", "[")) else text  # JSON that is broken
     return medium(answer, kind)
 
 
-def _kept(raw: bytes, found: Shortened, rules: Rules) -> tuple[str, bool]:
-    """What is kept of a document: its own bytes, unless something in it was changed."""
-    if isinstance(found.value, str):
-        return _limited(found.value)
+def _kept(raw: bytes, document: Any, rules: Rules, *, is_whole: bool) -> tuple[Shortened, str, bool]:
+    """What is kept of a document, and of its bytes: those themselves, unless something in it is changed.
+
+    That is so only of what was read as a whole: of a stream, or a form, not all of it is in the document.
+    """
     text = raw.decode("utf-8", "replace")
+    is_json = is_whole and isinstance(document, dict | list) and text.startswith(("{", "["))
+    if is_json and is_plain(text, rules):
+        return Shortened(document), *_limited(text)
+    found = shortened(document, rules)
     if found.value is None:
-        text, count = redacted(text, rules)
-        found.redacted += count
-    elif found.changed or not text.startswith(("{", "[")) or repeats_a_name(text):
+        text, found = unread(text, rules)
+    elif isinstance(found.value, str):
+        text = found.value
+    elif found.changed or not is_json or repeats_a_name(text):
         text = _encoded(found.value)
-    return _limited(text)
+    return found, *_limited(text)
 
 
 def _encoded(value: Any) -> str:

@@ -99,6 +99,12 @@ class Rules:
             for name, pattern in patterns
         ]
         self.harmless: set[str] = set()  # short texts, which come again and again: names of fields
+        self._signs = {sign for *_, signs in self._rules if signs is not None for sign in signs}
+        self._all_have_signs = all(signs is not None for *_, signs in self._rules)
+
+    def find_nothing(self, lowered: str) -> bool:
+        """Whether a look at a text in lower case tells that nothing in it would be replaced."""
+        return self._all_have_signs and not _has_one(lowered, self._signs)
 
     def apply(self, text: str) -> tuple[str, int]:
         """Replace what is found; says how often."""
@@ -110,12 +116,14 @@ class Rules:
             if signs is None or _has_one(lowered, signs):
                 text, count = pattern.subn(mark, text)
                 found += count
-        if not found and len(text) <= _SHORT and len(self.harmless) < _MOST_REMEMBERED:
+        if not found and len(text) <= _SHORT:
+            if len(self.harmless) >= _MOST_REMEMBERED:  # of numbers and names that came once, as a rule
+                self.harmless.clear()
             self.harmless.add(text)
         return text, found
 
 
-def _has_one(text: str, signs: tuple[str, ...]) -> bool:
+def _has_one(text: str, signs: Iterable[str]) -> bool:
     for sign in signs:  # noqa: SIM110 - a generator would cost more than the search
         if sign in text:
             return True

@@ -73,7 +73,9 @@ def whole(connection: sqlite3.Connection, number: int) -> RecordedRequest | None
     if row is None:
         return None
     detail = dict_of(read_json(row["detail"]))
-    asked = read_asked(read_json(row["request"]))
+    # What was nested too deeply for the recorder is so for whoever would be told of it, too.
+    request = read_json(row["request"]) if detail.get("readable", True) else None
+    asked = read_asked(request)
     answered = read_answered(read_json(row["response"] or "null"))
     messages: list[RecordedMessage] = []
     for said in asked.messages:
@@ -82,7 +84,7 @@ def whole(connection: sqlite3.Connection, number: int) -> RecordedRequest | None
             message["tool_calls"] = [_call(call) for call in said.calls]
         messages.append(message)
     media = media_in(row["request"]) + media_in(row["response"] or "")
-    _share_out(messages, read_json(row["request"]))
+    _share_out(messages, request)
     summary = summary_of(row)
     summary["prompt"], summary["answer"] = row["all_prompt"], row["all_answer"]
     return {

@@ -21,8 +21,13 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 # Where a text without a word about its type is base64.
 _NAMES = frozenset({"data", "images", "b64_json", "url", "image", "file_data", "audio", "mask"})
 _CUT = re.compile(r"\.\.\.\[truncated (\d+) chars; (sha256:[0-9a-f]{64}), (\d+) bytes(?:, ([\w.+/-]+))?\]")
+_SIGNS = ("data:", *(f'"{name}"' for name in _NAMES))  # of media, in JSON
+_PLAIN_ESCAPES = (r"\n", r"\"", r"\t")
+_ESCAPED = re.compile(r"\\u00([2-7][0-9A-Fa-f])")
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{400,}={0,2}")
 _MOST_NUMBERS = 64  # of a vector that is kept whole
 _FIRST_NUMBERS = 8
+_MOST_BRACKETS = 200  # of a text that is not walked through, so that it is not nested deeper than one that is
 
 
 @dataclass(slots=True)
@@ -78,10 +83,52 @@ class _Walk:
 
 
 def shortened(document: Any, rules: Rules) -> Shortened:
-    """Walk through a document; every text in it is looked at once."""
+    """Walk through a document; every text in it is looked at once.
+
+    One that is nested too deeply for that is None, as one that cannot be read.
+    """
     walk = _Walk(rules)
-    walk.found.value = walk.walk(document, "")
+    try:
+        walk.found.value = walk.walk(document, "")
+    except RecursionError:
+        return Shortened(None)
     return walk.found
+
+
+def is_plain(text: str, rules: Rules) -> bool:
+    """Whether a look at JSON tells that nothing in it would be shortened or redacted, as in most.
+
+    It is no document that is looked at but its text, in which an escape could hide something.
+    """
+    if "\\" in text:
+        for escape in _PLAIN_ESCAPES:
+            text = text.replace(escape, " ")
+        if "\\" in text:
+            return False
+    if text.count(",") >= _MOST_NUMBERS or text.count("{") + text.count("[") > _MOST_BRACKETS:
+        return False
+    lowered = text.lower()
+    if not rules.find_nothing(lowered):
+        return False
+    return len(text) <= _KEPT or not any(sign in lowered for sign in _SIGNS)
+
+
+def unread(text: str, rules: Rules) -> tuple[str, Shortened]:
+    """What is kept of a text that could not be read, though it may have been meant as JSON.
+
+    Its fields cannot be told apart, so what could hide a secret is undone (escapes, the zeros of UTF-16), and
+    whatever is long enough for a medium is taken for one.
+    """
+    found = Shortened(None)
+
+    def cut(run: re.Match[str]) -> str:
+        found.media += 1
+        return _shortened(run[0], named=True) or run[0]
+
+    plain = clean(text).replace("\0", "").replace("\\/", "/")
+    plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), plain)
+    kept, found.redacted = rules.apply(_RUN.sub(cut, plain))
+    return kept, found
 
 
 def redacted(text: str, rules: Rules) -> tuple[str, int]:

@@ -1,5 +1,6 @@
 """What the data path hands over of a request, and what is made of it. Values only."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,16 +22,58 @@ class Instance(msgspec.Struct, array_like=True, frozen=True, gc=False):
     config: str
 
 
-class Noted(msgspec.Struct, array_like=True, gc=False):
-    """One request as it was seen on its way; nothing of it has been read, and headers are as they came.
+class Circumstances(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Who was asked, if anybody could be, and whether what that one is asked may be recorded."""
+
+    instance: Instance | None = None
+    record: bool = True
+
+
+class Seen(msgspec.Struct, array_like=True, gc=False):
+    """One request as the data path saw it, which only puts down what it has at hand.
+
+    `at` is in seconds since the epoch, `since` the same moment on the clock that only counts, and so are
+    `first` and `last`, when those pieces of the answer came, and `ended`. `timing` has for how long it was
+    queued, for how long the model was loaded within that, and the moment when the engine was asked. `body`
+    is None as long as there is nothing to tell. `size` is that of all pieces in bytes, `engine` has the last
+    words of the engine where the answer was turned into another dialect. `left` is whether the client was
+    gone before the end, `who` the place of its circumstances among those of `Notes`.
+
+    Thousands may wait, so the garbage collector leaves them alone: they hold nothing that could hold them.
+    """
+
+    at: float
+    since: float
+    method: str
+    path: str
+    address: str
+    headers: Sequence[tuple[bytes, bytes]]
+    name: bytes = b""
+    body: bytes | None = None
+    model: str = ""
+    status: int = 0
+    media_type: bytes = b""
+    pieces: list[bytes] = []
+    size: int = 0
+    cut: bool = False
+    first: float = 0.0
+    last: float = 0.0
+    timing: tuple[float, float, float] | None = None
+    ended: float = 0.0
+    error: str | None = None
+    left: bool = False
+    engine: list[bytes] = []
+    who: int = 0
+
+
+class Noted(msgspec.Struct, gc=False):
+    """One request with its times in relation; nothing of it has been read, and headers are as they came.
 
     `at` is in seconds since the epoch, and what else is in seconds counts from then: when the engine was
     `asked`, when the `first` and the `last` piece of the answer came, and when all was over. `queued` has the
     `loading` in it. `keep` is whether it may be stored; what may not is read for its counts only.
     `engine` has the engine's last words where the answer was turned into another dialect. `trace` is the
     client's `traceparent`.
-
-    Thousands may wait, so the garbage collector leaves them alone: they hold nothing that could hold them.
     """
 
     at: float
@@ -157,10 +200,11 @@ class Filter(msgspec.Struct, frozen=True):
 
 
 class Notes(msgspec.Struct, array_like=True, tag="notes"):
-    """Requests to be recorded, and the number of the batch. They are stored when it is said, or many."""
+    """Requests to be recorded, and the number of the batch. They are stored when it is said."""
 
     batch: int
-    noted: list[Noted]
+    circumstances: list[Circumstances]
+    seen: Sequence[Seen]
 
 
 class Store(msgspec.Struct, array_like=True, tag="store"):

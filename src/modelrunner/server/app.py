@@ -178,7 +178,7 @@ class App:
             engines=services.engines,
             guard=guard,
             group=services.requests,
-            note=services.observing.noting.begin,
+            taker=services.observing.recording,
             body_limit=body_limit,
             deadline=deadline,
         )

@@ -9,9 +9,9 @@ from modelrunner.runtime.pool import Pool
 from modelrunner.server.configuration.configurations import Configurations
 from modelrunner.server.inspection.activity import Activity
 from modelrunner.server.inspection.archive import Archive
+from modelrunner.server.inspection.attribution import Attribution
 from modelrunner.server.inspection.gauges import Metrics
 from modelrunner.server.inspection.measuring import Measuring
-from modelrunner.server.inspection.noting import Noting
 from modelrunner.server.inspection.recording import Recording, order_of
 from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.server.loading.loader import Loader
@@ -25,7 +25,6 @@ class Observing:
 
     recording: Recording
     archive: Archive
-    noting: Noting
     activity: Activity
     measuring: Measuring | None
     metrics: Metrics | None
@@ -47,15 +46,15 @@ class Observing:
         Raises:
             InvalidRequest: a rule for what is not recorded cannot be used.
         """
-        recording = Recording(order_of(settings), environ)
+        attribution = Attribution(engines, catalogue, configurations, loader)
+        recording = Recording(order_of(settings), environ, attribution.of)
         archive = Archive(recording)
         measuring = metrics = None
         if not settings.disable_metrics:
             measuring = Measuring(lambda key: catalogue.called(key.model))
             pool.events.attend(measuring)
             metrics = Metrics(pool, catalogue, recording, measuring)
-        noting = Noting(recording, engines, catalogue, configurations, loader)
-        return cls(recording, archive, noting, Activity(pool, catalogue, archive), measuring, metrics)
+        return cls(recording, archive, Activity(pool, catalogue, archive), measuring, metrics)
 
     def counted(self, kind: str, lines: Lines) -> Lines:
         """Pass the lines of a transfer on, and count it."""

@@ -8,6 +8,7 @@ import asyncio
 import compileall
 import contextlib
 import errno
+import gc
 import http.client
 import json
 import logging
@@ -37,6 +38,7 @@ _HEADER_SECONDS = 10.0
 _KEEP_ALIVE = 75  # seconds for which an idle connection is kept open
 _TICKS_A_SECOND = 10  # of uvicorn's loop
 _PROBE_SECONDS = 1.0
+_YOUNG = 2_000  # objects until the garbage collector looks: a request leaves hardly any cycles
 
 
 def run(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -209,6 +211,9 @@ async def _serve(
             if secure is not None:
                 _log.info("listening url=%s", secure.url)
             _announce(listener, settings.ready_file)
+            gc.collect()
+            gc.freeze()  # what is here now stays, and need not be looked through again and again
+            gc.set_threshold(_YOUNG)
             services.preload(settings.preload)
             threading.Thread(target=_get_ready, args=(services,), name="probe", daemon=True).start()
             await stopping.wait()

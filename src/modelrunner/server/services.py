@@ -329,7 +329,7 @@ async def open_services(
                 configuring=configuring,
                 loader=loader,
             ),
-            responding=Responding(pool, catalogue, responses),
+            responding=Responding(pool, catalogue, responses, observing.recording),
             observing=observing,
             logs=logs,
             sandbox=sandbox,

@@ -131,3 +131,42 @@ async def test_a_client_that_takes_slowly_is_served() -> None:
         await asyncio.sleep(0.15)
 
     assert cancel_scope.ending is None
+
+
+class Line:
+    """A connection whose client can leave."""
+
+    def __init__(self) -> None:
+        self.watcher: CancelScope | None = None
+
+    def watch(self, watcher: CancelScope) -> None:
+        self.watcher = watcher
+
+    def unwatch(self, watcher: CancelScope) -> None:
+        assert watcher is self.watcher
+        self.watcher = None
+
+
+async def test_a_connection_tells_of_its_client_without_a_task() -> None:
+    """The block ends as it does otherwise, and no task waits meanwhile."""
+    line = Line()
+    before = asyncio.all_tasks()
+    with CancelScope(None, Group()) as cancel_scope:
+        cancel_scope.watch(client(asyncio.Event()), line)
+        assert before == asyncio.all_tasks()
+        asyncio.get_running_loop().call_soon(cancel_scope.client_left)
+        await asyncio.Event().wait()
+
+    assert Ending.CLIENT_LEFT is cancel_scope.ending
+    assert line.watcher is None
+
+
+async def test_what_a_connection_tells_too_late_ends_nothing() -> None:
+    """The block was left when the news came."""
+    with CancelScope(None, Group()) as cancel_scope:
+        cancel_scope.watch(client(asyncio.Event()), Line())
+        cancel_scope.release()
+        cancel_scope.client_left()
+        await asyncio.sleep(0)
+
+    assert cancel_scope.ending is None

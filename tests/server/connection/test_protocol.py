@@ -163,3 +163,75 @@ async def test_a_body_in_line_behind_another_answer_is_not_slow(
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_client_that_leaves_with_more_in_the_line_ends_what_is_being_answered(
+    tiny: "Daemon", caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also of requests that came together, where the last one is not the one that is answered."""
+    body = json.dumps(tiny.chat(text="x " * 5000, stream=True, fake={"tokens_per_second": 20})).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(tiny.url.rpartition(":")[2]))
+    writer.write(post(body) + post(body))
+    await reader.readuntil(b"data: ")
+    assert [1] == [each.leases for each in tiny.residents]
+    writer.close()
+
+    async with asyncio.timeout(5):
+        await tiny.engine_says("aborted by client")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_requests_that_come_together_are_each_watched(tiny: "Daemon") -> None:
+    """The end of one does not end the watching of the next."""
+    quick = json.dumps(tiny.chat(text="quick")).encode()
+    slow = json.dumps(tiny.chat(text="x " * 5000, stream=True, fake={"tokens_per_second": 20})).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(tiny.url.rpartition(":")[2]))
+    writer.write(post(quick) + post(slow))
+    await reader.readuntil(b"data: ")
+    writer.close()
+
+    async with asyncio.timeout(5):
+        await tiny.engine_says("aborted by client")
+
+
+@pytest.mark.parametrize("kept", [b"", b"Connection: keep-alive\r\n"])
+async def test_a_stream_in_http_1_0_ends_with_the_connection(tiny: "Daemon", kept: bytes) -> None:
+    """Nothing but the events is in it: such a client takes the sizes of chunks for text."""
+    body = json.dumps(tiny.chat(text="some words more", stream=True)).encode()
+    answer = await say(tiny, post(body, kept).replace(b"HTTP/1.1", b"HTTP/1.0"))
+
+    head, _, events = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    lines = [line for line in events.split(b"\n") if line]
+    assert len(lines) > 3
+    assert {b"data"} == {line.partition(b":")[0] for line in lines}
+    assert b"data: [DONE]" == lines[-1]
+
+
+async def test_an_answer_of_known_length_is_whole_in_http_1_0(tiny: "Daemon") -> None:
+    """And a head alone has no body."""
+    get = CLOSE.replace(b"HTTP/1.1", b"HTTP/1.0")
+    answer, head = await say(tiny, get), await say(tiny, get.replace(b"GET", b"HEAD"))
+
+    first, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-length: %d\r\n" % len(body) in first + b"\r\n"
+    assert json.loads(body)["version"]
+    assert head.endswith(b"\r\n\r\n")
+
+
+async def test_an_answer_that_is_not_read_is_broken_off_and_told_of_once(
+    tiny: "Daemon", caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny.services.requests._stall = 0.1
+    body = json.dumps({**tiny.chat(fake={"tokens": 1_000_000}), "stream": True}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(tiny.url.rpartition(":")[2]))
+    writer.write(post(body))
+    await tiny.engine_says("aborted")
+    async with asyncio.timeout(30):
+        while await reader.read(1 << 20):
+            pass
+    writer.close()
+
+    assert "the client does not read it" in caplog.text
+    assert [] == [each.getMessage() for each in caplog.records if each.levelname == "ERROR"]

@@ -1,14 +1,17 @@
 """The data path, from a client's socket to the engine's and back."""
 
 import asyncio
+import gc
 import http.client
 import json
+import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 import pytest
 
+from modelrunner.errors import RunnerError
 from modelrunner.store.store import Store
 
 if TYPE_CHECKING:
@@ -462,3 +465,37 @@ async def test_a_client_that_does_not_read_leaves_no_trace_when_the_daemon_stops
     writer.close()
 
     assert [] == [record for record in caplog.records if record.exc_info]
+
+
+@pytest.mark.parametrize("path", [CHAT, "/api/chat", "/v1/messages"])
+async def test_a_stream_that_fails_late_leaves_nothing_to_the_garbage_collector(
+    make_daemon: "Make", path: str
+) -> None:
+    """Its error stands in a frame that its traceback has; a body of megabytes would stay as long."""
+    events = ({"choices": [{"delta": {"content": "x"}}]}, {"error": {"message": "late", "code": 500}})
+    raw = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    daemon = await make_daemon(engine={"raw": raw})
+    await daemon.add("docker.io/ai/tiny:latest")
+    body = {**daemon.chat(stream=True), "max_tokens": 5}
+    await daemon.ask("POST", path, json=body)
+    gc.collect()
+    before = _errors()  # of other tests, perhaps
+    gc.disable()
+    logging.disable(logging.CRITICAL)  # what is logged, pytest keeps
+    try:
+        await daemon.ask("POST", path, json=body)
+        for _ in range(100):  # the request may not be quite over
+            if not (left := _errors(before)):
+                break
+            await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
+        logging.disable(logging.NOTSET)
+
+    assert [] == left
+
+
+def _errors(known: Sequence[RunnerError] = ()) -> list[RunnerError]:
+    """The errors that there are, but for those that are known."""
+    found = [each for each in gc.get_objects() if isinstance(each, RunnerError)]
+    return [each for each in found if not any(each is other for other in known)]

@@ -1,6 +1,7 @@
 """The recorder beside a running daemon: every request in every dialect, and what goes wrong with it."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -8,20 +9,34 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import psutil
 import pytest
 
-from modelrunner.recorder.values import Filter, Order
+from modelrunner.models.description.kinds import Mode
+from modelrunner.oci.digest import Digest
+from modelrunner.recorder.database import open_to_read
+from modelrunner.recorder.searching import oldest_first
+from modelrunner.recorder.values import Circumstances, Filter, Order
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.server.connection.cancel_scope import Ending
+from modelrunner.server.inference.note import Note
+from modelrunner.server.inspection import listening
 from modelrunner.server.inspection import recording as module
 from modelrunner.server.inspection.recording import Recording
 from modelrunner.testing.serving import serving
-from tests.recorder.conftest import noted
+from tests.recorder.conftest import noted, seen
 
 if TYPE_CHECKING:
     from tests.server.conftest import Daemon, Make
 
 RECORDED = {"DMR_REQUESTS": "64MiB"}
 CHAT = "/engines/v1/chat/completions"
+
+
+def note(prompt: str = "hello", **more: Any) -> Note:
+    """A note as a request leaves it."""
+    return Note(*msgspec.structs.astuple(seen(noted(prompt, **more))))
 
 
 async def recorded(make_daemon: "Make", **variables: str) -> "Daemon":
@@ -89,7 +104,7 @@ async def test_what_fails_is_recorded_with_its_reason(make_daemon: "Make") -> No
 async def test_a_client_that_leaves_is_recorded_with_what_it_got(make_daemon: "Make") -> None:
     daemon = await recorded(make_daemon)
     async with daemon.stream(fake={"tokens": 1000, "tokens_per_second": 100}) as reply:
-        await reply.content.readany()
+        await reply.content.readuntil(b"hello")  # what comes before it is the role alone
     await daemon.engine_says("aborted")
 
     [found] = await listed(daemon)
@@ -325,24 +340,101 @@ async def test_what_is_too_much_is_dropped_and_counted(
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
 
     for _ in range(20):
-        recording.take(noted("x" * 2000))
+        recording.take(note("x" * 2000))
     await recording.settle()
 
     assert recording.dropped == 17
     assert recording.waiting == 0
-    recording.take(noted("once more there is room"))
+    recording.take(note("once more there is room"))
     await recording.settle()
     assert recording.dropped == 17
     assert 4 == await recording.forget(Filter())
     await recording.close()
 
 
+async def test_where_there_is_no_room_for_an_answer_the_request_is_recorded_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_HELD", 22_000)
+    file = tmp_path / "requests.db"
+    recording = Recording(Order(str(file), 1 << 20, 1e9, []), os.environ)
+
+    for _ in range(3):
+        large = note()
+        large.piece(b" " * 9_000)
+        large.end(b"", None, Ending.CLIENT_STALLED)
+        recording.take(large)
+    await recording.settle()
+    with contextlib.closing(open_to_read(file)) as reading:
+        found = [(row["outcome"], row["cut"]) for row in oldest_first(reading, Filter())]
+    await recording.close()
+
+    assert 0 == recording.dropped
+    assert [("cancelled", False), ("cancelled", False), ("cancelled", True)] == found
+
+
+async def test_who_follows_hears_of_every_request_of_a_busy_second(tmp_path: Path) -> None:
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+
+    with recording.listen() as listener:
+        for _ in range(1000):
+            recording.take(note())
+        await recording.settle()
+        heard = [await listener.next() for _ in range(1000 - listener.lost)]
+    await recording.close()
+
+    assert list(range(1, 1001)) == heard
+
+
 async def test_a_note_that_cannot_be_written_is_dropped_and_counted(tmp_path: Path) -> None:
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
 
-    recording.take(noted("before"))
-    recording.take(noted(error="half of \ud800"))
-    recording.take(noted("after"))
+    recording.take(note("before"))
+    recording.take(note(error="half of \ud800"))
+    recording.take(note("after"))
+    await recording.settle()
+
+    assert (1, 0) == (recording.dropped, recording.waiting)
+    assert 2 == await recording.forget(Filter())
+    await recording.close()
+
+
+async def test_the_only_requests_are_stored_when_the_daemon_ends_right_after_them(tmp_path: Path) -> None:
+    order = Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, [])
+    recording = Recording(order, os.environ)
+
+    recording.take(note())
+    await recording.close()
+    again = Recording(order, os.environ)
+
+    assert (0, 0) == (recording.dropped, recording.waiting)
+    assert 1 == await again.forget(Filter())
+    await again.close()
+
+
+async def test_what_comes_after_the_end_is_counted(tmp_path: Path) -> None:
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+    await recording.settle()
+    recording._closing = True  # as while the process ends
+
+    recording.take(note())
+    await recording.close()
+
+    assert (1, 0) == (recording.dropped, recording.waiting)
+
+
+async def test_an_engine_that_fails_to_tell_of_itself_costs_no_other_request(tmp_path: Path) -> None:
+    broken = Key("broken", Digest.of(b"broken"), Mode.COMPLETION)
+
+    def circumstances(key: Key) -> Circumstances:
+        raise ValueError("an engine of somebody's")
+
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ, circumstances)
+
+    for key in (None, broken, None):
+        taken = note()
+        taken.key = key
+        recording.take(taken)
     await recording.settle()
 
     assert (1, 0) == (recording.dropped, recording.waiting)
@@ -356,12 +448,12 @@ async def test_who_asks_in_the_middle_of_a_burst_sees_what_came_before(tmp_path:
 
     async def burst() -> None:
         while going_on:
-            recording.take(noted())
+            recording.take(note())
             await asyncio.sleep(0.002)  # as clients come, one after the other
 
     others = asyncio.create_task(burst())
     await asyncio.sleep(0)
-    taken = recording._taken
+    taken = recording.waiting
     await recording.settle()
 
     assert recording._settled >= taken > 0
@@ -371,16 +463,50 @@ async def test_who_asks_in_the_middle_of_a_burst_sees_what_came_before(tmp_path:
     await recording.close()
 
 
+@pytest.mark.parametrize(
+    ("bound", "value", "watched"),
+    [("_MANY", 1, False), ("_LONGEST_WAIT", 0.1, False), ("_WATCHED_WAIT", 0.1, True), (None, None, False)],
+)
+async def test_a_burst_is_stored_when_it_is_over_unless_it_is_long_or_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str | None, value: float, *, watched: bool
+) -> None:
+    if bound is not None:
+        monkeypatch.setattr(module, bound, value)
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+    going_on = True
+
+    async def burst() -> None:
+        while going_on:
+            recording.take(note())
+            await asyncio.sleep(0)
+
+    async def is_stored() -> None:
+        async with recording._done:
+            await recording._done.wait_for(lambda: recording.last.stored)
+
+    with recording.listen() if watched else contextlib.nullcontext():
+        others = asyncio.create_task(burst())
+        storing = asyncio.create_task(is_stored())
+        await asyncio.wait([storing], timeout=30 if bound is not None else 1.5)
+        stored_meanwhile = storing.done()
+        going_on = False
+        await others
+        await storing  # without anybody who asks for it
+    await recording.close()
+
+    assert stored_meanwhile == (bound is not None)
+
+
 async def test_a_rule_that_takes_for_ever_costs_what_it_hangs_on_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STUCK_AFTER", 3.0)
     rules = [("slow", r"(a+)+b$")]
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, rules), os.environ)
-    recording.take(noted("a" * 100))
+    recording.take(note("a" * 100))
     await recording.settle()
 
-    recording.take(noted("fine"))
+    recording.take(note("fine"))
     await recording.settle()
 
     assert recording.dropped == 1
@@ -388,11 +514,14 @@ async def test_a_rule_that_takes_for_ever_costs_what_it_hangs_on_and_nothing_els
     await recording.close()
 
 
-async def test_a_listener_that_reads_too_slowly_loses_and_knows_how_many(tmp_path: Path) -> None:
+async def test_a_listener_that_reads_too_slowly_loses_and_knows_how_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "_MOST_UNREAD", 100)
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
     with recording.listen() as slow:
         for _ in range(150):
-            recording.take(noted())
+            recording.take(note())
         await recording.settle()
 
         assert 50 == slow.lost

@@ -73,6 +73,11 @@ class Connection(asyncio.Protocol):
         """Whether the answer was read to its end and the engine keeps the connection."""
         return self._kept and not self._pieces and self.open
 
+    @property
+    def ended(self) -> bool:
+        """Whether all of the answer that was asked for has come, and been read."""
+        return self._complete and not self._pieces
+
     def close(self) -> None:
         """Close at once; an engine that still generates notices."""
         if self._transport is not None:

@@ -55,6 +55,11 @@ class Upstream:
         self._engine = engine
         self._observer = observer
 
+    @property
+    def ended(self) -> bool:
+        """Whether what has been read of the body is all of it, as far as is known yet."""
+        return self._connection.ended
+
     def chunks(self) -> AsyncIterator[bytes]:
         """Iterate over the body, whatever has arrived at a time; undecoded."""
         return self

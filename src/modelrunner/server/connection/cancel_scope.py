@@ -5,7 +5,7 @@ import contextlib
 import logging
 from enum import Enum, auto
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from starlette.types import Receive
 
@@ -24,6 +24,21 @@ class Ending(Enum):
     SHUTTING_DOWN = auto()
 
 
+class Connection(Protocol):
+    """Who knows whether a client is still there, and tells the one who watches."""
+
+    def watch(self, watcher: "CancelScope") -> None:
+        """Call its `client_left`, at once or later, when the client goes."""
+        ...
+
+    def unwatch(self, watcher: "CancelScope") -> None:
+        """Tell it nothing any more."""
+        ...
+
+
+CONNECTION = "modelrunner.connection"  # among the extensions of ASGI that a scope has
+
+
 class CancelScope:
     """A block that is cancelled when the client goes, and then left quietly.
 
@@ -36,13 +51,24 @@ class CancelScope:
     with ShuttingDown or DeadlineExceeded.
     """
 
-    __slots__ = ("_deadline", "_group", "_receive", "_task", "_watch", "ending", "seen", "sends")
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_group",
+        "_receive",
+        "_task",
+        "_watch",
+        "ending",
+        "seen",
+        "sends",
+    )
 
     def __init__(self, receive: Receive | None, group: "Group") -> None:
         self._receive = receive
         self._group = group
         self._task: asyncio.Task[object] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._connection: Connection | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self.ending: Ending | None = None
         self.sends = 0  # odd while a piece is on its way
@@ -55,8 +81,12 @@ class CancelScope:
         self._group.add(self)
         return self
 
-    def watch(self, receive: Receive) -> None:
-        """Notice from now on when the client goes."""
+    def watch(self, receive: Receive, connection: Connection | None = None) -> None:
+        """Notice from now on when the client goes: from its connection, else by a task that waits for it."""
+        if connection is not None:
+            self._connection = connection
+            connection.watch(self)
+            return
         self._watch = asyncio.create_task(_until_gone(receive))
         self._watch.add_done_callback(self._gone)
 
@@ -87,11 +117,14 @@ class CancelScope:
         return True
 
     def release(self) -> None:
-        """Stop watching; the answer is complete but for its last piece, after which receive() ends anyway."""
+        """Stop watching: the answer is complete, or the block is left."""
         if self._watch is not None:
             self._watch.remove_done_callback(self._gone)
             self._watch.cancel()
             self._watch = None
+        if self._connection is not None:
+            self._connection.unwatch(self)
+            self._connection = None
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -102,6 +135,11 @@ class CancelScope:
         if self.ending is None and self._task is not None:
             self.ending = ending
             self._task.cancel()
+
+    def client_left(self) -> None:
+        """Cancel the block, unless nobody watches any more."""
+        if self._connection is not None:
+            self.end(Ending.CLIENT_LEFT)
 
     def _gone(self, watch: asyncio.Task[None]) -> None:
         if not watch.cancelled() and watch.exception() is None:

@@ -1,10 +1,16 @@
 """HTTP of one connection: uvicorn's, with limits for headers and one write less for each answer."""
 
 import asyncio
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from modelrunner.server.connection.cancel_scope import CONNECTION, CancelScope
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application, ASGISendEvent
 
 _HEADER_BYTES = 64 * 1024
 _UNTOLD_BYTES = 64 * 1024  # of trailers and of what is said of chunks
@@ -15,6 +21,14 @@ _TOO_SLOW = (
     b"Content-Length: 44\r\nConnection: close\r\n\r\nThe body of the request did not come in time"
 )
 _LINGER = 5.0  # seconds for which a connection that is closed still sends
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether nobody has told of it: who breaks an answer off says why, and what uvicorn adds is a riddle."""
+    return record.msg != "ASGI callable returned without completing response."
+
+
+logging.getLogger("uvicorn.error").addFilter(_is_news)
 
 
 class Protocol(HttpToolsProtocol):
@@ -36,11 +50,37 @@ class Protocol(HttpToolsProtocol):
     _untold = 0  # bytes received since its last piece
     _since = 0.0  # when its pieces began to be counted
     _arrived = 0  # bytes of it since then
+    _watcher: CancelScope | None = None  # of the request that is being answered
+    _running: RequestResponseCycle | None = None
+    _lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as its parent has it
         """Begin with a transport that joins writes."""
         super().connection_made(HeadFirst(transport, self.loop))
         self._reading_since = self.loop.time()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who watches."""
+        super().connection_lost(exc)
+        self._lost = True
+        self.pipeline.clear()  # nobody is there to be answered
+        if self._running is not None:  # its parent tells only the last one that was read
+            self._running.disconnected = True
+            self._running.message_event.set()
+        if self._watcher is not None:
+            self._watcher.client_left()
+
+    def watch(self, watcher: CancelScope) -> None:
+        """See `cancel_scope.Connection`; a task that waits costs a tenth of a short request."""
+        self.flow.resume_reading()  # or the client's end would not be read
+        self._watcher = watcher
+        if self._lost:
+            self.loop.call_soon(watcher.client_left)
+
+    def unwatch(self, watcher: CancelScope) -> None:
+        """See `cancel_scope.Connection`; the next request may have its watcher already."""
+        if self._watcher is watcher:
+            self._watcher = None
 
     def on_message_begin(self) -> None:
         """Note when the headers of a request begin."""
@@ -64,7 +104,15 @@ class Protocol(HttpToolsProtocol):
         self._reading_since = None
         self._awaits = True
         self._since, self._arrived = self.loop.time(), 0
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]  # what it is, we say
         super().on_headers_complete()
+        if self.parser.get_http_version() == "1.0":
+            self.cycle.__class__ = _UntilClose  # its parent has just made it, and nothing of it runs yet
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        """Begin to answer a request, and know which one it is."""
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Count a piece of a body."""
@@ -146,6 +194,24 @@ class Protocol(HttpToolsProtocol):
             else:
                 self.transport.write(_TOO_SLOW)
                 self.transport.close()
+
+
+class _UntilClose(RequestResponseCycle):
+    """An answer in HTTP/1.0, which knows no chunks: where no length is said, it ends with the connection.
+
+    uvicorn sends chunks then. To it the length is told as that of each piece, just before.
+    """
+
+    _has_length = True
+
+    async def send(self, message: "ASGISendEvent") -> None:
+        """Send a head or a piece."""
+        if message["type"] == "http.response.start":
+            if all(name.lower() != b"content-length" for name, _ in message.get("headers", ())):
+                self.chunked_encoding, self._has_length = False, False
+        elif message["type"] == "http.response.body" and not self._has_length:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class HeadFirst(asyncio.Transport):

@@ -4,7 +4,7 @@ import itertools
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from typing import Protocol
 
 from starlette.types import Send
@@ -14,6 +14,7 @@ from modelrunner.dialects.passing import Passing
 from modelrunner.errors import RequestTooLarge, RunnerError
 from modelrunner.runtime.channel.headers import Header
 from modelrunner.server.connection.cancel_scope import CancelScope
+from modelrunner.server.inference.note import Note
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,11 @@ class Passed(Protocol):
 
     status: int
     headers: list[Header]
+
+    @property
+    def ended(self) -> bool:
+        """Whether what has been read of the body is all of it, as far as is known yet."""
+        ...
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives."""
@@ -56,6 +62,7 @@ class Answer:
         "_cancel_scope",
         "_dialect",
         "_events",
+        "_note",
         "_open_line",
         "_send",
         "cors",
@@ -64,9 +71,21 @@ class Answer:
         "timing",
     )
 
-    def __init__(self, send: Send, dialect: Dialect, cancel_scope: CancelScope, name: bytes | None) -> None:
-        """`name` is what the client calls the request; one is made up when there is none."""
+    def __init__(
+        self,
+        send: Send,
+        dialect: Dialect,
+        cancel_scope: CancelScope,
+        *,
+        name: bytes | None,
+        note: Note | None = None,
+    ) -> None:
+        """`name` is what the client calls the request; one is made up when there is none.
+
+        The note gets what is sent.
+        """
         self._send = send
+        self._note = note
         self._dialect = dialect
         self._cancel_scope = cancel_scope
         self._begun = False
@@ -83,38 +102,46 @@ class Answer:
 
     async def pass_on(self, upstream: Passed) -> None:
         """Send an engine's answer, each piece when it comes."""
-        headers = [*self.cors, *self._own_headers()]
+        media_type, headers = b"", [*self.cors, *self._own_headers()]
         for header in upstream.headers:
             name = header[0]
             if name not in _KEPT_FROM_CLIENT and not name.startswith(_CORS):
                 headers.append(header)
                 if name == b"content-type":
-                    self._events = header[1].startswith(b"text/event-stream")
-        send, cancel_scope = self._send, self._cancel_scope
-        start = {"type": "http.response.start", "status": upstream.status, "headers": headers}
+                    media_type = header[1]
+        self._events = media_type.startswith(b"text/event-stream")
+        send, cancel_scope, note = self._send, self._cancel_scope, self._note
         chunks = upstream.chunks()
+        is_over = False
         async for chunk in _watched(chunks) if self._events else chunks:
             # Only now, so that an engine that dies before its first word still gets a status of its own.
             if not self._begun:
-                self._begun = True
-                await send(start)
+                await self._begin(upstream.status, headers, media_type)
+            if note is not None:
+                note.piece(chunk)
+            # Most answers are whole with the first piece; of events some may be held back until the end.
+            is_over = upstream.ended and not self._events
             cancel_scope.sends += 1
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": chunk, "more_body": not is_over})
             cancel_scope.sends += 1
+            if is_over:
+                cancel_scope.release()
             self._open_line = not chunk.endswith(b"\n\n")
-        cancel_scope.release()
+        if is_over:
+            return
         if not self._begun:
-            self._begun = True
-            await send(start)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._begin(upstream.status, headers, media_type)
+        await self._last(b"")
 
     async def write(self, piece: bytes, media_type: bytes) -> None:
         """Send a piece of an answer in our own words, before the first one the head."""
         if not self._begun:
-            self._begun = self._events = True
+            self._events = True
             headers = [(b"content-type", media_type), (b"cache-control", b"no-cache")]
             headers += (*self.cors, *self._own_headers())
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._begin(200, headers, media_type)
+        if piece and self._note is not None:
+            self._note.piece(piece)
         cancel_scope = self._cancel_scope
         cancel_scope.sends += 1
         await self._send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -122,21 +149,35 @@ class Answer:
 
     async def end(self, piece: bytes, media_type: bytes) -> None:
         """Send the last piece of an answer in our own words, which may be all of it."""
-        self._cancel_scope.release()
         if self._begun:
-            await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+            await self._last(piece)
         else:
             await self.whole(200, piece, ((b"content-type", media_type),))
 
     async def whole(self, status: int, body: bytes, headers: Iterable[Header]) -> None:
         """Send all at once."""
-        self._cancel_scope.release()
-        self._begun = True
         length = (b"content-length", b"%d" % len(body))
         every = [length, *headers, *self.cors, *self._own_headers()]
-        start = {"type": "http.response.start", "status": status, "headers": every}
-        await self._send(start)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        media_type = next((value for name, value in every if name == b"content-type"), b"")
+        await self._begin(status, every, media_type)
+        await self._last(body)
+
+    def _begin(self, status: int, headers: list[Header], media_type: bytes) -> Awaitable[None]:
+        """Send the head."""
+        self._begun = True
+        if self._note is not None:
+            self._note.status, self._note.media_type = status, media_type
+        return self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _last(self, piece: bytes) -> None:
+        """Send what is last; nothing waits once it is written, so a client may go then."""
+        if piece and self._note is not None:
+            self._note.piece(piece)
+        cancel_scope = self._cancel_scope
+        cancel_scope.sends += 1
+        await self._send({"type": "http.response.body", "body": piece, "more_body": False})
+        cancel_scope.sends += 1
+        cancel_scope.release()
 
     async def fail(self, exc: RunnerError) -> None:
         """Tell the client what went wrong, in whatever way is left."""
@@ -154,6 +195,8 @@ class Answer:
         ):  # else the client does not read, and will not now
             end = b"\n\n" if self._open_line else b""
             event = end + self._dialect.late_error(exc)
+            if self._note is not None:
+                self._note.piece(event)
             await self._send({"type": "http.response.body", "body": event, "more_body": False})
         # Otherwise the answer stays incomplete, and the server closes the connection, which clients notice.
 
@@ -175,14 +218,17 @@ class Answer:
 async def _watched(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Give a stream of events as it is, up to an error in it, which is raised."""
     passing = Passing()
-    async for piece in pieces:
-        chunk = passing.feed(piece)
-        if chunk:
-            yield chunk
+    try:
+        async for piece in pieces:
+            chunk = passing.feed(piece)
+            if chunk:
+                yield chunk
+            if passing.failure is not None:
+                raise passing.failure
+        last = passing.end()
         if passing.failure is not None:
             raise passing.failure
-    last = passing.end()
-    if passing.failure is not None:
-        raise passing.failure
-    if last:
-        yield last
+        if last:
+            yield last
+    finally:
+        passing.failure = None  # whose traceback has this frame, and with it all that the request holds

@@ -4,180 +4,78 @@ A note costs the data path a few attributes for each piece of an answer. What it
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-import msgspec
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope
 
 from modelrunner.errors import RunnerError
-from modelrunner.recorder.values import Instance, Noted
+from modelrunner.recorder.values import Seen
 from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.connection.cancel_scope import Ending
-from modelrunner.server.inference.answer import Answer
-from modelrunner.wire.headers import RECORD_HEADER, REPLAY_HEADER
 
-_RECORD = RECORD_HEADER.lower().encode()
-_REPLAY = REPLAY_HEADER.lower().encode()
-_OFF = frozenset({b"off", b"false", b"0", b"no"})
 _LEFT = frozenset({Ending.CLIENT_LEFT, Ending.CLIENT_STALLED})
 _MOST_ANSWER = 64 << 20  # bytes
 _LAST_PIECES = 3
 _LAST_WORDS = 4096  # bytes of each of them
 
 
-class Circumstances(NamedTuple):
-    """Who is asked, and whether what is asked may be recorded."""
-
-    instance: Instance | None
-    record: bool
-
-
-_UNKNOWN = Circumstances(None, record=True)
-
-
 class Taker(Protocol):
     """Who takes notes."""
 
-    def circumstances(self, key: Key) -> Circumstances:
-        """Say how an instance is run."""
+    def begin(self, scope: Scope) -> "Note | None":
+        """Begin a note, if anybody wants it."""
         ...
 
-    @property
-    def take(self) -> Callable[[Noted], None]:
-        """What takes a note."""
+    def take(self, note: "Note") -> None:
+        """Take a note of what is over."""
         ...
 
 
-class Note(msgspec.Struct, eq=False):
-    """The note of one request. It stands between an answer and its client, and sees what passes.
+class Note(Seen, eq=False):
+    """The note of one request, which its answer fills.
 
-    A struct, since that is made without a line of Python; `at` and `since` are when the request came, on the
-    clock and on the one that only counts.
+    It is what is handed over, but for `key`: the instance that is asked, into which looks who takes the note.
+    A struct, since that is made without a line of Python, and filled without calls where it can be.
     """
 
-    taker: Taker
-    to_client: Send
-    scope: Scope
-    headers: Mapping[bytes, bytes]
-    at: float
-    since: float
-    body: bytes | None = None
-    is_wanted: bool = True
-    _key: Key | None = None
-    _model: str = ""
-    _status: int = 0
-    _media_type: bytes = b""
-    _first: float = 0.0
-    _last: float = 0.0
-    _pieces: list[bytes] = []
-    _size: int = 0
-    _cut: bool = False
-    _error: str | None = None
-    _engine: list[bytes] = []
+    key: Key | None = None
 
-    def send(self, message: Message) -> Awaitable[None]:
-        """Pass a message on to the client."""
-        piece = message.get("body")
-        if piece:
-            self._last = time.monotonic()
-            if self._size <= _MOST_ANSWER:
-                self._pieces.append(piece)
-            else:
-                self._cut = True
-            if not self._size:
-                self._first = self._last
-            self._size += len(piece)
-        elif not self._status:
-            self._status = message["status"]
-            for name, value in message["headers"]:
-                if name == b"content-type":
-                    self._media_type = value
-                    break
-        return self.to_client(message)
-
-    def concerns(self, key: Key, model: str) -> None:
-        """Say which instance is asked, and by which name."""
-        self._key = key
-        self._model = model
+    def piece(self, piece: bytes) -> None:
+        """Keep a piece of the answer, which is sent now."""
+        self.last = time.monotonic()
+        if not self.size:
+            self.first = self.last
+        if self.size <= _MOST_ANSWER:
+            self.pieces.append(piece)
+        else:
+            self.cut = True
+        self.size += len(piece)
 
     def engine_said(self, piece: bytes) -> None:
         """Remember an engine's last words, which have its times, where the client gets others."""
-        self._engine.append(piece)
-        if len(self._engine) > _LAST_PIECES:
-            del self._engine[0]
+        self.engine.append(piece[-_LAST_WORDS:])
+        if len(self.engine) > _LAST_PIECES:
+            del self.engine[0]
 
     def failed(self, exc: RunnerError) -> None:
         """Say what went wrong."""
-        self._error = exc.message
+        self.error = exc.message
 
-    def end(self, answer: Answer, ending: Ending | None) -> None:
-        """Hand the note over; of a request that was not read or needs no engine there is none."""
-        if self.body is not None and self.is_wanted:
-            self._hand_over(answer.name, answer.timing, is_cancelled=ending in _LEFT)
+    def end(self, name: bytes, timing: tuple[float, float, float] | None, ending: Ending | None) -> None:
+        """Say that all is over."""
+        self.ended = time.monotonic()
+        self.name, self.timing, self.left = name, timing, ending in _LEFT
 
     def later(self, key: Key, model: str) -> "Note":
         """Begin the note of what goes on in the background after its request was answered."""
-        note = Note(self.taker, self.to_client, self.scope, self.headers, self.at, self.since, self.body)
-        note.concerns(key, model)
-        return note
+        seen = self.at, self.since, self.method, self.path, self.address, self.headers
+        return Note(*seen, body=self.body, model=model, key=key)
 
     def end_later(
         self, name: str, response: bytes, timing: tuple[float, float, float] | None, *, is_cancelled: bool
     ) -> None:
-        """Hand over what went on in the background, with the response that came of it."""
-        self._status, self._media_type = 200, b"application/json"
-        self._first = self._last = time.monotonic()
-        self._pieces.append(response)
-        self._size = len(response)
-        self._hand_over(name.encode(), timing, is_cancelled=is_cancelled)
-
-    def _hand_over(
-        self, name: bytes, timing: tuple[float, float, float] | None, *, is_cancelled: bool
-    ) -> None:
-        assert self.body is not None
-        since, now = self.since, time.monotonic()
-        outcome = "ok"
-        if self._error is not None or is_cancelled:
-            outcome = "failed" if self._error is not None else "cancelled"
-        queued, loading, asked = timing or (0.0, 0.0, None)
-        key = self._key
-        instance, record = _UNKNOWN if key is None else self.taker.circumstances(key)
-        scope, header = self.scope, self.headers.get
-        client = scope.get("client")
-        unwanted = header(_RECORD)
-        began = self._size > 0
-        self.taker.take(
-            Noted(  # in the order of its fields: names would cost as much again
-                self.at,
-                name,
-                scope["method"],
-                scope["path"],
-                self._model,
-                instance,
-                client[0] if client else "",
-                header(b"user-agent"),
-                header(b"authorization") or header(b"x-api-key"),
-                header(_REPLAY),
-                header(b"traceparent"),
-                header(b"content-type"),
-                self._media_type,
-                self._status,
-                outcome,
-                self._error,
-                None if asked is None else asked - since,
-                self._first - since if began else None,
-                self._last - since if began else None,
-                now - since,
-                queued,
-                loading,
-                self._cut,
-                record and (unwanted is None or unwanted.strip().lower() not in _OFF),
-                self.body,
-                b"".join(self._pieces),
-                b"".join([piece[-_LAST_WORDS:] for piece in self._engine]) if self._engine else b"",
-            )
-        )
-
-
-Begin = Callable[[Send, Scope, Mapping[bytes, bytes]], Note | None]
+        """Say that what went on in the background is over, with the response that came of it."""
+        self.status, self.media_type = 200, b"application/json"
+        self.piece(response)
+        self.ended = time.monotonic()
+        self.name, self.timing, self.left = name.encode(), timing, is_cancelled

@@ -25,12 +25,12 @@ from modelrunner.runtime.channel.headers import Header, as_json
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.server.connection.bodies import UNREADABLE, Held, Room, beginning, collect, read_body
-from modelrunner.server.connection.cancel_scope import CancelScope, Group
+from modelrunner.server.connection.cancel_scope import CONNECTION, CancelScope, Group
 from modelrunner.server.connection.middleware import Guard
 from modelrunner.server.inference.answer import Answer, Writer
 from modelrunner.server.inference.call import Call, Endpoint, Reply, Request, Streamed
 from modelrunner.server.inference.denied_fields import refuse_denied
-from modelrunner.server.inference.note import Begin, Note
+from modelrunner.server.inference.note import Note, Taker
 from modelrunner.server.inference.renaming import renamed
 from modelrunner.server.inference.terms import deadline_of, terms_of
 from modelrunner.server.library.catalogue import Catalogue
@@ -67,20 +67,17 @@ class Relay:
         engines: Engines,
         guard: Guard,
         group: Group,
-        note: Begin,
+        taker: Taker,
         body_limit: int,
         deadline: float | None = None,
     ) -> None:
-        """`group` ends with the daemon; `body_limit` is in bytes, `deadline` of each request in seconds.
-
-        `note` begins the note of a request.
-        """
+        """`group` ends with the daemon; `body_limit` is in bytes, `deadline` of each request in seconds."""
         self._pool = pool
         self._catalogue = catalogue
         self._engines = engines
         self._guard = guard
         self._group = group
-        self._note = note
+        self._taker = taker
         self._limit = body_limit
         self._room = Room(max(_MOST_BODIES, body_limit))
         self._deadline = deadline
@@ -89,9 +86,8 @@ class Relay:
         """Answer one request; errors before the first byte have a status, later ones are an event."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         cancel_scope = CancelScope(None, self._group)
-        note = self._note(send, scope, headers)
-        to_client = send if note is None else note.send
-        answer = Answer(to_client, endpoint.dialect, cancel_scope, headers.get(b"x-request-id"))
+        note = self._taker.begin(scope)
+        answer = Answer(send, endpoint.dialect, cancel_scope, name=headers.get(b"x-request-id"), note=note)
         try:
             host, origin = headers.get(b"host"), headers.get(b"origin")
             answer.cors = self._guard.judge(host, origin, scope["http_version"])
@@ -106,7 +102,7 @@ class Relay:
                     return
                 if note is not None:
                     note.body = body
-                cancel_scope.watch(receive)
+                cancel_scope.watch(receive, scope.get("extensions", {}).get(CONNECTION))
                 call = None
                 if endpoint.understand is not None:
                     call = await endpoint.understand(Request(body, headers, endpoint.engine, note))
@@ -120,8 +116,9 @@ class Relay:
             _log.exception("request failed path=%s", scope["path"])
             await _fail(answer, note, unforeseen(exc))
         finally:
-            if note is not None:
-                note.end(answer, cancel_scope.ending)
+            if note is not None and note.body is not None:
+                note.end(answer.name, answer.timing, cancel_scope.ending)
+                self._taker.take(note)
 
     async def _pass(
         self,
@@ -144,13 +141,15 @@ class Relay:
         path = f"{endpoint.path}?{query.decode('latin-1')}" if query else endpoint.path
         question = (probe.model or "", endpoint.mode, endpoint.engine)
         key = self._catalogue.known_key(question) or await self._catalogue.key(question)
+        is_preload = headers.get(_PRELOAD) == b"true"
         if note is not None:
-            note.concerns(key, question[0])
-            note.is_wanted = headers.get(_PRELOAD) != b"true"
+            note.key, note.model = key, question[0]
+            if is_preload:
+                note.body = None  # nothing is asked: there is nothing to tell
         terms = terms_of(headers, probe.keep_alive)
         async with self._pool.lease(key, terms) as lease:
             answer.timing = (lease.queued, lease.loading, time.monotonic())
-            if headers.get(_PRELOAD) == b"true":
+            if is_preload:
                 await answer.whole(200, b"", ())
                 return
             refuse_denied(body, lease.running.denied_fields)
@@ -173,7 +172,7 @@ class Relay:
         """Ask in OpenAI's words what was asked in others, and turn the answer back."""
         if isinstance(call, Reply):
             if note is not None:
-                note.is_wanted = False
+                note.body = None  # nor is there anything to tell
             answer.notes = call.notes
             await answer.end(call.body, call.media_type)
             return
@@ -185,16 +184,18 @@ class Relay:
             await answer.end(b"", call.media_type)
             return
         key = await self._catalogue.key((call.model, call.mode, call.engine))
+        is_preload = headers.get(_PRELOAD) == b"true"
         if note is not None:
-            note.concerns(key, call.model)
-            note.is_wanted = headers.get(_PRELOAD) != b"true"
+            note.key, note.model = key, call.model
+            if is_preload:
+                note.body = None  # nothing is asked: there is nothing to tell
         answer.notes = call.notes
         terms = terms_of(headers, call.keep_alive)
         with call.attend(answer) as writer:
             async with self._pool.lease(key, terms) as lease:
                 answer.timing = (lease.queued, lease.loading, time.monotonic())
                 timing = Timing(*answer.timing)
-                if headers.get(_PRELOAD) == b"true":
+                if is_preload:
                     await answer.whole(200, b"", ())
                 elif isinstance(call.question, Question):
                     await ask(lease.running, call.question, timing, writer, note)

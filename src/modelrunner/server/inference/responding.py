@@ -27,7 +27,7 @@ from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.runtime.scheduling.request_queue import Terms
 from modelrunner.server.inference.answer import Answer, Writer
 from modelrunner.server.inference.event_log import EventLog
-from modelrunner.server.inference.note import Note
+from modelrunner.server.inference.note import Note, Taker
 from modelrunner.server.inference.relay import ask
 from modelrunner.server.inference.response_store import Kept, ResponseStore
 from modelrunner.server.library.catalogue import Catalogue
@@ -138,6 +138,7 @@ class Responding:
     pool: Pool[Instance]
     catalogue: Catalogue
     store: ResponseStore
+    taker: Taker
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _closed: bool = False
 
@@ -291,6 +292,7 @@ class Responding:
                 None if timing is None else (timing.queued, timing.loading, timing.since),
                 is_cancelled=not job.making.answering.ended,
             )
+            self.taker.take(job.note)
 
 
 def _break_off(job: _Job) -> None:

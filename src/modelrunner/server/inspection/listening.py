@@ -2,7 +2,7 @@
 
 import asyncio
 
-_MOST_UNREAD = 100  # requests that a listener has not taken yet
+_MOST_UNREAD = 4000  # requests that a listener has not taken yet; so many may be stored together
 
 
 class Listener:

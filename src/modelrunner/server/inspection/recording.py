@@ -1,21 +1,40 @@
 """The daemon's side of the recorder: takes notes of requests, hands them over, hears what became of them.
 
-What waits is bounded by bytes; what is too much is dropped and counted, and a request never waits for any of
-this. The recorder's process is started with the first request, and again when it has ended.
+What waits is bounded by bytes; what is too much loses its answer, or is dropped and counted, and a request
+never waits for any of this. The recorder's process is started with the first request, and again when it has
+ended.
 """
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from itertools import count
+from typing import NamedTuple
+
+from starlette.types import Scope
 
 from modelrunner.errors import StoreError
-from modelrunner.recorder.frames import Batch
+from modelrunner.recorder.frames import can_be_written, framed
+from modelrunner.recorder.noting import may_be_kept
 from modelrunner.recorder.redaction import rules_of
-from modelrunner.recorder.values import Damaged, Figures, Filter, Forget, Noted, Order, Report, Store, Told
+from modelrunner.recorder.values import (
+    Circumstances,
+    Damaged,
+    Figures,
+    Filter,
+    Forget,
+    Notes,
+    Order,
+    Report,
+    Store,
+    Told,
+)
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.server.inference.note import Note
 from modelrunner.server.inspection.listening import Listener
 from modelrunner.server.inspection.recorder_process import RecorderProcess
 from modelrunner.settings.table import Settings
@@ -23,16 +42,20 @@ from modelrunner.settings.table import Settings
 _log = logging.getLogger(__name__)
 
 _MOST_HELD = 128 << 20  # bytes
-_BATCH = (
-    64 << 10
-)  # bytes; as much goes to another process at once, and memory that is larger is new each time
+_BATCH = 64 << 10  # bytes; as much goes to another process at once, and more memory is new each time
+_PAUSE = 0.02  # seconds; of what ended within, much is still in the processor's cache
 _GATHER = 0.25  # seconds; each hand-over has a price, which many requests share
+_WATCHED_WAIT = 1.0  # seconds of a burst; less than anybody notices who watches so many requests
+_LONGEST_WAIT = 10.0  # seconds of a burst that nobody watches
+_MANY = 64 << 20  # bytes; so much is stored even while more comes
 _SETTLED_WITHIN = 5.0  # seconds
 _FIGURES_WITHIN = 3.0  # seconds; whoever collects metrics does not wait for long
 _STUCK_AFTER = 60.0  # seconds for what was handed over
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 _AGAIN_AFTER = 1.0  # seconds between two starts
-_OVERHEAD = 1024  # bytes of a note besides its bodies
+_OVERHEAD = 1024  # bytes of a note besides its bodies, about
+_UNKNOWN = Circumstances()
+_UNTOLD = Circumstances(record=False)  # nobody can say whether it may be recorded
 
 
 def order_of(settings: Settings) -> Order | None:
@@ -52,15 +75,33 @@ def order_of(settings: Settings) -> Order | None:
     )
 
 
+class _Batch(NamedTuple):
+    """A message with so many requests."""
+
+    number: int
+    requests: int
+    message: bytearray
+
+
 class Recording:
     """Hands requests to the recorder's process. Everything here happens on the event loop."""
 
-    def __init__(self, order: Order | None, environ: Mapping[str, str]) -> None:
-        """`order` is how to record, None not at all; of `environ` the process gets what it may need."""
+    def __init__(
+        self,
+        order: Order | None,
+        environ: Mapping[str, str],
+        circumstances: Callable[[Key], Circumstances] = lambda _: _UNKNOWN,
+    ) -> None:
+        """`order` is how to record, None not at all; of `environ` the process gets what it may need.
+
+        `circumstances` says how an instance is run.
+        """
         self.order = order
+        self._circumstances = circumstances
         self._environ = environ
-        self._batch = Batch()
-        self._full: deque[Batch] = deque()
+        self._notes: list[Note] = []
+        self._due = False  # whether they are about to be written down
+        self._full: deque[_Batch] = deque()
         self._held = 0  # bytes, also of what is under way
         self._awake = False  # whether what is taken is about to be handed over
         self._news = asyncio.Event()
@@ -69,6 +110,7 @@ class Recording:
         self._task: asyncio.Task[None] | None = None
         self._running: RecorderProcess | None = None
         self._batches = 0
+        self._stored_at = 0.0  # on the loop's clock; or when it was begun to wait for more
         self._starting = asyncio.Lock()
         self._start_at = 0.0  # on the loop's clock; not before
         self._taken = self._settled = 0  # requests
@@ -88,30 +130,99 @@ class Recording:
     @property
     def waiting(self) -> int:
         """How many requests are on their way to the file."""
-        return self._taken - self._settled
+        return self._taken - self._settled + len(self._notes)
 
-    def take(self, noted: Noted) -> None:
-        """Take a request; it is dropped when too much waits already."""
-        size = len(noted.body) + len(noted.answer) + _OVERHEAD
-        if self._closing or self.order is None or (self._held and self._held + size > _MOST_HELD):
-            self.dropped += noted.keep
-            return
-        batch = self._batch
-        try:
-            batch.add(noted, size)
-        except UnicodeEncodeError:
-            self.dropped += noted.keep
-            return
-        self._held += size
-        self._taken += 1
-        if batch.held > _BATCH:
-            self._full.append(batch)
-            self._batch = Batch()
-        if not self._awake:
+    def begin(self, scope: Scope) -> Note | None:
+        """See `note.Taker`."""
+        if self.order is None:
+            return None
+        client = scope.get("client")
+        return Note(  # in the order of its fields: names would cost as much again
+            time.time(),
+            time.monotonic(),
+            scope["method"],
+            scope["path"],
+            client[0] if client else "",
+            scope["headers"],
+        )
+
+    def take(self, note: Note) -> None:
+        """See `note.Taker`; what is to be done with it waits for others, for a moment."""
+        self._notes.append(note)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(_PAUSE, self._write_down)
+
+    def _write_down(self) -> None:
+        """Make messages of what was taken, so that what it was made of can be let go.
+
+        For many at once, since code that has just run runs much faster. Where there is no room for an answer,
+        the request is told of without; what is too much even so is dropped.
+        """
+        self._due = False
+        notes, self._notes = self._notes, []
+        some: list[Note] = []
+        size = 0
+        for note in notes:
+            assert note.body is not None, "there is nothing to tell of it"
+            more = len(note.body) + note.size + _OVERHEAD
+            held = self._held + size
+            if held + more > _MOST_HELD and note.pieces:  # as when many clients stalled, which end together
+                more -= note.size
+                note.pieces, note.cut = [], True
+            if self._closing or (held and held + more > _MOST_HELD):
+                self._drop(note)
+                continue
+            some.append(note)
+            size += more
+            if size > _BATCH:
+                self._pack(some)
+                some, size = [], 0
+        if some:
+            self._pack(some)
+        if self._full and not self._awake:
             self._awake = True
             self._news.set()
             if self._task is None:
                 self._task = asyncio.create_task(self._run(), name="recording")
+
+    def _pack(self, notes: list[Note]) -> None:
+        """Make one message of some notes."""
+        places: dict[Key | None, int] = {}
+        circumstances: list[Circumstances] = []
+        for note in notes:
+            key = note.key
+            place = places.get(key)
+            if place is None:
+                place = places[key] = len(circumstances)
+                circumstances.append(self._circumstances_of(key))
+            note.who, note.key = place, None
+            self.dropped += circumstances[place] is _UNTOLD
+        number = self._batches + 1
+        try:
+            message = framed(Notes(number, circumstances, notes))
+        except UnicodeEncodeError:
+            for note in [each for each in notes if not can_be_written(each)]:
+                notes.remove(note)
+                self.dropped += may_be_kept(note, circumstances[note.who])
+            message = framed(Notes(number, circumstances, notes))
+        self._batches = number
+        self._held += len(message)
+        self._taken += len(notes)
+        self._full.append(_Batch(number, len(notes), message))
+
+    def _drop(self, note: Note) -> None:
+        circumstances = self._circumstances_of(note.key)
+        self.dropped += circumstances is _UNTOLD or may_be_kept(note, circumstances)
+
+    def _circumstances_of(self, key: Key | None) -> Circumstances:
+        if key is None:
+            return _UNKNOWN
+        try:
+            return self._circumstances(key)
+        except Exception:  # noqa: BLE001 - of anybody's engine, which is asked; it costs no other note
+            _log.exception("requests are not recorded model=%s engine=%s", key.model, key.engine)
+            return _UNTOLD
 
     @contextmanager
     def listen(self) -> Iterator[Listener]:
@@ -125,6 +236,7 @@ class Recording:
 
     async def settle(self) -> None:
         """Wait until all that was taken is stored or lost; not for ever, when the disk is slow."""
+        self._write_down()
         target = self._taken
         if self._settled >= target:
             return
@@ -179,43 +291,52 @@ class Recording:
 
     async def close(self) -> None:
         """Hand over what waits, and end the recorder when it has stored that."""
-        self._hurry.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_WITHIN):
+                await self.settle()
+        self._closing = True
         if self._task is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_END_WITHIN):
-                    await self.settle()
-            self._closing = True
             self._task.cancel()
             await asyncio.wait([self._task])
             self._lose_waiting()
-        self._closing = True
         if self._running is not None:
             await self._running.end()
             self._running = None
+        self._write_down()  # what came too late is counted
         if self.dropped:
             _log.warning("requests were not recorded count=%d", self.dropped)
 
     async def _run(self) -> None:
         """Hand over what was taken; it is stored when no more comes, or somebody waits for it."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._news.wait()
             self._news.clear()
+            self._stored_at = loop.time()
             while self._awake:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_GATHER):
                         await self._hurry.wait()
                 is_awaited = self._hurry.is_set()
                 self._hurry.clear()
+                is_quiet = not self._due  # none came since notes were written down the last time
                 await self._hand_over()
-                if is_awaited or not self._waits():
+                if is_awaited or (is_quiet and not self._waits()) or self._is_time(loop.time()):
                     await self._have_stored()
-                self._awake = self._waits()
+                    self._stored_at = loop.time()
+                self._awake = self._waits() or not is_quiet
 
     def _waits(self) -> bool:
-        return bool(self._batch.count or self._full)
+        return bool(self._notes or self._full)
+
+    def _is_time(self, now: float) -> bool:
+        """Whether what is at the recorder is to be stored, although more comes."""
+        longest = _WATCHED_WAIT if self._listeners else _LONGEST_WAIT
+        return self._held > _MANY or now - self._stored_at >= longest
 
     async def _hand_over(self) -> None:
-        while self._waits():
+        self._write_down()
+        while self._full:
             try:
                 running = await self._started()
             except OSError as exc:
@@ -223,16 +344,12 @@ class Recording:
                 self._lose_waiting()
                 await self._settled_some()
                 return
-            if not self._full:
-                self._full.append(self._batch)
-                self._batch = Batch()
             batch = self._full.popleft()
-            self._batches += 1
-            running.under_way[self._batches] = (batch.count, batch.held)
+            running.under_way[batch.number] = (batch.requests, len(batch.message))
             if running.has_ended:
                 self._lose_under_way(running)
             async with self._getting_on(running):
-                await running.write(batch.framed(self._batches))
+                await running.write(batch.message)
 
     async def _have_stored(self) -> None:
         running = self._running
@@ -302,10 +419,9 @@ class Recording:
         await self._settled_some()
 
     def _lose_waiting(self) -> None:
-        for batch in (*self._full, self._batch):
-            self._lose(batch.count, batch.held)
+        for batch in self._full:
+            self._lose(batch.requests, len(batch.message))
         self._full.clear()
-        self._batch = Batch()
 
     def _lose_under_way(self, running: RecorderProcess) -> None:
         for number, held in running.under_way.values():

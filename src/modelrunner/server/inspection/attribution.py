@@ -1,37 +1,31 @@
-"""Who takes the notes of requests, with what is known of who was asked, and gives them to the recorder."""
+"""What is known of an instance that was asked: its model, how it is run, whether requests may be recorded."""
 
-import time
 from collections.abc import Mapping
 
 import msgspec
-from starlette.types import Scope, Send
 
 from modelrunner.engines.base import Options
 from modelrunner.engines.registry import Engines
-from modelrunner.recorder.values import Instance
+from modelrunner.recorder.values import Circumstances, Instance
 from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.configuration.configuration import Configuration
 from modelrunner.server.configuration.configuration_file import Entry
 from modelrunner.server.configuration.configurations import Configurations
 from modelrunner.server.configuration.in_force import context_in_force
-from modelrunner.server.inference.note import Circumstances, Note
-from modelrunner.server.inspection.recording import Recording
 from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.server.loading.loader import Loader
 
 
-class Noting:
-    """Satisfies `note.Taker`."""
+class Attribution:
+    """Knows the circumstances of requests."""
 
     def __init__(
         self,
-        recording: Recording,
         engines: Engines,
         catalogue: Catalogue,
         configurations: Configurations,
         loader: Loader,
     ) -> None:
-        self._recording = recording
         self._engines = engines
         self._catalogue = catalogue
         self._configurations = configurations
@@ -39,16 +33,9 @@ class Noting:
         self._known: dict[Key, Circumstances] = {}
         self._configured: Mapping[Key, Entry] = {}  # by what is known
         self._running: Mapping[Key, Options] = {}
-        self.take = recording.take
 
-    def begin(self, send: Send, scope: Scope, headers: Mapping[bytes, bytes]) -> Note | None:
-        """Begin a note, if anybody wants it."""
-        if self._recording.order is None:
-            return None
-        return Note(self, send, scope, headers, time.time(), time.monotonic())
-
-    def circumstances(self, key: Key) -> Circumstances:
-        """See `note.Taker`; worked out anew when anything that runs, is stored or configured is another."""
+    def of(self, key: Key) -> Circumstances:
+        """Those of an instance; worked out anew once anything that runs, is stored or configured changed."""
         configured, running = self._configurations.by_key, self._loader.running
         if configured is not self._configured or running is not self._running:
             self._known.clear()
