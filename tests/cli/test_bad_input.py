@@ -293,18 +293,24 @@ def test_a_dumb_terminal_gets_plain_lines(
     assert "\x1b" not in written
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["pull", "m"], ["logs", "-f"], ["bench", "m"], ["status"]])
-def test_ctrl_c_ends_every_command_quietly(daemon: "Daemon", arguments: list[str]) -> None:
-    """While it waits for the daemon; with 130, as shells have it."""
+def _stuck(daemon: "Daemon") -> tuple[threading.Event, threading.Event]:
+    """Have the daemon say nothing once it was asked, which the first tells, until the second is set."""
     arrived, gone = threading.Event(), threading.Event()
 
     def wait() -> None:
         arrived.set()
-        gone.wait(20)
+        gone.wait(60)
 
     for path in ("/models", "/logs", "/models/m"):
         daemon.sends("GET", path, b" ", media="text/plain", lost=9, wait=wait)
     daemon.sends("POST", "/models/create", b" ", media="text/plain", lost=9, wait=wait)
+    return arrived, gone
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["pull", "m"], ["logs", "-f"], ["bench", "m"], ["status"]])
+def test_ctrl_c_ends_every_command_quietly(daemon: "Daemon", arguments: list[str]) -> None:
+    """While it waits for the daemon; with 130, as shells have it."""
+    arrived, gone = _stuck(daemon)
     with subprocess.Popen(
         [sys.executable, "-m", "modelrunner", *arguments],
         env=_environ(daemon),
@@ -329,3 +335,27 @@ def test_no_command_fails_at_nonsense(dmr: "Run", monkeypatch: pytest.MonkeyPatc
 
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("error: unknown flag: --no-such-flag-anywhere")
+
+
+_DEAF = """
+import signal, sys, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+from modelrunner.cli.main import main
+sys.exit(main(sys.argv[1:], standalone=True))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["pull", "m"], ["logs", "-f"], ["bench", "m"]])
+def test_ctrl_c_that_does_not_end_a_call_of_the_system_is_seen_all_the_same(
+    daemon: "Daemon", arguments: list[str]
+) -> None:
+    """As when it comes between Python's last look and the call; here because another thread gets it."""
+    arrived, gone = _stuck(daemon)
+    with subprocess.Popen([sys.executable, "-c", _DEAF, *arguments], env=_environ(daemon)) as process:
+        assert arrived.wait(20)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(timeout=20)
+    gone.set()
+
+    assert code == 130

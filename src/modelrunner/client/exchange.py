@@ -4,6 +4,7 @@ The standard library's client takes 12 ms to import (mail, TLS, calendars), of t
 Redirects, proxies and connections that are kept are not for a daemon that is asked once.
 """
 
+import time
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 _PIECE = 64 * 1024  # bytes read at once
 _MOST_HEADERS = 256 * 1024  # bytes
+# Python looks for signals between two calls of the system. One that comes after that look and before the call
+# (or to another thread) does not end the call, so none may take longer than this.
+_LONGEST_CALL = 0.5  # seconds
 
 
 class NoHttp(Exception):
@@ -25,7 +29,7 @@ class Response:
     """An answer whose body is read as it comes."""
 
     def __init__(self, connection: "socket.socket") -> None:
-        """Read until the head is complete.
+        """Read until the head is complete. The connection's timeout is for each piece of the answer.
 
         Raises:
             NoHttp: it is no answer.
@@ -35,6 +39,7 @@ class Response:
         self.reason = ""
         self.headers: Mapping[str, str] = {}
         self._connection = connection
+        self._patience = connection.gettimeout()
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: deque[bytes] = deque()
         self._found: dict[str, str] = {}
@@ -88,7 +93,7 @@ class Response:
 
     def _receive(self) -> bool:
         """Take what has come; False when nothing more will."""
-        data = self._connection.recv(_PIECE)
+        data = self._arriving()
         if not data:
             return False
         try:
@@ -102,6 +107,18 @@ class Response:
             if not self._complete:
                 raise NoHttp(f"it is no HTTP ({exc})") from exc
         return True
+
+    def _arriving(self) -> bytes:
+        """Wait for a piece, in calls that are short enough for Ctrl-C to be seen soon, whenever it comes."""
+        patience = float("inf") if self._patience is None else self._patience
+        deadline = time.monotonic() + patience
+        self._connection.settimeout(min(patience, _LONGEST_CALL))
+        while True:
+            try:
+                return self._connection.recv(_PIECE)
+            except TimeoutError as exc:
+                if exc.errno is not None or time.monotonic() >= deadline:  # a number: TCP gave up, not we
+                    raise
 
     # What the parser calls
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modelrunner.client import Client
 
 _PROMPT = "Write a comprehensive 100 word summary on whales and their impact on society."
+_LOOK = 0.5  # seconds after which Ctrl-C is seen at the latest
 _PAUSE = 0.01  # seconds after a request that failed: an engine that is down is not to be hammered
 _LETTERS = 4  # of a token, where nobody counts them
 _MOST = 1024  # requests at once
@@ -107,7 +108,8 @@ def _measure(ask: Callable[[], int], concurrency: int, duration: float) -> Level
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join()
+        while worker.is_alive():
+            worker.join(_LOOK)
     return Level(concurrency, time.monotonic() - started, answered, len(failures))
 
 
