@@ -1,11 +1,14 @@
 """`dmr top` as a person has it."""
 
+import contextlib
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelrunner.testing.daemon import fake_llama_server, running
+from modelrunner.testing.daemon import BIN, fake_llama_server, running
 from modelrunner.testing.gguf import tiny_gguf
+from modelrunner.testing.terminal import Window
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Open
@@ -41,6 +44,29 @@ def test_top_follows_a_daemon_through_its_life(tmp_path: Path, window: "Open") -
 
         assert top.end() == 0
         assert "Traceback" not in top.history
+
+
+_UNTOLD = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGWINCH})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_new_size_that_nobody_told_of_is_noticed(tmp_path: Path) -> None:
+    """The signal can be lost on the way: between terminals in terminals, and containers."""
+    with running(tmp_path / "home") as runner:
+        command: list[str | Path] = [sys.executable, "-c", _UNTOLD, BIN / "dmr", "top"]
+        top = Window(tmp_path / "window", command, runner.environ, columns=100)
+        with contextlib.closing(top):
+            top.wait_for("No models are in memory.")
+            top.resize(20, 6)
+            top.wait_for("…")
+            top.resize(100, 24)
+            top.wait_for("No models are in memory.")
+            top.press("q")
+
+            assert top.end() == 0
 
 
 def test_without_a_terminal_it_is_printed_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.events import Resize
+from textual.geometry import Size
 from textual.widgets import Static
 
 from modelrunner.cli.output import clean
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 _Thing = TypeVar("_Thing")
 _EVENTS = 200  # that are remembered
+_OUTPUT = 1  # the file descriptor; `sys.stdout` is Textual's
 _REDRAWN = 1.0  # seconds; times go on when nothing comes
 _TERMINATED = 143  # as a shell reports a program that SIGTERM ended
 _TOLD = 5.0  # seconds that a message stays
@@ -82,7 +85,7 @@ class Top(App[int]):
         with contextlib.suppress(NotImplementedError):  # on Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, _TERMINATED)
         self._feed.start()
-        self.set_interval(_REDRAWN, self._draw)
+        self.set_interval(_REDRAWN, self._keep_up)
 
     def on_unmount(self) -> None:
         """Listen no more."""
@@ -90,6 +93,14 @@ class Top(App[int]):
 
     def on_resize(self, _event: Resize) -> None:
         """Lay everything out anew."""
+        self._draw()
+
+    def _keep_up(self) -> None:
+        """Draw what time has changed, in the size that there is: the signal of a new one can be lost."""
+        with contextlib.suppress(OSError):  # no terminal
+            size = Size(*os.get_terminal_size(_OUTPUT))
+            if size != self.size and not self.is_headless:
+                self.post_message(Resize(size, size))
         self._draw()
 
     def action_move(self, by: int) -> None:
