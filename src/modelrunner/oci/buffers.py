@@ -1,8 +1,8 @@
-"""Large buffers that are used again: fresh memory for every mebibyte costs more than receiving into it."""
+"""Large buffers that are used again: fresh memory for all that comes costs more than receiving into it."""
 
 from collections import deque
 
-BUFFER = 1 << 20  # bytes; enough that Python's part in moving them is small
+BUFFER = 2 << 20  # bytes; enough that Python's part in moving them, and changing threads, is small
 
 
 class Buffers:

@@ -20,7 +20,7 @@ from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.pace import UNLIMITED, Pace
 from modelrunner.oci.retry import RetryPolicy
 
-_BATCH = 1 << 20  # bytes handed over at once; large enough that changing threads costs nothing
+_BATCH = 1 << 20  # bytes handed over at once, or more; what a slow line brought should not wait for long
 _STALL = 15.0  # seconds without a byte after which a fresh connection is tried
 _SLOW_AFTER = 3.0  # seconds of waiting before a lane may be called slow
 _SLOW = 8  # times slower than the usual lane: a path that has gone bad, not one that shares a line
