@@ -320,7 +320,14 @@ async def open_services(
             insight=Insight(pool, catalogue),
             health=Health(pool, loader, catalogue, patience=settings.stalled_after),
             memory=memory,
-            installing=Installing(engines, catalogue, pool, environ=environ, log=logs.engine_line),
+            installing=Installing(
+                engines,
+                catalogue,
+                pool,
+                unload=preloading.unload,
+                environ=environ,
+                log=logs.engine_line,
+            ),
             abilities=Abilities(store, catalogue, engines),
             contexts=ContextSizes(
                 catalogue=catalogue,

@@ -63,8 +63,8 @@ class Thing:
 
 
 @pytest.fixture
-async def things(make_daemon: "Make", tmp_path: Path) -> "Daemon":
-    """A daemon with that engine, and the wheel where pip finds it."""
+async def things(make_daemon: "Make", tmp_path: Path, request: pytest.FixtureRequest) -> "Daemon":
+    """A daemon with that engine, and the wheel where pip finds it; a parameter says how it behaves."""
     wheels = tmp_path / "wheels"
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "thing-1.0-py3-none-any.whl", "w") as archive:
@@ -74,6 +74,7 @@ async def things(make_daemon: "Make", tmp_path: Path) -> "Daemon":
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     daemon = await make_daemon(
+        engine=getattr(request, "param", None),
         PIP_CONFIG_FILE=os.devnull,
         PIP_NO_INDEX="1",
         PIP_FIND_LINKS=str(wheels),
@@ -81,6 +82,17 @@ async def things(make_daemon: "Make", tmp_path: Path) -> "Daemon":
     )
     daemon.services.engines._engines["thing"] = Thing(daemon.folder / "engines")
     return daemon
+
+
+def pretend(daemon: "Daemon") -> None:
+    """Have the engine installed without pip."""
+    engine = daemon.services.engines.get("thing")
+    assert isinstance(engine, Thing)
+    environment = engine.environment
+    environment.begin()
+    (environment.target / "bin").mkdir(parents=True)
+    (environment.target / "bin" / "python").touch()
+    environment.complete()
 
 
 def let_go(tmp_path: Path) -> None:
@@ -191,13 +203,7 @@ async def test_what_cannot_be_done_is_told_at_once(
 
 async def test_an_engine_that_is_in_use_stays_and_an_idle_one_is_unloaded_first(things: "Daemon") -> None:
     """409 while it answers somebody; then its process ends, it is gone, and the next request is told so."""
-    engine = things.services.engines.get("thing")
-    assert isinstance(engine, Thing)
-    environment = engine.environment
-    environment.begin()
-    (environment.target / "bin").mkdir(parents=True)
-    (environment.target / "bin" / "python").touch()
-    environment.complete()
+    pretend(things)
     await things.add("ai/tiny:latest")
     chat = "/engines/thing/v1/chat/completions"
     slow = things.chat(stream=True, fake={"tokens_per_second": 5})
@@ -217,3 +223,15 @@ async def test_an_engine_that_is_in_use_stays_and_an_idle_one_is_unloaded_first(
     assert things.residents == ()
     assert after.status == 412
     assert after.json["error"]["hint"].endswith("`dmr install-runner --backend thing`")
+
+
+@pytest.mark.parametrize("things", [{"hang_at_load": True}], indirect=True)
+async def test_a_load_that_no_request_began_does_not_keep_an_engine(things: "Daemon") -> None:
+    pretend(things)
+    await things.add("ai/tiny:latest")
+    wanted = {"model": "ai/tiny", "context-size": 512, "pinned": True}
+    configured = await things.ask("POST", "/engines/thing/_configure", json=wanted)
+    await things.until(lambda: bool(things.residents))
+    removed = await things.ask("POST", UNINSTALL, json={"backend": "thing"})
+
+    assert (202, 200, ()) == (configured.status, removed.status, things.residents)

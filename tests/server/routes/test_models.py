@@ -609,12 +609,17 @@ async def test_a_model_in_use_is_deleted_by_force_only(tiny: "Daemon") -> None:
         ("POST", "/engines/unload", {"models": ["ai/tiny"]}),
     ],
 )
-async def test_a_load_that_only_a_configuration_began_is_in_nobodys_way(
-    make_daemon: "Make", method: str, path: str, body: object
+@pytest.mark.parametrize("at_start", [False, True])
+async def test_a_load_that_no_request_began_is_in_nobodys_way(
+    make_daemon: "Make", method: str, path: str, body: object, *, at_start: bool
 ) -> None:
+    """One that a configuration brought about, or the start of the daemon."""
     daemon = await make_daemon(engine={"hang_at_load": True}, DMR_DRAIN="0s")
     await daemon.add("docker.io/ai/tiny:latest")
-    await daemon.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 512})
+    if at_start:
+        daemon.services.preload(["ai/tiny"])
+    else:
+        await daemon.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "context-size": 512})
     await daemon.until(lambda: bool(daemon.residents))
     done = await daemon.ask(method, path, json=body)
 

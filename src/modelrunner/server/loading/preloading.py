@@ -30,8 +30,13 @@ class Preloading:
         """Load instances and named models one after the other, so that they do not slow each other down."""
         self._begin(self._load_all(tuple(pinned), tuple(names)), None)
 
+    async def unload(self, match: Callable[[Key], bool]) -> int:
+        """Unload those that match and are idle, and take back what nobody waits for; says how many went."""
+        await self.withdraw(match)
+        return await self._pool.unload(match)
+
     async def withdraw(self, match: Callable[[Key], bool]) -> None:
-        """Take back what `begin` asked for of those that match, as far as it has not come yet."""
+        """Take back the loads of those that match, as far as they have not come yet."""
         waiting = {task for task, key in self._tasks.items() if key is not None and match(key)}
         for task in waiting:
             task.cancel()
@@ -44,10 +49,11 @@ class Preloading:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[None, None, None], key: Key | None) -> None:
+    def _begin(self, work: Coroutine[None, None, None], key: Key | None) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks[task] = key
         task.add_done_callback(self._tasks.pop)
+        return task
 
     async def _load(self, key: Key, reason: Reason) -> None:
         try:
@@ -59,7 +65,7 @@ class Preloading:
         done: set[Key] = set()
         for key in pinned:
             done.add(key)
-            await self._load(key, Reason.PINNED)
+            await asyncio.wait([self._begin(self._load(key, Reason.PINNED), key)])
         for name in names:
             try:
                 key = await self._catalogue.usual_key(name, None)
@@ -68,4 +74,4 @@ class Preloading:
                 continue
             if key not in done:
                 done.add(key)
-                await self._load(key, Reason.PRELOADED)
+                await asyncio.wait([self._begin(self._load(key, Reason.PRELOADED), key)])

@@ -53,8 +53,7 @@ async def unload(services: Services, request: Request) -> Response:
             return True
         return key.model in models and (engine is None or key.engine == engine)
 
-    await services.preloading.withdraw(meant)
-    reply: UnloadReply = {"unloaded_runners": await services.pool.unload(meant)}
+    reply: UnloadReply = {"unloaded_runners": await services.preloading.unload(meant)}
     if stay := sum(meant(resident.key) for resident in services.pool.residents()):
         reply["in_use"] = stay
     return json_reply(reply)

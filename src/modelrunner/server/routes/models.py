@@ -197,8 +197,7 @@ async def remove(services: Services, name: str, *, force: bool) -> list[Step]:
 
 async def purge(services: Services, request: Request) -> Response:
     """`DELETE /models/purge`: everything goes, unless a model is in use and `force` is not given."""
-    await services.preloading.withdraw(lambda _: True)
-    await services.pool.unload(lambda _: True)
+    await services.preloading.unload(lambda _: True)
     if services.pool.residents() and not query_flag(request, "force"):
         raise Conflict("cannot purge: a model is in use", hint="wait for its requests to end, or use force")
     await services.store.purge()
@@ -253,8 +252,7 @@ async def _unload(services: Services, model: StoredModel, *, force: bool) -> Non
     def is_it(key: Key) -> bool:
         return key.model == model.id
 
-    await services.preloading.withdraw(is_it)
-    await services.pool.unload(is_it)
+    await services.preloading.unload(is_it)
     if not force and any(is_it(resident.key) for resident in services.pool.residents()):
         raise Conflict(
             f"model is in use: `{_called(model)}`", hint="wait for its requests to end, or use force"

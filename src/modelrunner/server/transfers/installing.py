@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 
 from modelrunner.engines.base import Engine, Installable
@@ -17,6 +17,7 @@ from modelrunner.errors import Conflict, InstallFailed, InvalidRequest, RunnerEr
 from modelrunner.runtime.instance import Instance
 from modelrunner.runtime.pool import Pool
 from modelrunner.runtime.processes.installation import install
+from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.connection.progress import status_line, success_line
 from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.wire.transfers import ProgressLine
@@ -33,6 +34,7 @@ class Installing:
         catalogue: Catalogue,
         pool: Pool[Instance],
         *,
+        unload: Callable[[Callable[[Key], bool]], Awaitable[int]],
         environ: Mapping[str, str],
         log: Callable[[str, str, str], None],
     ) -> None:
@@ -43,6 +45,7 @@ class Installing:
         self._engines = engines
         self._catalogue = catalogue
         self._pool = pool
+        self._unload = unload
         self._environ = environ
         self._log = log
         self._jobs: dict[str, _Job] = {}
@@ -94,7 +97,7 @@ class Installing:
                 f"backend uninstall failed: {name} is being installed", hint="interrupt that first"
             )
         async with self._turns[name]:
-            await self._pool.unload(lambda key: key.engine == name)
+            await self._unload(lambda key: key.engine == name)
             if self._in_use(name):
                 raise Conflict(
                     f"backend uninstall failed: {name} is in use",
