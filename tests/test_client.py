@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelrunner.client import Address, CallPart, Client, Piece, Usage
-from modelrunner.client.exchange import Response
+from modelrunner.client.exchange import Connection, Response
 from modelrunner.errors import (
     Busy,
     Conflict,
@@ -479,4 +479,41 @@ def test_ctrl_c_while_an_answer_is_parsed_is_ctrl_c() -> None:
     with ours, theirs:
         theirs.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         with pytest.raises(KeyboardInterrupt):
-            Interrupted(ours).read()
+            Interrupted(Connection(ours)).read()
+
+
+def test_patience_is_for_each_piece_and_longer_than_a_call() -> None:
+    """Calls are short, for the sake of Ctrl-C; what is too slow for one of them is not given up."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(30)
+    data, came = bytes(4 << 20), 0
+    late = threading.Event()
+
+    def read() -> None:
+        nonlocal came
+        late.wait(0.7)
+        while came < len(data) and (piece := theirs.recv(1 << 20)):
+            came += len(piece)
+        theirs.sendall(b"thanks")
+
+    reader = threading.Thread(target=read)
+    with ours, theirs:
+        reader.start()
+        connection = Connection(ours)
+        connection.send(data)
+        assert b"thanks" == connection.receive()
+        reader.join()
+
+    assert came == len(data)
+
+
+@pytest.mark.parametrize("patience", [0.01, 0.6])
+def test_patience_ends(patience: float) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(patience)
+    with ours, theirs:
+        connection = Connection(ours)
+        with pytest.raises(TimeoutError):
+            connection.receive()
+        with pytest.raises(TimeoutError):
+            connection.send(bytes(4 << 20))

@@ -65,8 +65,11 @@ def test_removing_quietly_takes_directories_but_not_what_links_lead_to(tmp_path:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "foreign"]
 
 
+_MAKE_PIPE = getattr(os, "mkfifo", None)  # not on Windows
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("make", [Path.mkdir, _MAKE_PIPE, lambda path: path.symlink_to("/dev/zero")])
 def test_only_a_file_is_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
     """A pipe is not waited for, and the user is told what is the matter."""
     path = tmp_path / "models.json"

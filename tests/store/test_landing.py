@@ -1,6 +1,5 @@
 import asyncio
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +96,7 @@ async def test_a_disk_that_refuses_is_told_of_by_whatever_comes_next(blobs: Blob
 @contextmanager
 def _files_up_to(size: int) -> Iterator[None]:
     """Have the system refuse to write behind `size` bytes of any file."""
+    resource = pytest.importorskip("resource")  # not on Windows
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

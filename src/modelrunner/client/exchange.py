@@ -6,8 +6,9 @@ Redirects, proxies and connections that are kept are not for a daemon that is as
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Self
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import httptools
 
@@ -20,6 +21,8 @@ _MOST_HEADERS = 256 * 1024  # bytes
 # (or to another thread) does not end the call, so none may take longer than this.
 _LONGEST_CALL = 0.5  # seconds
 
+_Done = TypeVar("_Done")
+
 
 class NoHttp(Exception):
     """What came is no HTTP, or only a part of an answer."""
@@ -28,8 +31,8 @@ class NoHttp(Exception):
 class Response:
     """An answer whose body is read as it comes."""
 
-    def __init__(self, connection: "socket.socket") -> None:
-        """Read until the head is complete. The connection's timeout is for each piece of the answer.
+    def __init__(self, connection: "Connection") -> None:
+        """Read until the head is complete.
 
         Raises:
             NoHttp: it is no answer.
@@ -39,7 +42,6 @@ class Response:
         self.reason = ""
         self.headers: Mapping[str, str] = {}
         self._connection = connection
-        self._patience = connection.gettimeout()
         self._parser = httptools.HttpResponseParser(self)
         self._pieces: deque[bytes] = deque()
         self._found: dict[str, str] = {}
@@ -93,7 +95,7 @@ class Response:
 
     def _receive(self) -> bool:
         """Take what has come; False when nothing more will."""
-        data = self._arriving()
+        data = self._connection.receive()
         if not data:
             return False
         try:
@@ -107,18 +109,6 @@ class Response:
             if not self._complete:
                 raise NoHttp(f"it is no HTTP ({exc})") from exc
         return True
-
-    def _arriving(self) -> bytes:
-        """Wait for a piece, in calls that are short enough for Ctrl-C to be seen soon, whenever it comes."""
-        patience = float("inf") if self._patience is None else self._patience
-        deadline = time.monotonic() + patience
-        self._connection.settimeout(min(patience, _LONGEST_CALL))
-        while True:
-            try:
-                return self._connection.recv(_PIECE)
-            except TimeoutError as exc:
-                if exc.errno is not None or time.monotonic() >= deadline:  # a number: TCP gave up, not we
-                    raise
 
     # What the parser calls
 
@@ -152,6 +142,40 @@ class Response:
             self._found, self._words = {}, b""
 
 
+class Connection:
+    """A socket, waited for in calls that are short enough for Ctrl-C to be seen soon, whenever it comes."""
+
+    def __init__(self, opened: "socket.socket") -> None:
+        """The socket's timeout is from now on that of each piece which is sent or received."""
+        self._socket = opened
+        patience = opened.gettimeout()
+        self._patience = float("inf") if patience is None else patience
+        opened.settimeout(min(self._patience, _LONGEST_CALL))
+
+    def receive(self) -> bytes:
+        """Wait for the next bytes; none at the end."""
+        return self._waiting(lambda: self._socket.recv(_PIECE))
+
+    def send(self, data: bytes) -> None:
+        """Send all of it."""
+        view = memoryview(data)
+        while view:
+            view = view[self._waiting(partial(self._socket.send, view)) :]
+
+    def close(self) -> None:
+        """Close it."""
+        self._socket.close()
+
+    def _waiting(self, call: Callable[[], _Done]) -> _Done:
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return call()
+            except TimeoutError as exc:
+                if exc.errno is not None or time.monotonic() >= deadline:  # a number: TCP gave up, not we
+                    raise
+
+
 class _Headers(dict[str, str]):
     """Headers by their names in any case."""
 
@@ -161,13 +185,13 @@ class _Headers(dict[str, str]):
 
 
 def exchange(
-    connection: "socket.socket",
+    opened: "socket.socket",
     method: str,
     target: str,
     headers: Mapping[str, str],
     body: bytes | Iterable[bytes] | None,
 ) -> Response:
-    """Send a request and read the head of its answer.
+    """Send a request and read the head of its answer; the socket's timeout is that of each piece of both.
 
     A body in pieces is sent in chunks unless its length is among the headers.
 
@@ -184,6 +208,7 @@ def exchange(
         sent["Content-Length"] = "0"
     lines = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in sent.items())
     head = f"{method} {_one_line(target)} HTTP/1.1\r\n{lines}\r\n".encode("latin-1", "replace")
+    connection = Connection(opened)
     try:
         _send(connection, head, body, chunked="Transfer-Encoding" in sent)
     except (BrokenPipeError, ConnectionResetError):
@@ -193,17 +218,17 @@ def exchange(
 
 
 def _send(
-    connection: "socket.socket", head: bytes, body: bytes | Iterable[bytes] | None, *, chunked: bool
+    connection: Connection, head: bytes, body: bytes | Iterable[bytes] | None, *, chunked: bool
 ) -> None:
     if body is None or isinstance(body, bytes):
-        connection.sendall(head + (body or b""))
+        connection.send(head + (body or b""))
         return
-    connection.sendall(head)
+    connection.send(head)
     for piece in body:
         if piece:
-            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
     if chunked:
-        connection.sendall(b"0\r\n\r\n")
+        connection.send(b"0\r\n\r\n")
 
 
 def _one_line(text: str) -> str:

@@ -44,7 +44,7 @@ class Landing(Protocol):
 
     @property
     def present(self) -> Spans:
-        """What is here."""
+        """What is here, or has been put and will be."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class Landing(Protocol):
         ...
 
     async def put(self, offset: int, pieces: Sequence[Piece]) -> None:
-        """Write the next bytes of a range, once, and remember that they are here."""
+        """Have the next bytes of a range written, once; an error may be that of an earlier call."""
         ...
 
     async def room(self, position: int) -> None:

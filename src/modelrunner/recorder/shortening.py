@@ -127,8 +127,8 @@ def unread(text: str, rules: Rules) -> tuple[str, Shortened]:
 
     plain = clean(text).replace("\0", "").replace("\\/", "/")
     plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), plain)
-    kept, found.redacted = rules.apply(_RUN.sub(cut, plain))
-    return kept, found
+    plain, found.redacted = rules.apply(plain)  # first: of a secret that was cut, no rule knows the rest
+    return _RUN.sub(cut, plain), found
 
 
 def redacted(text: str, rules: Rules) -> tuple[str, int]:

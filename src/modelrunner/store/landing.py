@@ -1,4 +1,4 @@
-"""Where a claimed blob lands piece by piece: written at once, hashed in order, held in memory in between.
+"""Where a claimed blob lands piece by piece: written as it comes, hashed in order, held in memory in between.
 
 One thread writes what comes and another hashes it, each fed by a queue of its own, so that neither waits for
 the other or for the event loop. What cannot be hashed yet, since something before it is missing, waits in

@@ -178,8 +178,11 @@ def test_a_change_of_somebody_else_is_noticed(tmp_path: Path, file: Configuratio
     assert (False, ()) == (file.has_changed(), file.entries)
 
 
+_MAKE_PIPE = getattr(os, "mkfifo", None)  # not on Windows
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such modes")
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+@pytest.mark.parametrize("make", [Path.mkdir, _MAKE_PIPE, lambda path: path.symlink_to(path)])
 def test_a_file_that_cannot_be_read_is_an_error_only_when_it_is_edited(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
 ) -> None:

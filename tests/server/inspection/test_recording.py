@@ -17,9 +17,10 @@ from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
 from modelrunner.recorder.database import open_to_read
 from modelrunner.recorder.searching import oldest_first
-from modelrunner.recorder.values import Circumstances, Filter, Order
+from modelrunner.recorder.values import Circumstances, Filter, Order, Report
 from modelrunner.runtime.scheduling.plan import Key
 from modelrunner.server.connection.cancel_scope import Ending
+from modelrunner.server.inference import note as inference_note
 from modelrunner.server.inference.note import Note
 from modelrunner.server.inspection import listening
 from modelrunner.server.inspection import recording as module
@@ -373,6 +374,28 @@ async def test_where_there_is_no_room_for_an_answer_the_request_is_recorded_with
     assert [("cancelled", False), ("cancelled", False), ("cancelled", True)] == found
 
 
+async def test_an_answer_counts_for_as_much_as_is_kept_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of which only the beginning is kept has room for that, however long it was."""
+    monkeypatch.setattr(module, "_MOST_HELD", 30_000)
+    monkeypatch.setattr(inference_note, "_MOST_ANSWER", 10_000)
+    file = tmp_path / "requests.db"
+    recording = Recording(Order(str(file), 1 << 20, 1e9, []), os.environ)
+    large = note()
+    for _ in range(50):
+        large.piece(b"x" * 1_000)
+    large.end(b"", None, None)
+    recording.take(large)
+    await recording.settle()
+    with contextlib.closing(open_to_read(file)) as reading:
+        [row] = oldest_first(reading, Filter())
+    await recording.close()
+
+    assert row["cut"]
+    assert "x" * 100 in (row["response"] or "")
+
+
 async def test_who_follows_hears_of_every_request_of_a_busy_second(tmp_path: Path) -> None:
     recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
 
@@ -512,6 +535,24 @@ async def test_a_rule_that_takes_for_ever_costs_what_it_hangs_on_and_nothing_els
     assert recording.dropped == 1
     assert 1 == await recording.forget(Filter())
     await recording.close()
+
+
+async def test_a_recorder_that_reports_is_given_time_anew(tmp_path: Path) -> None:
+    """A burst may take it longer than anything alone."""
+    recording = Recording(Order(str(tmp_path / "requests.db"), 1 << 20, 1e9, []), os.environ)
+    running = await recording._started()
+    async with recording._getting_on(running):
+        assert recording._patience is not None
+        before = recording._patience.when()
+        await asyncio.sleep(0.01)
+        await recording._heard(running, Report())
+        after = recording._patience.when()
+    await recording._heard(running, Report())  # which nobody waits for
+    await recording.close()
+
+    assert before is not None
+    assert after is not None
+    assert after > before
 
 
 async def test_a_listener_that_reads_too_slowly_loses_and_knows_how_many(

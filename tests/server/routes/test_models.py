@@ -627,6 +627,25 @@ async def test_a_load_that_no_request_began_is_in_nobodys_way(
     assert "in_use" not in done.text
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("DELETE", "/models/purge", None), ("POST", "/engines/unload", {"all": True})],
+)
+async def test_of_what_the_start_would_load_nothing_comes_after_all(
+    make_daemon: "Make", method: str, path: str, body: object
+) -> None:
+    """Neither what is being loaded nor what would have been next."""
+    daemon = await make_daemon(engine={"hang_at_load": True}, DMR_DRAIN="0s")
+    for title in ("one", "two", "three"):
+        await daemon.add(f"docker.io/ai/{title}:latest", title=title)
+    daemon.services.preload(["ai/one", "ai/two", "ai/three"])
+    await daemon.until(lambda: bool(daemon.residents))
+    done = await daemon.ask(method, path, json=body)
+
+    assert (200, ()) == (done.status, daemon.residents)
+    assert not daemon.services.preloading._tasks
+
+
 async def test_a_bad_boolean_is_named(tiny: "Daemon") -> None:
     """Nothing is deleted by mistake."""
     answer = await tiny.ask("DELETE", "/models/ai/tiny?force=perhaps")

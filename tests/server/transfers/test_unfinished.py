@@ -143,8 +143,11 @@ async def test_a_damaged_file_is_as_none(tmp_path: Path, data: bytes) -> None:
         assert "ai/x" in (tmp_path / "transfers.json").read_text()
 
 
+_MAKE_PIPE = getattr(os, "mkfifo", None)  # not on Windows
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such files")
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("make", [Path.mkdir, _MAKE_PIPE, lambda path: path.symlink_to("/dev/zero")])
 async def test_what_is_no_file_is_left_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, make: Callable[[Path], None]
 ) -> None:

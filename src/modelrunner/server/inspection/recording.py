@@ -50,7 +50,7 @@ _LONGEST_WAIT = 10.0  # seconds of a burst that nobody watches
 _MANY = 64 << 20  # bytes; so much is stored even while more comes
 _SETTLED_WITHIN = 5.0  # seconds
 _FIGURES_WITHIN = 3.0  # seconds; whoever collects metrics does not wait for long
-_STUCK_AFTER = 60.0  # seconds for what was handed over
+_STUCK_AFTER = 60.0  # seconds without a report, while there is something to do
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 _AGAIN_AFTER = 1.0  # seconds between two starts
 _OVERHEAD = 1024  # bytes of a note besides its bodies, about
@@ -108,6 +108,7 @@ class Recording:
         self._hurry = asyncio.Event()
         self._done = asyncio.Condition()
         self._task: asyncio.Task[None] | None = None
+        self._patience: asyncio.Timeout | None = None  # with the recorder's process, when it is waited for
         self._running: RecorderProcess | None = None
         self._batches = 0
         self._stored_at = 0.0  # on the loop's clock; or when it was begun to wait for more
@@ -165,10 +166,11 @@ class Recording:
         size = 0
         for note in notes:
             assert note.body is not None, "there is nothing to tell of it"
-            more = len(note.body) + note.size + _OVERHEAD
+            answer = sum(map(len, note.pieces)) if note.cut else note.size
+            more = len(note.body) + answer + _OVERHEAD
             held = self._held + size
             if held + more > _MOST_HELD and note.pieces:  # as when many clients stalled, which end together
-                more -= note.size
+                more -= answer
                 note.pieces, note.cut = [], True
             if self._closing or (held and held + more > _MOST_HELD):
                 self._drop(note)
@@ -361,13 +363,15 @@ class Recording:
 
     @asynccontextmanager
     async def _getting_on(self, running: RecorderProcess) -> AsyncIterator[None]:
-        """Give a process time for something; when that is not enough, end it."""
+        """Give a process time for something, anew with each report; when that is not enough, end it."""
         try:
-            async with asyncio.timeout(_STUCK_AFTER):
+            async with asyncio.timeout(_STUCK_AFTER) as self._patience:
                 yield
         except TimeoutError:  # a rule of the user's that takes for ever, as a rule
             _log.error("the recorder does not get on, it is started anew")
             await running.kill()
+        finally:
+            self._patience = None
 
     async def _started(self) -> RecorderProcess:
         async with self._starting:  # those who want it at once share it
@@ -402,6 +406,8 @@ class Recording:
         if report.file != self.last.file:
             self.on_new_file()
         self.last = report
+        if self._patience is not None:
+            self._patience.reschedule(asyncio.get_running_loop().time() + _STUCK_AFTER)
         for level, text in report.log:
             _log.log(logging.getLevelName(level.upper()), "%s", text)
         if report.answer is not None:

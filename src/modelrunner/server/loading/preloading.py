@@ -1,6 +1,7 @@
 """Loads that no request has asked for: after a configuration, and at the start of the daemon."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 
@@ -28,7 +29,11 @@ class Preloading:
 
     def begin_all(self, pinned: Iterable[Key], names: Iterable[str]) -> None:
         """Load instances and named models one after the other, so that they do not slow each other down."""
-        self._begin(self._load_all(tuple(pinned), tuple(names)), None)
+        turn = asyncio.Lock()
+        keys = tuple(pinned)
+        for key in keys:
+            self._begin(self._load(key, Reason.PINNED, turn), key)
+        self._begin(self._load_named(tuple(names), set(keys), turn), None)
 
     async def unload(self, match: Callable[[Key], bool]) -> int:
         """Unload those that match and are idle, and take back what nobody waits for; says how many went."""
@@ -49,29 +54,25 @@ class Preloading:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[None, None, None], key: Key | None) -> asyncio.Task[None]:
+    def _begin(self, work: Coroutine[None, None, None], key: Key | None) -> None:
         task = asyncio.create_task(work)
         self._tasks[task] = key
         task.add_done_callback(self._tasks.pop)
-        return task
 
-    async def _load(self, key: Key, reason: Reason) -> None:
+    async def _load(self, key: Key, reason: Reason, turn: asyncio.Lock | None = None) -> None:
         try:
-            await self._pool.preload(key, Terms(reason=reason))
+            async with turn or contextlib.nullcontext():
+                await self._pool.preload(key, Terms(reason=reason))
         except RunnerError as exc:
             _log.warning("model not preloaded key=%s error=%s", key, exc)
 
-    async def _load_all(self, pinned: tuple[Key, ...], names: tuple[str, ...]) -> None:
-        done: set[Key] = set()
-        for key in pinned:
-            done.add(key)
-            await asyncio.wait([self._begin(self._load(key, Reason.PINNED), key)])
+    async def _load_named(self, names: tuple[str, ...], begun: set[Key], turn: asyncio.Lock) -> None:
         for name in names:
             try:
                 key = await self._catalogue.usual_key(name, None)
             except RunnerError as exc:
                 _log.warning("model not preloaded model=%s error=%s", name, exc)
                 continue
-            if key not in done:
-                done.add(key)
-                await asyncio.wait([self._begin(self._load(key, Reason.PRELOADED), key)])
+            if key not in begun:
+                begun.add(key)
+                self._begin(self._load(key, Reason.PRELOADED, turn), key)
