@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from modelrunner.errors import RegistryError, RegistryUnreachable, TransferInterrupted
+from modelrunner.oci.buffers import BUFFER
 from modelrunner.oci.chunks import Piece, Span, Spans, total, united
 from modelrunner.oci.digest import Digest
-from modelrunner.oci.fetch import Lanes, fetch
+from modelrunner.oci.fetch import _BATCH, Lanes, _Fetch, _Part, fetch
 from modelrunner.oci.manifest import Descriptor
+from modelrunner.oci.pace import UNLIMITED
 from modelrunner.oci.retry import RetryPolicy
 
 CONTENT = os.urandom(40 << 20)
@@ -246,3 +248,17 @@ async def test_cancelling_keeps_what_came() -> None:
         await task
 
     assert source.sent == total(landing.present) > 0
+
+
+@pytest.mark.parametrize("left", [1, 4 << 20, 2 * (_BATCH + BUFFER) - 1, 2 * (_BATCH + BUFFER), 16 << 20])
+async def test_a_slow_lane_is_relieved_of_nothing_that_has_come(left: int) -> None:
+    """Nearly a batch and a buffer may wait for the pace before they land."""
+    slow = _Part(0, left, waited=100.0, received=1)
+    fetching = _Fetch(Source(), BLOB, Landing(), Lanes(), lambda _: None, UNLIMITED, QUICK, 15.0)
+    fetching.under_way = [slow]
+    part = fetching._relieve()
+
+    assert (part is None) == (left < 2 * (_BATCH + BUFFER))
+    if part is not None:
+        assert (part.position, part.stop) == (slow.stop, left)
+        assert part.position >= _BATCH + BUFFER

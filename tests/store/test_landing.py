@@ -1,5 +1,6 @@
 import asyncio
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -206,3 +207,22 @@ async def test_an_uninterrupted_landing_reads_nothing_back(blobs: Blobs) -> None
 def _read_so_far() -> int:
     """Bytes that this process has read by any call."""
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+async def test_a_system_without_threads_fails_the_pull_and_no_later_one(
+    blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at a limit of processes; nothing stays counted as waiting for the disk."""
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with blobs.land(BLOB) as landing:
+        assert landing is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            await landing.put(0, [CONTENT[:10]])
+        with pytest.raises(StoreError, match="can't start new thread"):
+            await landing.finish()
+    assert (0, True) == (blobs._ahead.held, blobs._ahead.is_written)
+    assert 0 == blobs._ahead._unwritten

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from modelrunner.errors import RegistryError, RegistryUnreachable, RunnerError, TransferInterrupted
 from modelrunner.oci import chunks
+from modelrunner.oci.buffers import BUFFER
 from modelrunner.oci.chunks import MOST_LANES, Piece, Ramp, Spans
 from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.pace import UNLIMITED, Pace
@@ -217,8 +218,10 @@ class _Fetch:
     def _relieve(self) -> _Part | None:
         """Take over the second half of the chunk that would be the last to arrive, if that is worth it."""
         slowest = max(self.under_way, key=lambda part: part.time_left, default=None)
-        if slowest is None or slowest.time_left < _SLOW_AFTER or slowest.stop - slowest.position < 4 * _BATCH:
+        if slowest is None or slowest.time_left < _SLOW_AFTER:
             return None
+        if slowest.stop - slowest.position < 2 * (_BATCH + BUFFER):
+            return None  # its first half may have come, and wait for the pace
         middle = (slowest.position + slowest.stop) // 2
         part = _Part(middle, slowest.stop)
         slowest.stop = middle

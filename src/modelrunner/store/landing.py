@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVarTuple
 
+from modelrunner.errors import StoreError
 from modelrunner.oci.chunks import AHEAD, Piece, Span, Spans, united
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.manifest import Descriptor
@@ -186,7 +187,16 @@ class Landing:
             loop.call_soon_threadsafe(self._take, future, done)
 
         self._jobs += 1
-        thread.submit(function, *args).add_done_callback(tell)
+        try:
+            future = thread.submit(function, *args)
+        except RuntimeError as exc:  # the system gives us no thread
+            future = Future()
+            future.set_exception(
+                StoreError(
+                    f"nothing can be written: {exc}", hint="the system's limit of processes is reached"
+                )
+            )
+        future.add_done_callback(tell)
 
     def _take(self, future: Future[None], done: Callable[[], None]) -> None:
         self._jobs -= 1

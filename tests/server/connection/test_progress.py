@@ -1,6 +1,7 @@
 """Progress lines: which are said, how they look, and that they hold nobody up."""
 
 import asyncio
+import gc
 import html
 import json
 
@@ -161,3 +162,30 @@ async def test_the_work_ends_with_its_reader() -> None:
     await lines.aclose()
 
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_what_fails_when_its_reader_has_left_is_no_error_of_the_daemon(
+    caplog: pytest.LogCaptureFixture, *, late: bool
+) -> None:
+    """Before the reader could hear of it, or when it was told to end."""
+    go_on = asyncio.Event()
+
+    async def work(tell: Tell) -> None:
+        tell(Progress(LAYER, 5))
+        try:
+            await go_on.wait()
+        finally:
+            raise DigestMismatch("wrong bytes")
+
+    lines = reported(work, ARTIFACT.content, "pull")
+    await anext(lines)
+    if not late:
+        go_on.set()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    await lines.aclose()
+    del lines
+    gc.collect()
+
+    assert "" == caplog.text

@@ -82,6 +82,8 @@ async def reported(
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # seen; when the reader has left, nobody else will
 
 
 def progress_line(progress: Progress, direction: Direction, total: int) -> ProgressLine:
