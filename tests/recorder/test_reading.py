@@ -77,6 +77,19 @@ def test_the_body_is_kept_byte_for_byte_when_nothing_in_it_is_replaced() -> None
     assert body.decode() == entry(body=body).request
 
 
+@pytest.mark.parametrize("path", ["/engines/v1/completions", "/v1/embeddings"])
+@pytest.mark.parametrize("field", ["prompt", "input"])
+@pytest.mark.parametrize("tokens", [list(range(100)), [list(range(100)), list(range(70))]])
+def test_a_prompt_in_tokens_is_kept_whole(path: str, field: str, tokens: list[object]) -> None:
+    """It is what a replay sends; only of an answer's vectors are the first numbers enough."""
+    body = {"model": "ai/tiny", field: tokens}
+    found = entry(path=path, body=body, response={"data": [{"embedding": [0.5] * 768}]})
+
+    assert body == json.loads(found.request)
+    assert found.response is not None
+    assert [0.5] * 8 == json.loads(found.response)["data"][0]["embedding"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["<script>alert(1)</script>", "\x1b[2J\x1b]0;title\x07", "\u202egnp.exe", "x" * 10_000_000, "\x00"],

@@ -34,11 +34,15 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     instance = noted.instance or _NOBODY
     in_pieces = noted.answer_type.startswith(_STREAMS)
     is_whole = not is_form(noted.request_type)
-    asked_for, request, cut_request = _kept(noted.body, _request(noted), rules, is_whole=is_whole)
+    asked_for, request, cut_request = _kept(
+        noted.body, _request(noted), rules, is_whole=is_whole, is_asked=True
+    )
     asked = read_asked(asked_for.value)
     document = _answer(dialect, noted)
     is_whole = not _text(noted.answer_type).startswith(_NOT_WHOLE)
-    answered_with, response, cut_response = _kept(noted.answer, document, rules, is_whole=is_whole)
+    answered_with, response, cut_response = _kept(
+        noted.answer, document, rules, is_whole=is_whole, is_asked=False
+    )
     answered = read_answered(answered_with.value)
     times_in(noted.engine, answered.counts)
     error, more = redacted(noted.error or answered.error or "", rules)
@@ -191,7 +195,9 @@ def _answer(dialect: str, noted: Noted) -> Any:
     return medium(answer, kind)
 
 
-def _kept(raw: bytes, document: Any, rules: Rules, *, is_whole: bool) -> tuple[Shortened, str, bool]:
+def _kept(
+    raw: bytes, document: Any, rules: Rules, *, is_whole: bool, is_asked: bool
+) -> tuple[Shortened, str, bool]:
     """What is kept of a document, and of its bytes: those themselves, unless something in it is changed.
 
     That is so only of what was read as a whole: of a stream, or a form, not all of it is in the document.
@@ -200,7 +206,7 @@ def _kept(raw: bytes, document: Any, rules: Rules, *, is_whole: bool) -> tuple[S
     is_json = is_whole and isinstance(document, dict | list) and text.startswith(("{", "["))
     if is_json and is_plain(text, rules):
         return Shortened(document), *_limited(text)
-    found = shortened(document, rules)
+    found = shortened(document, rules, keeps_numbers=is_asked)
     if found.value is None:
         text, found = unread(text, rules)
     elif isinstance(found.value, str):

@@ -47,7 +47,8 @@ class Shortened:
 
 
 class _Walk:
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, *, keeps_numbers: bool) -> None:
+        self.keeps_numbers = keeps_numbers
         self.apply = rules.apply
         self.harmless = rules.harmless
         self.found = Shortened(None)
@@ -63,6 +64,8 @@ class _Walk:
             }
         if isinstance(value, list):
             if len(value) > _MOST_NUMBERS and all(isinstance(each, NUMBERS) for each in value):
+                if self.keeps_numbers:
+                    return value
                 self.found.vectors += 1
                 return value[:_FIRST_NUMBERS]
             return [self.walk(each, name) for each in value]
@@ -82,12 +85,13 @@ class _Walk:
         return kept
 
 
-def shortened(document: Any, rules: Rules) -> Shortened:
+def shortened(document: Any, rules: Rules, *, keeps_numbers: bool = False) -> Shortened:
     """Walk through a document; every text in it is looked at once.
 
-    One that is nested too deeply for that is None, as one that cannot be read.
+    `keeps_numbers` is for a request, where a long list of them is a prompt in tokens, and no vector. One that
+    is nested too deeply to be walked through is None, as one that cannot be read.
     """
-    walk = _Walk(rules)
+    walk = _Walk(rules, keeps_numbers=keeps_numbers)
     try:
         walk.found.value = walk.walk(document, "")
     except RecursionError:
