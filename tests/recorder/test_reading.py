@@ -1,6 +1,7 @@
 """What the data path noted becomes what is stored."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,28 @@ def test_a_whole_answer_has_its_first_token_where_the_engine_says() -> None:
     assert found.summary["first_token"] == pytest.approx(0.6)
     assert 10 == found.summary["tokens_per_second"]
     assert found.detail["timeline"]["prompt"] == pytest.approx(0.1)
+
+
+_ERROR = {"error": {"message": "it broke"}}
+_STREAM = "text/event-stream"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"status": 404, "asked": None, "response": _ERROR},
+        {"status": 500, "asked": None, "response": b"the engine ended"},
+        {"status": 400, "response": _ERROR},
+        {"asked": None, "answer_type": _STREAM, "response": b"data: %b\n\n" % json.dumps(_ERROR).encode()},
+        {"answer_type": _STREAM, "response": b"data: %b\n\n" % json.dumps(_ERROR).encode()},
+    ],
+    ids=["refused", "no engine", "the engine's error", "a stream without an engine", "a stream of an error"],
+)
+def test_what_has_no_token_has_no_first_one(what: dict[str, Any]) -> None:
+    found = entry(outcome="failed", **what)
+
+    assert found.summary["first_token"] is None
+    assert found.detail["timeline"]["prompt"] is None
 
 
 def test_the_engine_s_times_are_known_where_the_dialect_has_no_place_for_them() -> None:

@@ -71,7 +71,7 @@ class Measuring:
         for kind, name in _TOKENS:
             if summary[name]:
                 self._tokens.add(summary[name], model, kind)
-        if summary["first_token"] is not None and summary["outcome"] == "ok" and noted.asked is not None:
+        if summary["first_token"] is not None and summary["outcome"] == "ok":
             self._first.observe(summary["first_token"], model)
         if summary["tokens_per_second"]:
             self._speed.observe(summary["tokens_per_second"], model)

@@ -15,7 +15,7 @@ from modelrunner.recorder.documents import JSON, clean, dict_of, read_json, repe
 from modelrunner.recorder.folding import folded
 from modelrunner.recorder.redaction import Rules
 from modelrunner.recorder.shortening import Shortened, is_plain, medium, redacted, shortened, unread
-from modelrunner.recorder.values import Answered, Counts, Entry, Instance, Noted
+from modelrunner.recorder.values import Answered, Entry, Instance, Noted
 
 _GIST = 200  # characters
 _PRODUCT = re.compile(r"[\w.+-]+(?:/Python|/JS)?")
@@ -45,12 +45,13 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
     )
     answered = read_answered(answered_with.value)
     times_in(noted.engine, answered.counts)
+    first = _first_token(noted, answered)
     error, more = redacted(noted.error or answered.error or "", rules)
     redactions = asked_for.redacted + answered_with.redacted + more
     prompt = as_text(asked.messages)
     summary = {
         **_who(noted, instance, dialect, salt, redacted(_text(noted.user_agent), rules)[0]),
-        **_what(noted, instance, answered),
+        **_what(noted, instance, answered, first),
         "streamed": in_pieces,
         "error": error or None,
         "prompt": gist(asked.messages, _GIST),
@@ -65,7 +66,7 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
         request=request,
         response=response if noted.answer else None,
         detail={
-            "timeline": _timeline(noted, answered.counts),
+            "timeline": _timeline(noted, first),
             "redacted": redactions,
             "cut": noted.cut or cut_request or cut_response,
             "readable": asked_for.value is not None,
@@ -100,15 +101,11 @@ def _who(noted: Noted, instance: Instance, dialect: str, salt: bytes, agent: str
     }
 
 
-def _what(noted: Noted, instance: Instance, answered: Answered) -> JSON:
+def _what(noted: Noted, instance: Instance, answered: Answered, first: float | None) -> JSON:
     counts = answered.counts
-    first = noted.first
-    if first is not None and noted.asked is not None and not _in_pieces(noted):
-        # A whole answer comes at once; its first token is where the engine says that the prompt ended.
-        first = None if counts.prompt_seconds is None else min(first, noted.asked + counts.prompt_seconds)
     rate = counts.tokens_per_second
-    if rate is None and _in_pieces(noted) and counts.completion_tokens and noted.first and noted.last:
-        took = noted.last - noted.first
+    if rate is None and _in_pieces(noted) and counts.completion_tokens and first and noted.last:
+        took = noted.last - first
         rate = round(counts.completion_tokens / took, 2) if took > 0 else None
     used = [count for count in (counts.prompt_tokens, counts.completion_tokens) if count is not None]
     return {
@@ -129,20 +126,30 @@ def _what(noted: Noted, instance: Instance, answered: Answered) -> JSON:
     }
 
 
-def _timeline(noted: Noted, counts: Counts) -> JSON:
+def _first_token(noted: Noted, answered: Answered) -> float | None:
+    """When the first token came; None when none did, as when no engine was asked.
+
+    A whole answer comes at once; its first token is where the engine says that the prompt ended.
+    """
+    asked, first, read = noted.asked, noted.first, answered.counts.prompt_seconds
+    if asked is None or first is None:
+        return None
+    if _in_pieces(noted):
+        is_empty = not (answered.text or answered.reasoning or answered.calls)
+        return None if is_empty and answered.error else first
+    return None if read is None else min(first, asked + read)
+
+
+def _timeline(noted: Noted, first: float | None) -> JSON:
     """Cut the time into phases, of which none is longer than what was seen."""
     timeline: JSON = {"queued": max(0.0, noted.queued - noted.loading), "loading": noted.loading}
-    asked, first, last = noted.asked, noted.first, noted.last
+    asked, last = noted.asked, noted.last
     prompt = tokens = None
     over = asked if asked is not None else min(noted.queued, noted.seconds)
-    if asked is not None and first is not None and last is not None:
-        if _in_pieces(noted):
-            prompt, tokens = first - asked, last - first
-        elif counts.prompt_seconds is not None:
-            prompt = min(counts.prompt_seconds, last - asked)
-            tokens = last - asked - prompt
-        else:
-            tokens = last - asked
+    if asked is not None and last is not None:
+        if first is not None:
+            prompt = first - asked
+        tokens = last - (asked if first is None else first)
         over = last
     return {**timeline, "prompt": prompt, "tokens": tokens, "end": max(0.0, noted.seconds - over)}
 
