@@ -10,6 +10,8 @@ from modelrunner.recorder.redaction import Rules, rules_of
 from modelrunner.recorder.values import Entry
 from tests.recorder.conftest import entry, noted
 
+_STREAM = "text/event-stream"
+
 
 def test_a_request_is_read_with_its_counts_and_its_times() -> None:
     found = entry()
@@ -55,8 +57,21 @@ def test_a_whole_answer_has_its_first_token_where_the_engine_says() -> None:
     assert found.detail["timeline"]["prompt"] == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize(
+    ("read", "first"), [(300, 0.8), (100, 0.7), (9000, 1.2)], ids=["later", "earlier", "longer than all"]
+)
+def test_the_first_token_of_a_stream_is_no_piece_that_only_announces_it(read: float, first: float) -> None:
+    """Anthropic's begins before its prompt is read, with how far that is."""
+    stream = b'data: {"type": "message_start", "message": {"type": "message"}}\n\n'
+    words = b'data: {"timings":{"prompt_ms":%d,"predicted_per_second":10}}\n\n' % read
+    found = entry(path="/anthropic/v1/messages", answer_type=_STREAM, response=stream, engine=words)
+
+    timeline = found.detail["timeline"]
+    assert first == pytest.approx(found.summary["first_token"])
+    assert (first - 0.5, 1.2 - first) == pytest.approx((timeline["prompt"], timeline["tokens"]))
+
+
 _ERROR = {"error": {"message": "it broke"}}
-_STREAM = "text/event-stream"
 
 
 @pytest.mark.parametrize(
@@ -67,11 +82,20 @@ _STREAM = "text/event-stream"
         {"status": 400, "response": _ERROR},
         {"asked": None, "answer_type": _STREAM, "response": b"data: %b\n\n" % json.dumps(_ERROR).encode()},
         {"answer_type": _STREAM, "response": b"data: %b\n\n" % json.dumps(_ERROR).encode()},
+        {
+            "outcome": "cancelled",
+            "path": "/anthropic/v1/messages",
+            "answer_type": _STREAM,
+            "response": b'data: {"type": "message_start", "message": {"type": "message"}}\n\n',
+        },
     ],
-    ids=["refused", "no engine", "the engine's error", "a stream without an engine", "a stream of an error"],
+    ids=[
+        *("refused", "no engine", "the engine's error", "a stream without an engine", "a stream of an error"),
+        "left while the prompt was read",
+    ],
 )
 def test_what_has_no_token_has_no_first_one(what: dict[str, Any]) -> None:
-    found = entry(outcome="failed", **what)
+    found = entry(**{"outcome": "failed", **what})
 
     assert found.summary["first_token"] is None
     assert found.detail["timeline"]["prompt"] is None

@@ -129,15 +129,18 @@ def _what(noted: Noted, instance: Instance, answered: Answered, first: float | N
 def _first_token(noted: Noted, answered: Answered) -> float | None:
     """When the first token came; None when none did, as when no engine was asked.
 
-    A whole answer comes at once; its first token is where the engine says that the prompt ended.
+    It is no earlier than where the engine says that the prompt ended: the first piece of a stream may only
+    announce it, and a whole answer comes at once.
     """
-    asked, first, read = noted.asked, noted.first, answered.counts.prompt_seconds
-    if asked is None or first is None:
+    asked, first, last, read = noted.asked, noted.first, noted.last, answered.counts.prompt_seconds
+    if asked is None or first is None or last is None:
         return None
-    if _in_pieces(noted):
-        is_empty = not (answered.text or answered.reasoning or answered.calls)
-        return None if is_empty and answered.error else first
-    return None if read is None else min(first, asked + read)
+    if not _in_pieces(noted):
+        return None if read is None else min(last, asked + read)
+    is_over_early = noted.outcome != "ok" or answered.error
+    if is_over_early and not (answered.text or answered.reasoning or answered.calls):
+        return None
+    return first if read is None else max(first, min(last, asked + read))
 
 
 def _timeline(noted: Noted, first: float | None) -> JSON:
