@@ -63,14 +63,15 @@ def changed(recorded: RecordedRequest, changes: ReplayRequest) -> bytes:
     Raises:
         Conflict: not all of the request was kept.
     """
-    if recorded["cut"] or has_media(recorded["request"]):
+    if has_media(recorded["request"]):
         raise Conflict(
             f"request {recorded['id']} cannot be sent again: it has media, which are not kept",
             hint="send it anew from where it came",
         )
     body: dict[str, Any] = dict_of(read_json(recorded["request"]))
     if not body:
-        raise Conflict(f"request {recorded['id']} cannot be sent again: its body is no JSON object")
+        why = "it was too large to be kept" if recorded["cut"] else "its body is no JSON object"
+        raise Conflict(f"request {recorded['id']} cannot be sent again: {why}")
     body.pop("background", None)
     if model := changes.get("model"):
         body["model"] = model
