@@ -1,6 +1,7 @@
 """What is told by OpenTelemetry, as a receiver of its protocol gets it."""
 
 import gzip
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -133,6 +134,51 @@ def test_what_was_said_is_told_only_when_wanted_and_after_redaction(receiver: Re
 
     said = [attributes(span.attributes).get("gen_ai.input.messages", "") for span in receiver.spans]
     assert [True] == ["[redacted key]" in text for text in said if text]
+
+
+def test_tools_that_are_called_are_told_too(receiver: Receiver) -> None:
+    def call(arguments: str) -> dict[str, Any]:
+        return {"id": "t1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+    asked = {"messages": [{"role": "assistant", "content": None, "tool_calls": [call('{"a":1}')]}]}
+    message = {"role": "assistant", "content": "", "tool_calls": [call('{"a":'), call('{"b":2}')]}
+    told(
+        noted(body=asked, response={"choices": [{"message": message, "finish_reason": "tool_calls"}]}),
+        environ={"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "true"},
+    )
+
+    [found] = [found for span in receiver.spans if "url.path" in (found := attributes(span.attributes))]
+    part = {"type": "tool_call", "id": "t1", "name": "f"}
+    assert [{"role": "assistant", "parts": [{**part, "arguments": {"a": 1}}]}] == json.loads(
+        found["gen_ai.input.messages"]
+    )
+    [said] = json.loads(found["gen_ai.output.messages"])
+    assert [{**part, "arguments": '{"a":'}, {**part, "arguments": {"b": 2}}] == said["parts"]
+
+
+@pytest.mark.parametrize(
+    ("path", "mode", "operation"),
+    [
+        ("/v1/chat/completions", "completion", "chat"),
+        ("/v1/completions", "completion", "text_completion"),
+        ("/v1/embeddings", "embedding", "embeddings"),
+        ("/rerank", "reranking", "rerank"),
+        ("/v1/images/generations", "image-generation", "generate_content"),
+    ],
+)
+def test_an_operation_is_called_by_what_it_is(
+    receiver: Receiver, path: str, mode: str, operation: str
+) -> None:
+    told(noted(path=path, mode=mode))
+
+    assert f"{operation} ai/tiny" in {span.name for span in receiver.spans}
+
+
+def test_an_answer_that_breaks_off_has_no_status_for_an_error(receiver: Receiver) -> None:
+    told(noted(status=200, outcome="failed", error="the engine ended"))
+
+    [span] = [span for span in receiver.spans if span.name.startswith("chat")]
+    assert "_OTHER" == attributes(span.attributes)["error.type"]
 
 
 def test_a_failure_is_an_error_of_its_kind(receiver: Receiver) -> None:

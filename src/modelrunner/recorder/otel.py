@@ -24,8 +24,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from modelrunner import __version__
-from modelrunner.recorder.documents import JSON, list_of, number_of, text_of
-from modelrunner.recorder.values import Entry
+from modelrunner.recorder.documents import JSON, list_of, number_of, read_json, text_of
+from modelrunner.recorder.values import Entry, Said
 
 _NANO = 1_000_000_000
 _CLOSE_WITHIN = 2.0  # seconds
@@ -51,6 +51,15 @@ _COUNTS = (
     ("seed", "gen_ai.request.seed"),
     ("n", "gen_ai.request.choice.count"),
 )
+# By modes of engines; the conventions have no name for "rerank", and allow it.
+_OPERATIONS = {
+    "embedding": "embeddings",
+    "reranking": "rerank",
+    "image-generation": "generate_content",
+    "transcription": "generate_content",
+    "speech": "generate_content",
+}
+_FAILED = 400  # statuses from here on; an answer that began well may still break off
 _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PHASES = (
     ("queued", "queue"),
@@ -187,10 +196,8 @@ def _parameters(parameters: JSON) -> Iterator[tuple[str, Any]]:
 
 
 def _said(entry: Entry) -> dict[str, str]:
-    asked = [
-        {"role": said.role, "parts": [{"type": "text", "content": said.text}]} for said in entry.messages
-    ]
-    parts = [{"type": "text", "content": entry.answer}]
+    asked = [{"role": said.role, "parts": _parts(said)} for said in entry.messages]
+    parts = _parts(Said("assistant", entry.answer, entry.calls))
     if entry.reasoning:
         parts.insert(0, {"type": "reasoning", "content": entry.reasoning})
     answered = [
@@ -202,9 +209,18 @@ def _said(entry: Entry) -> dict[str, str]:
     }
 
 
+def _parts(said: Said) -> list[JSON]:
+    parts: list[JSON] = [{"type": "text", "content": said.text}] if said.text or not said.calls else []
+    for call in said.calls:
+        given = read_json(call.arguments)
+        arguments = call.arguments if given is None else given
+        parts.append({"type": "tool_call", "id": call.id or None, "name": call.name, "arguments": arguments})
+    return parts
+
+
 def _operation(summary: JSON) -> str:
-    if summary["mode"] == "embedding":
-        return "embeddings"
+    if summary["mode"] in _OPERATIONS:
+        return _OPERATIONS[summary["mode"]]
     path = summary["path"]
     if path.endswith(("/completions", "/generate")) and not path.endswith("/chat/completions"):
         return "text_completion"
@@ -212,7 +228,9 @@ def _operation(summary: JSON) -> str:
 
 
 def _error_type(summary: JSON) -> str:
-    return "cancelled" if summary["outcome"] == "cancelled" else str(summary["status"] or "_OTHER")
+    if summary["outcome"] == "cancelled":
+        return "cancelled"
+    return str(summary["status"]) if summary["status"] >= _FAILED else "_OTHER"
 
 
 class _Complaints(logging.Handler):

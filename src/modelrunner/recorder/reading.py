@@ -74,6 +74,7 @@ def read_noted(noted: Noted, rules: Rules, salt: bytes) -> Entry:
             "reached": noted.asked is not None,
         },
         messages=asked.messages,
+        calls=answered.calls,
         parameters=asked.parameters,
         trace=_text(noted.trace),
     )

@@ -162,6 +162,7 @@ class Entry(msgspec.Struct):
     response: str | None
     detail: JSON
     messages: list[Said] = []  # the rest is told, and not stored
+    calls: list[Call] = []
     parameters: JSON = {}
     trace: str = ""
 
