@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from modelrunner.recorder.answering import read_answered
 from modelrunner.recorder.folding import folded
 
@@ -135,13 +137,46 @@ def test_a_response_is_what_its_last_event_says() -> None:
     assert "Hello" == read_answered(done).text
 
 
-def test_a_response_that_was_broken_off_has_the_text_that_came() -> None:
+def test_a_response_that_was_broken_off_has_what_came() -> None:
+    call = {"type": "function_call", "call_id": "t1", "name": "f", "arguments": ""}
+    done = {"type": "message", "content": [{"type": "output_text", "text": "Let me see."}]}
     body = events(
         {"type": "response.created", "response": {"status": "in_progress", "output": []}},
-        {"type": "response.output_text.delta", "delta": "Hel"},
+        {"type": "response.reasoning_text.delta", "output_index": 0, "delta": "think"},
+        {"type": "response.reasoning_text.delta", "output_index": 0, "delta": "ing"},
+        {"type": "response.output_text.delta", "output_index": 1, "delta": "Let me see."},
+        {"type": "response.output_item.done", "output_index": 1, "item": done},
+        {"type": "response.output_item.added", "output_index": 2, "item": call},
+        {"type": "response.function_call_arguments.delta", "output_index": 2, "delta": '{"a'},
+        {"type": "response.output_text.delta", "output_index": 3, "delta": "Hel"},
+        {"type": "response.output_text.delta", "output_index": 3, "delta": "lo"},
     )
 
-    assert "Hel" == read_answered(folded("responses", SSE, body)).text
+    answered = read_answered(folded("responses", SSE, body))
+
+    assert ("Let me see.\n\nHello", "thinking") == (answered.text, answered.reasoning)
+    assert [("t1", "f", '{"a')] == [(c.id, c.name, c.arguments) for c in answered.calls]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "arguments"),
+    [([], "{}"), (['{"a"'], '{"a"'), (['{"a"', ":1}"], '{"a":1}')],
+    ids=["nothing came", "broken off", "whole"],
+)
+def test_a_call_to_anthropic_has_what_came_of_its_arguments(pieces: list[str], arguments: str) -> None:
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
+    body = events(
+        {"type": "message_start", "message": {"type": "message"}},
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *(
+            {"type": "content_block_delta", "delta": {"type": "input_json_delta", "partial_json": piece}}
+            for piece in pieces
+        ),
+    )
+
+    [call] = read_answered(folded("anthropic", SSE, body)).calls
+
+    assert arguments == call.arguments
 
 
 def test_what_is_no_stream_of_json_gives_nothing() -> None:

@@ -14,6 +14,13 @@ from modelrunner.recorder.documents import JSON, count_of, dict_of, dicts_of, li
 _MOST_EVENT = 256 << 20  # bytes; a whole response is in one of them
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _DONE = b"[DONE]"
+_ITEMS = {  # the kinds of items of a response that come in pieces
+    "response.output_text.delta": "message",
+    "response.refusal.delta": "message",
+    "response.reasoning_text.delta": "reasoning",
+    "response.reasoning_summary_text.delta": "reasoning",
+    "response.function_call_arguments.delta": "function_call",
+}
 
 
 def folded(dialect: str, media_type: str, body: bytes) -> Any:
@@ -143,7 +150,10 @@ def _anthropic(events: list[JSON]) -> JSON:
     for index, block in blocks.items():
         text = "".join(pieces.get(index, ()))
         if block.get("type") == "tool_use":
-            block["input"] = read_json(text) if text else block.get("input")
+            given = read_json(text)
+            block["input"] = (
+                given if given is not None else text or block.get("input")
+            )  # it may be broken off
         else:
             block["thinking" if block.get("type") == "thinking" else "text"] = text
     whole["content"] = [blocks[index] for index in sorted(blocks)]
@@ -151,23 +161,28 @@ def _anthropic(events: list[JSON]) -> JSON:
 
 
 def _responses(events: list[JSON]) -> JSON:
-    """The last event that has the response; of one that was broken off, what had come of its texts."""
+    """The last event that has the response; of one that was broken off, what had come of its items."""
     whole: JSON = {}
-    done: list[JSON] = []
-    said: list[JSON] = []
+    items: dict[int, JSON] = {}
+    pieces: dict[int, list[str]] = {}  # of items that are not done
     for event in events:
-        kind = text_of(event.get("type"))
+        kind, index = text_of(event.get("type")), count_of(event.get("output_index")) or 0
         if isinstance(event.get("response"), dict):
             whole = event["response"]
-        elif kind == "response.output_item.done":
-            done.append(dict_of(event.get("item")))
-            said.clear()
-        elif kind.endswith(".delta"):
-            said.append(event)
+        elif kind in {"response.output_item.added", "response.output_item.done"}:
+            items[index] = dict(dict_of(event.get("item")))
+            pieces.pop(index, None)
+        elif kind in _ITEMS:
+            items.setdefault(index, {"type": _ITEMS[kind]})
+            pieces.setdefault(index, []).append(text_of(event.get("delta")))
         elif kind == "error":
             whole = {**whole, "error": {"code": event.get("code"), "message": event.get("message")}}
-    if whole.get("status") not in {"completed", "failed", "incomplete", "cancelled"}:
-        rest = _joined([each for each in said if each.get("type") == "response.output_text.delta"], "delta")
-        part = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": rest}]}
-        whole = {**whole, "output": [*done, part] if rest else done}
-    return whole
+    if whole.get("status") in {"completed", "failed", "incomplete", "cancelled"}:
+        return whole
+    for index, said in pieces.items():
+        if items[index].get("type") == "function_call":
+            items[index]["arguments"] = "".join(said)
+        else:
+            part = "reasoning_text" if items[index].get("type") == "reasoning" else "output_text"
+            items[index]["content"] = [{"type": part, "text": "".join(said)}]
+    return {**whole, "output": [items[index] for index in sorted(items)]}
