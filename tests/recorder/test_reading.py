@@ -33,15 +33,25 @@ def test_a_request_is_read_with_its_counts_and_its_times() -> None:
     )
 
 
-def test_the_phases_of_a_stream_add_up_to_its_time() -> None:
+@pytest.mark.parametrize(
+    ("asked", "phases"),
+    [
+        (0.5, {"queued": 0.2, "loading": 0.3, "prompt": 0.2, "tokens": 0.5, "end": 0.05}),
+        (0.6, {"queued": 0.3, "loading": 0.3, "prompt": 0.1, "tokens": 0.5, "end": 0.05}),
+        (None, {"queued": 0.2, "loading": 0.3, "prompt": None, "tokens": None, "end": 0.75}),
+    ],
+    ids=["queued at once", "understood first", "never asked"],
+)
+def test_the_phases_of_a_stream_add_up_to_its_time(
+    asked: float | None, phases: dict[str, float | None]
+) -> None:
     chunk = {"choices": [{"index": 0, "delta": {"content": "x"}}]}
-    found = entry(answer_type="text/event-stream", response=b"data: %b\n\n" % json.dumps(chunk).encode())
+    stream = b"data: %b\n\n" % json.dumps(chunk).encode()
+    found = entry(answer_type=_STREAM, response=stream, asked=asked)
 
     timeline = found.detail["timeline"]
-    assert timeline == pytest.approx(
-        {"queued": 0.2, "loading": 0.3, "prompt": 0.2, "tokens": 0.5, "end": 0.05}
-    )
-    assert found.summary["seconds"] == pytest.approx(sum(timeline.values()))
+    assert phases == pytest.approx(timeline)
+    assert found.summary["seconds"] == pytest.approx(sum(each or 0.0 for each in timeline.values()))
 
 
 def test_a_whole_answer_has_its_first_token_where_the_engine_says() -> None:

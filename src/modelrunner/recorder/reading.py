@@ -145,11 +145,11 @@ def _first_token(noted: Noted, answered: Answered) -> float | None:
 
 
 def _timeline(noted: Noted, first: float | None) -> JSON:
-    """Cut the time into phases, of which none is longer than what was seen."""
-    timeline: JSON = {"queued": max(0.0, noted.queued - noted.loading), "loading": noted.loading}
+    """Cut the time into phases, which add up to it: what comes before the queue is waited for, too."""
     asked, last = noted.asked, noted.last
     prompt = tokens = None
     over = asked if asked is not None else min(noted.queued, noted.seconds)
+    timeline: JSON = {"queued": max(0.0, over - noted.loading), "loading": noted.loading}
     if asked is not None and last is not None:
         if first is not None:
             prompt = first - asked
