@@ -135,3 +135,14 @@ def test_times_are_found_in_words_that_were_cut(words: bytes, rate: float | None
     times_in(words, counts)
 
     assert rate == counts.tokens_per_second
+
+
+@pytest.mark.parametrize(("known", "cached"), [(None, 7), (0, 0)])
+def test_cached_tokens_are_the_engine_s_where_the_dialect_has_no_place_for_them(
+    known: int | None, cached: int
+) -> None:
+    """As in Ollama's."""
+    counts = Counts(prompt_tokens=9, cached_tokens=known)
+    times_in(b'"timings":{"prompt_n":2,"cache_n":7}', counts)
+
+    assert (9, cached) == (counts.prompt_tokens, counts.cached_tokens)

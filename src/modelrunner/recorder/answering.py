@@ -49,9 +49,7 @@ def counts_of(body: JSON, finish: str | None) -> Counts:
     thought = dict_of(usage.get("completion_tokens_details") or usage.get("output_tokens_details"))
     counts = Counts(
         prompt_tokens=_first(usage.get("prompt_tokens"), usage.get("input_tokens")),
-        cached_tokens=_first(
-            cached.get("cached_tokens"), usage.get("cache_read_input_tokens"), timings.get("cache_n")
-        ),
+        cached_tokens=_first(cached.get("cached_tokens"), usage.get("cache_read_input_tokens")),
         completion_tokens=_first(usage.get("completion_tokens"), usage.get("output_tokens")),
         reasoning_tokens=count_of(thought.get("reasoning_tokens")),
         finish_reason=finish,
@@ -71,6 +69,8 @@ def _engine_times(body: JSON, timings: JSON, counts: Counts) -> None:
             counts.prompt_tokens = read + (count_of(timings.get("cache_n")) or 0)
         if counts.completion_tokens is None:
             counts.completion_tokens = written
+        if counts.cached_tokens is None:
+            counts.cached_tokens = count_of(timings.get("cache_n"))
         counts.prompt_seconds = _scaled(timings.get("prompt_ms"), 1e3)
         counts.prompt_per_second = _rounded(timings.get("prompt_per_second"))
         counts.tokens_per_second = _rounded(timings.get("predicted_per_second"))
