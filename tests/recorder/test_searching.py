@@ -135,6 +135,28 @@ def test_one_is_given_whole_by_number_and_by_name(writing: Writing, file: Path) 
     assert [1, 2] == [each["id"] for each in oldest_first(connection, Filter())]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/generate", {"prompt": "look", "images": ["A" * 400]}),
+        ("/api/generate", {"system": "be kind", "prompt": "look", "images": ["A" * 400]}),
+        ("/v1/responses", {"input": ["hello", {"content": [{"type": "input_image", "image_url": PICTURE}]}]}),
+    ],
+    ids=["Ollama's", "with a system's words", "a response"],
+)
+def test_media_are_given_to_the_message_that_has_them(
+    writing: Writing, file: Path, path: str, body: dict[str, Any]
+) -> None:
+    writing.store([entry(path=path, body=body)])
+
+    found = whole(open_to_read(file), 1)
+
+    assert found is not None
+    *before, last = found["messages"]
+    assert found["media"] == last["media"] != []
+    assert not any(message["media"] for message in before)
+
+
 def test_a_body_that_the_recorder_did_not_understand_is_not_understood_later(
     writing: Writing, file: Path
 ) -> None:

@@ -49,6 +49,17 @@ def test_base64_is_known_by_the_name_of_its_field(name: str) -> None:
     assert 1 == shortened({name: ENCODED}, Rules()).media
 
 
+def test_a_picture_says_itself_what_it_is_where_nothing_else_does() -> None:
+    """As in Ollama's form, and in Anthropic's, where its type stands beside it."""
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes([0, 0, 0, 8, 0, 0, 0, 8]) + PICTURE
+    found = shortened({"images": [base64.b64encode(png).decode(), ENCODED]}, Rules())
+
+    [first, second] = found.value["images"]
+    assert ["image/png", "application/octet-stream"] == [
+        media_in(text)[0]["type"] for text in (first, second)
+    ]
+
+
 def test_a_long_word_in_a_prompt_is_no_picture() -> None:
     found = shortened({"content": "a" * 500}, Rules())
 

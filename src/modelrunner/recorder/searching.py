@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -9,12 +10,11 @@ from modelrunner.recorder.answering import read_answered
 from modelrunner.recorder.asking import read_asked
 from modelrunner.recorder.conditions import condition, query
 from modelrunner.recorder.database import COLUMNS, pages
-from modelrunner.recorder.documents import JSON, dict_of, read_json
+from modelrunner.recorder.documents import JSON, dict_of, dicts_of, list_of, read_json
 from modelrunner.recorder.reading import moment
 from modelrunner.recorder.shortening import media_in
 from modelrunner.recorder.values import Call, Filter
 from modelrunner.wire.requests import (
-    Media,
     RecordedCall,
     RecordedMessage,
     RecordedRequest,
@@ -165,10 +165,12 @@ def _call(call: Call) -> RecordedCall:
 
 
 def _share_out(messages: list[RecordedMessage], request: object) -> None:
-    """Give the media of a chat to the messages that have them."""
-    raw = [each for each in dict_of(request).get("messages") or [] if isinstance(each, dict)]
-    if not raw:
-        return
-    for message, source in zip(messages[-len(raw) :], raw, strict=False):
-        found: list[Media] = media_in(msgspec.json.encode(source).decode())
-        message["media"] = found
+    """Give the media of a chat, of a response, or beside a prompt to the messages that have them."""
+    body = dict_of(request)
+    sources: list[Any] = (
+        dicts_of(body.get("messages"))
+        or [each for each in list_of(body.get("input")) if isinstance(each, str | dict)]
+        or [body.get("images")]
+    )
+    for message, source in zip(messages[-len(sources) :], sources, strict=False):
+        message["media"] = media_in(msgspec.json.encode(source).decode())

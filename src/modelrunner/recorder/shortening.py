@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from modelrunner.dialects.pictures import inspected
+from modelrunner.errors import InvalidRequest
 from modelrunner.recorder.documents import NUMBERS, clean
 from modelrunner.recorder.redaction import Rules
 from modelrunner.wire.requests import Media
@@ -171,7 +173,7 @@ def _shortened(text: str, *, named: bool) -> str | None:
     url = _DATA_URL.match(text)
     if url is None and (not named or _BASE64.fullmatch(text) is None):
         return None
-    prefix = url[0] if url is not None else ""
+    prefix = "" if url is None else url[0]
     payload = text[len(prefix) :]
     if len(payload) <= _KEPT:
         return None
@@ -179,7 +181,16 @@ def _shortened(text: str, *, named: bool) -> str | None:
         data = base64.b64decode(payload, validate=False)
     except (binascii.Error, ValueError):
         data = payload.encode("utf-8", "replace")
-    return _mark(prefix + payload[:_KEPT], len(payload) - _KEPT, data)
+    kind = _picture(data) if url is None else ""
+    return _mark(prefix + payload[:_KEPT], len(payload) - _KEPT, data, kind)
+
+
+def _picture(data: bytes) -> str:
+    """The media type of a picture; nothing when it is none, as of sounds."""
+    try:
+        return inspected(data).media_type
+    except InvalidRequest:
+        return ""
 
 
 def _mark(before: str, left_out: int, data: bytes, media_type: str = "") -> str:
