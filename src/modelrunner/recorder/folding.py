@@ -150,10 +150,8 @@ def _anthropic(events: list[JSON]) -> JSON:
     for index, block in blocks.items():
         text = "".join(pieces.get(index, ()))
         if block.get("type") == "tool_use":
-            given = read_json(text)
-            block["input"] = (
-                given if given is not None else text or block.get("input")
-            )  # it may be broken off
+            given = read_json(text)  # nothing when it is broken off
+            block["input"] = given if given is not None else text or block.get("input")
         else:
             block["thinking" if block.get("type") == "thinking" else "text"] = text
     whole["content"] = [blocks[index] for index in sorted(blocks)]
