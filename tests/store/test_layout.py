@@ -91,14 +91,15 @@ def test_a_partial_file_that_is_being_written_stays(layout: Layout, turns: Turns
 
 
 def test_temporary_files_of_killed_programs_go(layout: Layout, turns: Turns) -> None:
-    """Those of the last hour may still be in use; a model's own files in bundles are never touched."""
+    """Those of the last hour may be in use; a model's own files in bundles, and people's, are not touched."""
     old = _file(layout.root / "models.json.tmp-123", age=DAY)
     new = _file(layout.root / "models.json.tmp-456")
     own = _file(layout.bundle(DIGEST) / "model" / "x.tmp-1", age=DAY)
+    foreign = _file(layout.root / "thesis" / "x.tmp-1", age=DAY)
 
     sweep_out(layout, turns)
 
-    assert [path.exists() for path in (old, new, own)] == [False, True, True]
+    assert [path.exists() for path in (old, new, own, foreign)] == [False, True, True, True]
 
 
 def test_a_store_that_cannot_be_swept_is_opened_all_the_same(
@@ -160,11 +161,23 @@ def test_an_empty_or_missing_directory_may_be_reset(root: Path, *, exists: bool)
 def test_emptying_keeps_what_makes_it_a_store(layout: Layout) -> None:
     """A reset that is broken off can be repeated, and what links lead to is not deleted."""
     foreign = _file(layout.root.parent / "foreign" / "file")
-    (layout.root / "link").symlink_to(foreign.parent)
+    (layout.root / "quarantine").symlink_to(foreign.parent)
     _file(layout.blobs / DIGEST.path)
-    _file(layout.root / "notes.txt")
+    _file(layout.manifest(DIGEST))
+    _file(layout.bundle(DIGEST) / "model.gguf")
+    for name in ("configurations.json", "transfers.json", "models.json.tmp-x"):
+        _file(layout.root / name)
 
     empty(layout)
 
     left = {path.name for path in layout.root.iterdir()} - {".locks"}
     assert (left, foreign.exists()) == ({"layout.json", "models.json"}, True)
+
+
+def test_emptying_leaves_what_is_not_the_stores(layout: Layout) -> None:
+    """Whoever points the store at a folder of models keeps those."""
+    files = [_file(layout.root / name) for name in ("mine.gguf", "sub/notes.txt", "sub/blobs/x")]
+
+    empty(layout)
+
+    assert [path.exists() for path in files] == [True] * 3

@@ -259,6 +259,20 @@ async def test_purging_empties_the_store(store: Store) -> None:
     assert len(store.snapshot.models) == 1
 
 
+async def test_purging_leaves_files_of_others(root: Path) -> None:
+    """Opening a store makes any directory one, so that the mark alone says nothing."""
+    files = [root / "mine.gguf", root / "sub" / "notes.txt"]
+    files[1].parent.mkdir(parents=True)
+    for file in files:
+        file.write_bytes(b"1")
+    store = Store(root)
+    await put(store, MODEL, "ai/x")
+
+    await store.purge()
+
+    assert ([True, True], False) == ([file.exists() for file in files], (root / "blobs").exists())
+
+
 async def test_a_foreign_directory_is_not_purged(store: Store) -> None:
     """The mark of a store has to be there."""
     (store.root / "layout.json").unlink()

@@ -37,6 +37,10 @@ _log = logging.getLogger(__name__)
 _MARKER = b'{\n  "version": "1.0.0"\n}'
 _PARTIAL_AGE = 7 * 24 * 3600.0  # seconds after which nobody is expected to continue a download
 _TEMPORARY_AGE = 3600.0  # seconds; replacing a file takes milliseconds
+_OURS = frozenset(
+    {"layout.json", "models.json", "manifests", "blobs", "bundles"}
+    | {"quarantine", "configurations.json", "transfers.json", ".locks"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,10 @@ class Layout:
         """Held by whoever edits the index."""
         return self.locks / "index.lock"
 
+    def owns(self, path: Path) -> bool:
+        """Whether something below the directory is the store's; people point it at folders of their own."""
+        return path.relative_to(self.root).parts[0].partition(TEMPORARY)[0] in _OURS
+
     def manifest(self, model: Digest) -> Path:
         """The raw manifest of a model."""
         return self.manifests / model.path
@@ -143,7 +151,12 @@ def sweep_out(layout: Layout, turns: Turns) -> None:
                 remove_partial(layout, turns, path)
             elif f"{SUFFIX}{JOURNAL}" in path.name and age > _PARTIAL_AGE:
                 remove_partial(layout, turns, path.with_name(f"{path.name.partition(SUFFIX)[0]}{SUFFIX}"))
-            elif TEMPORARY in path.name and age > _TEMPORARY_AGE and layout.bundles not in path.parents:
+            elif (
+                TEMPORARY in path.name
+                and age > _TEMPORARY_AGE
+                and layout.owns(path)
+                and layout.bundles not in path.parents
+            ):
                 remove_quietly(path)
     except RunnerError as exc:
         _log.warning("store not swept root=%s reason=%s", layout.root, exc)
@@ -192,15 +205,20 @@ def check_is_store(layout: Layout) -> None:
 
 
 def empty(layout: Layout) -> None:
-    """Delete everything but the directory, which may be a mount point, and the files that make it a store."""
+    """Delete what is the store's, but the files that make it one; what else is in the directory stays."""
     kept = {layout.marker, layout.index, layout.locks}
     with explaining("empty", layout.root):
         for child in layout.root.iterdir():
-            if child not in kept:
+            if layout.owns(child) and child not in kept:
                 remove_quietly(child)
-        left = [child.name for child in layout.root.iterdir()]
-    if len(left) > len(kept):
+        children = set(layout.root.iterdir()) - kept
+    left = sorted(child.name for child in children if layout.owns(child))
+    if left:
         raise StoreError(f"not everything in `{layout.root}` could be deleted", detail={"left": left})
+    if children:
+        _log.info(
+            "not the store's, left root=%s names=%s", layout.root, sorted(each.name for each in children)
+        )
 
 
 def disk_usage(layout: Layout) -> int:

@@ -303,7 +303,7 @@ class Store:
             return await in_thread(partial(self._remove, text, force=force))
 
     async def purge(self) -> None:
-        """Delete every model and everything else in the directory of the store, which stays.
+        """Delete every model and everything else of the store; files of others in its directory stay.
 
         Raises:
             StoreError: the directory is not empty and no store, or something in it cannot be deleted.
