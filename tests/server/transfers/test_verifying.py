@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from modelrunner.oci.reference import parse_reference
 from modelrunner.store.store import Store
+from modelrunner.testing.artifacts import make_artifact
+from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.serving import serving
 from tests.server.conftest import Daemon
 
 JSON = {"Accept": "application/json"}
@@ -61,12 +65,52 @@ async def test_a_damaged_model_is_found_by_its_name(tiny: Daemon) -> None:
     assert f"missing: sha256:{path.name} of ai/tiny:latest" in [line["message"] for line in named]
 
 
+async def test_a_repair_brings_the_model_itself(daemon: Daemon) -> None:
+    """Asked for by its digest, since the name may mean another now; under each name that it has."""
+    registry, model, other = FakeRegistry(), make_artifact(b"weights" * 1000), make_artifact(b"other")
+    for artifact in (model, other):
+        registry.add("team/model", "v1", artifact.content, artifact.contents)
+    store = daemon.services.store
+    async with serving(registry) as url:
+        name = f"{url.removeprefix('http://')}/team/model:v1"
+        elsewhere = name.replace("team/", "local/")
+        await daemon.ask("POST", "/models/create", json={"from": f"{name[:-3]}@{model.id}"})
+        for tag in (elsewhere, name):
+            await store.tag(model.id, parse_reference(tag))
+        _flip(_weights(store))
+        said = await _verify(daemon, repair=True)
+
+    assert "success" == said[-1]["type"]
+    assert "warning" not in [line["type"] for line in said[-3:]]
+    assert [(model.id, [elsewhere, name])] == [
+        (each.id, [str(tag) for tag in each.tags]) for each in store.snapshot.models
+    ]
+
+
+async def test_a_repair_that_fails_does_not_recommend_itself(daemon: Daemon) -> None:
+    """The name stays with the damaged model although its registry has another under it."""
+    registry, model, other = FakeRegistry(), make_artifact(b"weights" * 1000), make_artifact(b"other")
+    registry.add("team/model", "v1", model.content, model.contents)
+    async with serving(registry) as url:
+        name = f"{url.removeprefix('http://')}/team/model:v1"
+        await daemon.ask("POST", "/models/create", json={"from": name})
+        _flip(_weights(daemon.services.store))
+        registry.manifests.clear()
+        registry.add("team/model", "v1", other.content, other.contents)
+        said = await _verify(daemon, repair=True)
+        found = await daemon.services.store.upkeep.find(name)
+
+    assert (model.id, ()) == (found, daemon.services.store.snapshot.models)
+    assert f"{name} cannot be repaired" in said[-2]["message"]
+    assert ("error", False) == (said[-1]["type"], "--repair" in said[-1]["hint"])
+
+
 async def test_a_model_that_is_used_keeps_its_file(tiny: Daemon) -> None:
     """An engine reads it; it is said all the same."""
     await tiny.ask("POST", "/engines/v1/chat/completions", json=tiny.chat())
     path = _weights(tiny.services.store)
     _flip(path)
-    said = await _verify(tiny)
+    said = await _verify(tiny, repair=True)
 
     assert path.exists()
     assert any("is in use, and is left where it is" in line["message"] for line in said)

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from dataclasses import replace
 
 from modelrunner.errors import DigestMismatch, RunnerError
+from modelrunner.models.description.names import is_hugging_face
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.reference import Reference
 from modelrunner.server.connection.progress import status_line, success_line, warning_line
@@ -15,6 +17,8 @@ from modelrunner.store.verify import Finding
 from modelrunner.wire.transfers import ProgressLine
 
 _EVERY = 0.5  # seconds between two lines of progress
+_REPAIR = "pull them again, or use `dmr verify --repair`"
+_CANNOT = "the lines above say why; what nobody has any more, remove with `dmr rm` and pull or package anew"
 
 
 class Verifying:
@@ -66,14 +70,15 @@ class Verifying:
         await self._store.upkeep.drop_bundles(model for model in others if model not in in_use)
         damaged = {model for finding in findings for model in finding.check.models}
         if repair and damaged:
-            async with contextlib.aclosing(self._repair(damaged, names_of)) as lines:
+            kept = {model for finding in loaded for model in finding.check.models}
+            async with contextlib.aclosing(self._repair(damaged - kept, names_of)) as lines:
                 async for line in lines:
                     yield line
-            damaged -= {model.id for model in self._catalogue.models}
+            damaged -= {model.id for model in self._catalogue.models} - kept
         if damaged:
             raise DigestMismatch(
                 f"{_count(len(damaged))} damaged, of {len(names_of)} that were checked",
-                hint="pull them again, or use `dmr verify --repair`",
+                hint=_CANNOT if repair else _REPAIR,
             )
         yield success_line(f"{len(survey.checks)} files are right", "pull")
 
@@ -83,15 +88,27 @@ class Verifying:
         for model in damaged:
             if not names_of[model]:
                 yield warning_line(f"{model.short} has no name, and cannot be pulled again", "pull")
-            for name in names_of[model][:1]:
+            failures: list[str] = []
+            for name in names_of[model]:
                 yield status_line(f"Pulling {name.familiar} again", "pull")
                 try:
-                    async with contextlib.aclosing(self._transfers.pull(str(name))) as lines:
+                    async with contextlib.aclosing(self._transfers.pull(_exactly(model, name))) as lines:
                         async for line in lines:
                             if line["type"] != "success":
                                 yield line
                 except RunnerError as exc:
-                    yield warning_line(f"{name.familiar} cannot be repaired: {exc.message}", "pull")
+                    failures.append(f"{name.familiar} cannot be repaired: {exc.message}")
+                if self._store.snapshot.get(model) is not None:
+                    break
+            else:
+                for failure in failures:
+                    yield warning_line(failure, "pull")
+
+
+def _exactly(model: Digest, name: Reference) -> str:
+    """What to ask for: the model itself, as its name may mean another by now; the hub knows only names."""
+    text = str(name)
+    return text if is_hugging_face(text) else str(replace(name, tag=None, digest=model))
 
 
 def _count(models: int) -> str:
