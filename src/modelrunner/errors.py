@@ -289,6 +289,10 @@ class StoreError(RunnerError):
     code = "store_error"
 
 
+class BlobMissing(StoreError):
+    """A blob that had arrived is gone, or is cut short."""
+
+
 class EngineFailed(RunnerError):
     """The engine crashed, could not start, or answered nonsense."""
 

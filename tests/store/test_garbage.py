@@ -59,7 +59,7 @@ def test_garbage_is_what_nothing_names(layout: Layout, turns: Turns) -> None:
             layout,
             Index().add(named, [named]),
             oldest=time.time() - old / 2,
-            is_wanted=lambda digest: digest == wanted,
+            wanted={wanted},
         )
     )
     freed = sum(remove(layout, turns, leftover) for leftover in found)
@@ -74,7 +74,7 @@ def test_a_partial_file_goes_with_its_journal(layout: Layout, turns: Turns) -> N
     """Which says nothing without it."""
     partial = _file(layout.blobs / f"{DIGEST.path}.incomplete", age=DAY)
     journal = _file(layout.blobs / f"{DIGEST.path}.incomplete.journal", age=DAY)
-    (found,) = leftovers(layout, Index(), oldest=time.time(), is_wanted=lambda _: False)
+    (found,) = leftovers(layout, Index(), oldest=time.time(), wanted=())
     remove(layout, turns, found)
 
     assert (False, False) == (partial.exists(), journal.exists())
@@ -84,5 +84,5 @@ def test_what_was_set_aside_is_found_apart(layout: Layout) -> None:
     """It is deleted only when that is asked for."""
     path = _file(layout.quarantine / DIGEST.path, age=DAY)
 
-    assert [] == list(leftovers(layout, Index(), oldest=time.time(), is_wanted=lambda _: False))
+    assert [] == list(leftovers(layout, Index(), oldest=time.time(), wanted=()))
     assert [(path, Kind.DAMAGED)] == [(each.path, each.kind) for each in quarantined(layout)]

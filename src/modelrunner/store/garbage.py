@@ -1,6 +1,6 @@
 """What lies in a store and belongs to no model: found first and deleted after, so that it can be shown."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -34,11 +34,11 @@ class Leftover:
 
 
 def leftovers(
-    layout: Layout, index: Index, *, oldest: float, is_wanted: Callable[[Digest], bool]
+    layout: Layout, index: Index, *, oldest: float, wanted: Container[Digest]
 ) -> Iterator[Leftover]:
     """Find blobs, manifests and bundles that an index does not name and that are older than `oldest`.
 
-    `oldest` is in Unix seconds; blobs for which `is_wanted` says yes are left out.
+    `oldest` is in Unix seconds; blobs that are `wanted` are left out.
     """
     named = index.files() | {entry.id for entry in index.entries}
     for path, status in files_below(layout.root):
@@ -47,7 +47,7 @@ def leftovers(
         blob, manifest = digest_at(layout.blobs, path), digest_at(layout.manifests, path)
         if path.name.endswith(SUFFIX) and blob:
             yield Leftover(path, Kind.PARTIAL, status.st_size)
-        elif blob and str(blob) not in named and not is_wanted(blob):
+        elif blob and str(blob) not in named and blob not in wanted:
             yield Leftover(path, Kind.BLOB, status.st_size)
         elif manifest and str(manifest) not in named:
             yield Leftover(path, Kind.MANIFEST, status.st_size)

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import re
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 from modelrunner.errors import (
+    BlobMissing,
     InsufficientStorage,
     InvalidReference,
     InvalidRequest,
@@ -50,10 +50,10 @@ from modelrunner.store.partial import SUFFIX
 from modelrunner.store.removal import Removal, Step, plan_removal
 from modelrunner.store.snapshot import Snapshot, read_model
 from modelrunner.store.upkeep import Upkeep
+from modelrunner.store.wanted import Wanted
 
 _log = logging.getLogger(__name__)
 GRACE = 24 * 3600.0  # seconds for which files that nothing names may belong to a pull that is not finished
-_WANTED_FOR = 3600.0  # seconds for which a blob that a pull has claimed is not deleted with another model
 _ID = re.compile(r"(?:sha256:(?=.{64}$))?([0-9a-f]{64}|[0-9a-f]{12})", re.ASCII)
 
 
@@ -87,12 +87,11 @@ class Store:
         self._turns = Turns(self._layout.locks)
         self._blobs = Blobs(self._layout.blobs, self._turns)
         self._editing = asyncio.Lock()
-        # When blobs were claimed for a model that is not committed yet, in monotonic seconds.
-        self._wanted: dict[Digest, float] = {}
+        self._wanted = Wanted()
         places.initialise(self._layout)
         places.sweep_out(self._layout, self._turns)
         self._index_file = IndexFile(self._layout, self._blobs, self._grammar, default_registry)
-        self.upkeep = Upkeep(self._layout, self._turns, self._index_file, self._editing, self._is_wanted)
+        self.upkeep = Upkeep(self._layout, self._turns, self._index_file, self._editing, self._wanted)
 
     @property
     def root(self) -> Path:
@@ -150,9 +149,9 @@ class Store:
             DigestMismatch: the blob is here, and its size is not the one that is claimed.
             StoreError: the disk refuses.
         """
-        self._wanted[blob.digest] = time.monotonic()
-        async with self._blobs.claim(blob) as done:
-            yield done
+        with self._wanted.claimed(blob.digest):
+            async with self._blobs.claim(blob) as done:
+                yield done
 
     @asynccontextmanager
     async def land(self, blob: Descriptor) -> AsyncIterator[Landing | None]:
@@ -163,9 +162,9 @@ class Store:
             InsufficientStorage: the disk is full.
             StoreError: the disk refuses.
         """
-        self._wanted[blob.digest] = time.monotonic()
-        async with self._blobs.land(blob) as landing:
-            yield landing
+        with self._wanted.claimed(blob.digest):
+            async with self._blobs.land(blob) as landing:
+                yield landing
 
     @asynccontextmanager
     async def land_unnamed(self, key: Descriptor) -> AsyncIterator[Landing]:
@@ -175,10 +174,10 @@ class Store:
             InsufficientStorage: the disk is full.
             StoreError: the disk refuses.
         """
-        self._wanted[key.digest] = time.monotonic()
-        async with self._blobs.land_unnamed(key) as landing:
-            yield landing
-            self._wanted[landing.digest] = time.monotonic()
+        with self._wanted.claimed(key.digest):
+            async with self._blobs.land_unnamed(key) as landing:
+                yield landing
+                self._wanted.add(landing.digest)
 
     async def write(self, blob: Descriptor, offset: int, chunks: AsyncIterator[Piece]) -> None:
         """Append the rest of a claimed blob, from `offset` to its end, and verify its digest.
@@ -210,13 +209,13 @@ class Store:
         if expected is None:
             adopted = await in_thread(bring, stop=stop)
         else:
-            self._wanted[expected] = time.monotonic()
-            async with self._turns.turn(expected):
-                size = self._blobs.size(expected)
-                if size is not None and size == await in_thread(_size, source):
-                    return Adopted(expected, size, None)
-                adopted = await in_thread(bring, stop=stop)
-        self._wanted[adopted.digest] = time.monotonic()
+            with self._wanted.claimed(expected):
+                async with self._turns.turn(expected):
+                    size = self._blobs.size(expected)
+                    if size is not None and size == await in_thread(_size, source):
+                        return Adopted(expected, size, None)
+                    adopted = await in_thread(bring, stop=stop)
+        self._wanted.add(adopted.digest)
         return adopted
 
     async def commit(self, manifest: Manifest, tags: Sequence[Reference]) -> None:
@@ -225,17 +224,13 @@ class Store:
         A reference without a tag adds no name: a model that was asked for by digest is found by its digest.
 
         Raises:
-            StoreError: a blob is missing or damaged.
+            BlobMissing: a blob is not here, or has another size.
+            StoreError: the configuration is damaged, or the disk refuses.
         """
         names = [tag.without_digest for tag in tags if tag.tag is not None]
         async with self._editing:
             await in_thread(self._commit, manifest, names)
-        done = {blob.digest for blob in manifest.blobs}
-        self._wanted = {
-            digest: claimed
-            for digest, claimed in self._wanted.items()
-            if digest not in done and self._is_wanted(digest)
-        }
+        self._wanted.remove({blob.digest for blob in manifest.blobs})
 
     async def ensure_room(self, manifest: Manifest) -> None:
         """Make sure, before the first byte, that what is missing of a model fits on the disk.
@@ -335,7 +330,7 @@ class Store:
         with self._index_file.edit() as index:
             for blob in manifest.blobs:
                 if self._blobs.size(blob.digest) != blob.size:
-                    raise StoreError(
+                    raise BlobMissing(
                         f"missing blob `{blob.digest}` for manifest, refusing to write it",
                         hint=PULL_AGAIN,
                     )
@@ -375,7 +370,7 @@ class Store:
     def _delete_orphans(self, removal: Removal) -> None:
         for text in removal.orphans:
             digest = _digest(text)
-            if digest is not None and not self._is_wanted(digest):
+            if digest is not None and digest not in self._wanted:
                 remove_quietly(self._blobs.path(digest))
 
     def _free_remains(self, model: Digest | None) -> None:
@@ -412,10 +407,6 @@ class Store:
         """Whether some blob has as many bytes: then it pays to hash a file before it is copied."""
         size = _size(source)
         return any(blob.size == size for model in self.snapshot.models for blob in model.manifest.layers)
-
-    def _is_wanted(self, digest: Digest) -> bool:
-        claimed = self._wanted.get(digest)
-        return claimed is not None and time.monotonic() - claimed < _WANTED_FOR
 
 
 def _size(path: Path) -> int | None:

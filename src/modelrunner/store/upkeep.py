@@ -6,7 +6,7 @@ What is found is said before anything is done about it; models that are just use
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -31,13 +31,13 @@ class Upkeep:
         turns: Turns,
         index_file: IndexFile,
         editing: asyncio.Lock,
-        is_wanted: Callable[[Digest], bool],
+        wanted: Container[Digest],
     ) -> None:
         self._layout = layout
         self._turns = turns
         self._index_file = index_file
         self._editing = editing
-        self._is_wanted = is_wanted
+        self._wanted = wanted
 
     async def find(self, text: str) -> Digest:
         """The model that a text names, as `Snapshot.find_loosely` finds it, but also when it is damaged.
@@ -145,7 +145,7 @@ class Upkeep:
     def _leftovers(self, older_than: float, *, damaged: bool) -> tuple[Leftover, ...]:
         oldest = time.time() - older_than
         index = self._index_file.read()
-        found = garbage.leftovers(self._layout, index, oldest=oldest, is_wanted=self._is_wanted)
+        found = garbage.leftovers(self._layout, index, oldest=oldest, wanted=self._wanted)
         return (*found, *(garbage.quarantined(self._layout) if damaged else ()))
 
     def _prune(self, older_than: float, *, damaged: bool) -> tuple[tuple[Leftover, ...], int]:

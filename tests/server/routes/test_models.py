@@ -14,8 +14,8 @@ from modelrunner.models.description import kinds
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.layout import archive
 from modelrunner.oci.reference import parse_reference
-from modelrunner.testing.artifacts import Artifact, Artifacts, make_artifact
-from modelrunner.testing.registry import Access, FakeRegistry, cut, refuse, stall
+from modelrunner.testing.artifacts import Artifact, Artifacts, make_artifact, stream
+from modelrunner.testing.registry import Access, FakeRegistry, Reply, cut, refuse, stall
 from modelrunner.testing.serving import serving
 
 if TYPE_CHECKING:
@@ -301,6 +301,28 @@ async def test_a_pull_that_breaks_off_ends_with_an_error_line(
     assert "success" == again.lines[-1]["type"]
     resumed = [seen for seen in registry.seen if seen.headers.get("range") and blob_of(big) in seen.line]
     assert resumed
+
+
+async def test_what_another_daemon_deletes_meanwhile_is_fetched_again(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """It knows nothing of this pull, which counts on a blob that was complete."""
+    several = make_artifact(b"first" * 1000, b"second" * 1000)
+    registry.add("team/several", "v1", several.content, several.contents)
+    store, (first, second) = daemon.services.store, several.layers
+    async with store.claim(first):
+        await store.write(first, 0, stream(several.contents[first.digest]))
+
+    def prune(reply: Reply) -> Reply:
+        store.blob_path(first.digest).unlink()
+        return reply
+
+    registry.fault(f"GET .*{second.digest}", prune)
+    name = f"{address}/team/several:v1"
+    answer = await daemon.ask("POST", "/models/create", json={"from": name}, headers=JSON)
+
+    assert "success" == answer.lines[-1]["type"]
+    assert 5000 == store.blob_path(first.digest).stat().st_size
 
 
 async def test_a_client_that_leaves_ends_its_pull(

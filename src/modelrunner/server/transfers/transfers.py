@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from functools import partial
 
-from modelrunner.errors import DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
+from modelrunner.errors import BlobMissing, DigestMismatch, InvalidRequest, RegistryError, UnsupportedModel
 from modelrunner.models.bundles.placement import check_places
 from modelrunner.models.description.config import ModelConfig, check_config_type, parse_config
 from modelrunner.models.description.names import as_id, is_hugging_face, parse_hub_name, parse_name
@@ -86,13 +87,10 @@ class Transfers:
         Raises:
             RunnerError: nothing was moved, if no line was yielded yet.
         """
-        return self._counted("pull", self._unfinished.kept("pull", text, self._pull(text, token)))
+        lines = self._download(text) if is_web_file(text) else self._pull(text, token)
+        return self._counted("pull", self._unfinished.kept("pull", text, lines))
 
     async def _pull(self, text: str, token: str | None) -> AsyncGenerator[ProgressLine, None]:
-        if is_web_file(text):
-            async for line in self._download(text):
-                yield line
-            return
         reference = self.name(text)
         self._store.refresh()
         here = self._store.snapshot.find_reference(reference)
@@ -116,14 +114,19 @@ class Transfers:
             await _config(source, manifest)  # nothing is moved for what cannot be used afterwards
             if remark:
                 yield status_line(remark, "pull")
-
-            async def move(tell: Tell) -> None:
-                await copy(source, self._store, manifest, [reference], tell=tell, pace=self._pace)
-
+            move = partial(self._move, source, manifest, reference)
             async for line in reported(move, manifest, "pull"):
                 yield line
         _log.info("model pulled model=%s id=%s", reference.familiar, manifest.digest.short)
         yield success_line("Model pulled successfully", "pull")
+
+    async def _move(self, source: Source, manifest: Manifest, reference: Reference, tell: Tell) -> None:
+        bring = partial(copy, source, self._store, manifest, [reference], tell=tell, pace=self._pace)
+        try:
+            await bring()
+        except BlobMissing as exc:  # another daemon on this store has tidied it away meanwhile
+            _log.warning("fetched again model=%s reason=%s", reference.familiar, exc)
+            await bring()
 
     async def _download(self, address: str) -> AsyncGenerator[ProgressLine, None]:
         """Bring a file of a web server here, unless what is here was made of it."""
