@@ -48,7 +48,7 @@ from modelrunner.store.lookup import AsId, Grammar, Parse
 from modelrunner.store.offload import in_thread
 from modelrunner.store.partial import SUFFIX
 from modelrunner.store.removal import Removal, Step, plan_removal
-from modelrunner.store.snapshot import Snapshot, read_model
+from modelrunner.store.snapshot import Snapshot, StoredModel, read_model
 from modelrunner.store.upkeep import Upkeep
 from modelrunner.store.wanted import Wanted
 
@@ -231,6 +231,15 @@ class Store:
         async with self._editing:
             await in_thread(self._commit, manifest, names)
         self._wanted.remove({blob.digest for blob in manifest.blobs})
+
+    async def is_whole(self, model: StoredModel) -> bool:
+        """Whether all files of a model are still here, with their sizes, which the snapshot does not know."""
+
+        def look() -> bool:
+            sizes_are_right = all(self._blobs.size(blob.digest) == blob.size for blob in model.manifest.blobs)
+            return sizes_are_right and self._layout.manifest(model.id).is_file()
+
+        return await in_thread(look)
 
     async def ensure_room(self, manifest: Manifest) -> None:
         """Make sure, before the first byte, that what is missing of a model fits on the disk.

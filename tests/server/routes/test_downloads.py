@@ -105,6 +105,18 @@ async def test_a_file_that_has_not_changed_is_not_fetched_again(daemon: "Daemon"
     assert len(web.asked) == before + 1
 
 
+async def test_a_file_that_was_cut_short_here_is_fetched_again(daemon: "Daemon", content: bytes) -> None:
+    """Whatever the server says of its own."""
+    async with serving(Web(content)) as url:
+        await _pull(daemon, url)
+        _stored(daemon, content).chmod(0o644)
+        os.truncate(_stored(daemon, content), 3)
+        again = await _pull(daemon, url)
+
+    assert "success" == again.lines[-1]["type"]
+    assert content == _stored(daemon, content).read_bytes()
+
+
 async def test_a_server_without_ranges_is_read_from_the_start(daemon: "Daemon", content: bytes) -> None:
     """It takes one request for the bytes."""
     async with serving(Web(content, ranges=False)) as url:

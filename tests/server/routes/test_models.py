@@ -196,6 +196,29 @@ async def test_the_second_pull_uses_what_is_here(
     assert 1 == len(registry.lines(f"GET .*{blob_of(MODEL)}"))
 
 
+@pytest.mark.parametrize("left", [None, b"wei"])
+async def test_a_pull_brings_back_what_somebody_deleted(
+    daemon: "Daemon", registry: FakeRegistry, address: str, left: bytes | None
+) -> None:
+    """A layer that is gone or cut short; whoever cannot ask the registry is told so."""
+    name, store = f"{address}/team/model:v1", daemon.services.store
+    await daemon.ask("POST", "/models/create", json={"from": name})
+    weights = store.blob_path(MODEL.layers[0].digest)
+    weights.unlink()
+    if left is not None:
+        weights.write_bytes(left)
+    registry.fault("GET .*/manifests/", refuse(403, "DENIED"))
+    refused = await daemon.ask("POST", "/models/create", json={"from": name}, headers=JSON)
+    answer = await daemon.ask("POST", "/models/create", json={"from": name}, headers=JSON)
+
+    assert refused.status >= 400
+    assert "Model pulled successfully" == answer.lines[-1]["message"]
+    assert b"weights" * 1000 == weights.read_bytes()
+    assert [(MODEL.id, [name])] == [
+        (model.id, [str(tag) for tag in model.tags]) for model in store.snapshot.models
+    ]
+
+
 async def test_the_same_model_under_another_name_gets_that_name(
     daemon: "Daemon", registry: FakeRegistry, address: str
 ) -> None:

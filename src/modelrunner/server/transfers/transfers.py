@@ -98,14 +98,14 @@ class Transfers:
             try:
                 source, manifest, remark = await self._find(text, reference, token)
             except RegistryError as exc:
-                if here is None:
+                if here is None or not await self._store.is_whole(here):
                     raise
                 yield warning_line(f"{exc.message}; using the model that is here", "pull")
                 yield self._cached(here)
                 return
             check_config_type(manifest.config.media_type)
             present = self._store.snapshot.get(manifest.digest)
-            if present is not None:
+            if present is not None and await self._store.is_whole(present):
                 if reference.tag is not None and reference.without_digest not in present.tags:
                     await self._store.tag(present.id, reference.without_digest)
                 yield self._cached(present)
@@ -135,7 +135,7 @@ class Transfers:
             file = await look(self._hub.transport, address)
             self._store.refresh()
             here = self._store.snapshot.find_reference(reference)
-            if here is not None and self._is_made_of(here, file):
+            if here is not None and self._is_made_of(here, file) and await self._store.is_whole(here):
                 yield self._cached(here)
                 return
             async for line in download(self._store, file, reference, self._pace):
