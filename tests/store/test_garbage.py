@@ -8,7 +8,7 @@ from modelrunner.oci.digest import Digest
 from modelrunner.store.garbage import Kind, leftovers, quarantined, remove
 from modelrunner.store.index import Index
 from modelrunner.store.layout import Layout, initialise
-from modelrunner.store.locks import Turns
+from modelrunner.store.locks import FileLock, Turns
 
 DAY = 24 * 3600.0
 DIGEST = Digest.of(b"x")
@@ -57,6 +57,7 @@ def test_garbage_is_what_nothing_names(layout: Layout, turns: Turns) -> None:
     found = tuple(
         leftovers(
             layout,
+            turns,
             Index().add(named, [named]),
             oldest=time.time() - old / 2,
             wanted={wanted},
@@ -74,15 +75,26 @@ def test_a_partial_file_goes_with_its_journal(layout: Layout, turns: Turns) -> N
     """Which says nothing without it."""
     partial = _file(layout.blobs / f"{DIGEST.path}.incomplete", age=DAY)
     journal = _file(layout.blobs / f"{DIGEST.path}.incomplete.journal", age=DAY)
-    (found,) = leftovers(layout, Index(), oldest=time.time(), wanted=())
+    (found,) = leftovers(layout, turns, Index(), oldest=time.time(), wanted=())
     remove(layout, turns, found)
 
     assert (False, False) == (partial.exists(), journal.exists())
 
 
-def test_what_was_set_aside_is_found_apart(layout: Layout) -> None:
+def test_a_download_under_way_is_no_garbage(layout: Layout, turns: Turns) -> None:
+    """It is not even shown, since it would not be deleted."""
+    _file(layout.blobs / f"{DIGEST.path}.incomplete", age=DAY)
+    with FileLock(turns.path(DIGEST)) as lock:
+        lock.acquire_now()
+        during = list(leftovers(layout, turns, Index(), oldest=time.time(), wanted=()))
+    (after,) = leftovers(layout, turns, Index(), oldest=time.time(), wanted=())
+
+    assert ([], Kind.PARTIAL) == (during, after.kind)
+
+
+def test_what_was_set_aside_is_found_apart(layout: Layout, turns: Turns) -> None:
     """It is deleted only when that is asked for."""
     path = _file(layout.quarantine / DIGEST.path, age=DAY)
 
-    assert [] == list(leftovers(layout, Index(), oldest=time.time(), wanted=()))
+    assert [] == list(leftovers(layout, turns, Index(), oldest=time.time(), wanted=()))
     assert [(path, Kind.DAMAGED)] == [(each.path, each.kind) for each in quarantined(layout)]

@@ -34,11 +34,11 @@ class Leftover:
 
 
 def leftovers(
-    layout: Layout, index: Index, *, oldest: float, wanted: Container[Digest]
+    layout: Layout, turns: Turns, index: Index, *, oldest: float, wanted: Container[Digest]
 ) -> Iterator[Leftover]:
     """Find blobs, manifests and bundles that an index does not name and that are older than `oldest`.
 
-    `oldest` is in Unix seconds; blobs that are `wanted` are left out.
+    `oldest` is in Unix seconds; blobs that are `wanted`, or are just being written, are left out.
     """
     named = index.files() | {entry.id for entry in index.entries}
     for path, status in files_below(layout.root):
@@ -46,7 +46,10 @@ def leftovers(
             continue
         blob, manifest = digest_at(layout.blobs, path), digest_at(layout.manifests, path)
         if path.name.endswith(SUFFIX) and blob:
-            yield Leftover(path, Kind.PARTIAL, status.st_size)
+            with turns.if_free(blob) as free:
+                pass
+            if free:
+                yield Leftover(path, Kind.PARTIAL, status.st_size)
         elif blob and str(blob) not in named and blob not in wanted:
             yield Leftover(path, Kind.BLOB, status.st_size)
         elif manifest and str(manifest) not in named:

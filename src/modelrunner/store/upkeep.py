@@ -4,6 +4,7 @@ What is found is said before anything is done about it; models that are just use
 """
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Collection, Container, Iterable
@@ -145,10 +146,11 @@ class Upkeep:
     def _leftovers(self, older_than: float, *, damaged: bool) -> tuple[Leftover, ...]:
         oldest = time.time() - older_than
         index = self._index_file.read()
-        found = garbage.leftovers(self._layout, index, oldest=oldest, wanted=self._wanted)
+        found = garbage.leftovers(self._layout, self._turns, index, oldest=oldest, wanted=self._wanted)
         return (*found, *(garbage.quarantined(self._layout) if damaged else ()))
 
     def _prune(self, older_than: float, *, damaged: bool) -> tuple[tuple[Leftover, ...], int]:
         with self._index_file.edit():
             found = self._leftovers(older_than, damaged=damaged)
-            return found, sum(garbage.remove(self._layout, self._turns, leftover) for leftover in found)
+            freed = sum(garbage.remove(self._layout, self._turns, leftover) for leftover in found)
+            return tuple(each for each in found if not os.path.lexists(each.path)), freed
