@@ -306,6 +306,11 @@ class Store:
         async with self._editing:
             return await in_thread(partial(self._remove, text, force=force))
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a blob is on its way in, by this process."""
+        return self._wanted.is_claimed
+
     async def purge(self) -> None:
         """Delete every model and everything else of the store; files of others in its directory stay.
 

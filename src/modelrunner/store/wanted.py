@@ -40,6 +40,11 @@ class Wanted:
             self._claims -= 1
             self._last = self._clock()
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether anything is being brought right now."""
+        return self._claims > 0
+
     def remove(self, blobs: Collection[Digest]) -> None:
         """Leave the blobs of a committed model to its entry."""
         self._blobs.difference_update(blobs)

@@ -371,6 +371,25 @@ async def test_a_client_that_leaves_ends_its_pull(
     assert "success" == (await third).lines[-1]["type"]
 
 
+async def test_what_is_being_pulled_is_not_purged_under_its_feet(
+    daemon: "Daemon", registry: FakeRegistry, address: str
+) -> None:
+    """409 as long as it comes; when it was left, what came of it goes."""
+    slow = make_artifact(b"slow" * 1000)
+    registry.add("team/slow", "v1", slow.content, slow.contents)
+    registry.fault(f"GET .*{blob_of(slow)}", stall(1000))
+    body = {"from": f"{address}/team/slow:v1"}
+    async with daemon.session.post(f"{daemon.url}/models/create", json=body) as reply:
+        assert b"progress" in await reply.content.readline()
+        refused = await daemon.ask("DELETE", "/models/purge")
+    await daemon.until(lambda: not daemon.services.store.is_receiving)
+    purged = await daemon.ask("DELETE", "/models/purge")
+
+    assert (409, 200) == (refused.status, purged.status)
+    assert "a model is on its way in" in refused.text
+    assert not list(daemon.services.store.root.rglob("*.incomplete"))
+
+
 async def test_a_remote_model_is_described_without_being_pulled(daemon: "Daemon", address: str) -> None:
     """`?remote` in each spelling; what is not there is 404 with the words that clients look for."""
     for query in ("remote", "remote=true", "remote=1"):

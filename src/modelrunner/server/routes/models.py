@@ -196,10 +196,15 @@ async def remove(services: Services, name: str, *, force: bool) -> list[Step]:
 
 
 async def purge(services: Services, request: Request) -> Response:
-    """`DELETE /models/purge`: everything goes, unless a model is in use and `force` is not given."""
+    """`DELETE /models/purge`: everything goes, unless something is in use and `force` is not given."""
+    force = query_flag(request, "force")
     await services.preloading.unload(lambda _: True)
-    if services.pool.residents() and not query_flag(request, "force"):
+    if services.pool.residents() and not force:
         raise Conflict("cannot purge: a model is in use", hint="wait for its requests to end, or use force")
+    if services.store.is_receiving and not force:
+        raise Conflict(
+            "cannot purge: a model is on its way in", hint="wait for it or cancel it, or use force"
+        )
     await services.store.purge()
     await services.configurations.save(services.configurations.forget_all())
     await asyncio.to_thread(services.states.clear)
