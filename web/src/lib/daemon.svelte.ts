@@ -18,7 +18,10 @@ export const daemon = $state({
   events: [] as DaemonEvent[],
 })
 
-const MOST_EVENTS = 500
+const MOST_EVENTS = 1000 // as many as the daemon remembers
+
+/** What tells an event from all others: the numbers begin again with each life of a daemon. */
+export const nameOf = (event: DaemonEvent): string => `${event.id} ${event.at}`
 
 export async function refreshModels(): Promise<void> {
   daemon.models = await get<Model[]>('/models?brief=true')
@@ -54,21 +57,19 @@ export function modelNames(): string[] {
 }
 
 async function follow(signal: AbortSignal, again: () => void): Promise<void> {
-  const known = daemon.events.at(-1)?.id
-  const headers: Record<string, string> = { accept: 'text/event-stream' }
-  if (known) headers['last-event-id'] = String(known)
-  const reply = await request('/engines/events?follow=true', { signal, headers })
+  // All that are remembered, also after a number: that would be one of a daemon that may be gone.
+  const reply = await request('/engines/events?follow=true', { signal, headers: { accept: 'text/event-stream' } })
   daemon.version = (await get<{ version: string }>('/version', signal)).version
   await refresh()
   daemon.state = 'up'
   again()
-  const told = new Set(daemon.events.map((event) => `${event.id} ${event.at}`))
+  const told = new Set(daemon.events.map(nameOf))
   for await (const { event, data } of events(reply.body!)) {
     if (event === 'end') return
     if (event !== 'message') continue
     const found = JSON.parse(data) as DaemonEvent
-    if (told.has(`${found.id} ${found.at}`)) continue
-    told.add(`${found.id} ${found.at}`)
+    if (told.has(nameOf(found))) continue
+    told.add(nameOf(found))
     daemon.events.push(found)
     if (daemon.events.length > MOST_EVENTS) daemon.events.splice(0, daemon.events.length - MOST_EVENTS)
     soon()

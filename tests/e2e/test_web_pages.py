@@ -1,0 +1,48 @@
+"""The pages of the web app about models, requests and the daemon, in a browser with the scripted engine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from modelrunner.testing.browser import Window, window
+from modelrunner.testing.daemon import Runner, fake_llama_server, running
+from modelrunner.testing.gguf import tiny_gguf
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Runner]:
+    """A daemon with one model."""
+    program = fake_llama_server(tmp_path / "engine")
+    with running(tmp_path / "home", LLAMA_SERVER_PATH=str(program)) as runner:
+        runner.must("package", "--gguf", tiny_gguf(tmp_path / "tiny.gguf"), "ai/tiny")
+        yield runner
+
+
+@pytest.fixture
+def app(browser: Browser, daemon: Runner) -> Iterator[Window]:
+    """A window without any history; nothing may be forbidden, thrown, or asked of anybody else."""
+    with window(browser, daemon.url) as opened:
+        yield opened
+        assert opened.complaints == []
+
+
+def _restart(daemon: Runner) -> None:
+    port = daemon.port
+    daemon.stop()
+    daemon.start("--port", str(port))
+
+
+def test_events_of_both_lives_of_a_daemon_are_shown(app: Window, daemon: Runner) -> None:
+    """The numbers of events begin at 1 again when it is restarted."""
+    page = app.show("activity")
+    events = page.get_by_role("list", name="Events").get_by_role("listitem")
+    daemon.must("run", "ai/tiny", "hello")
+    expect(events.filter(has_text="ready")).to_have_count(1)
+
+    _restart(daemon)
+    expect(page.get_by_role("alert")).to_have_count(0)
+    daemon.must("run", "ai/tiny", "hello")
+
+    expect(events.filter(has_text="ready")).to_have_count(2)
