@@ -46,3 +46,22 @@ def test_events_of_both_lives_of_a_daemon_are_shown(app: Window, daemon: Runner)
     daemon.must("run", "ai/tiny", "hello")
 
     expect(events.filter(has_text="ready")).to_have_count(2)
+
+
+def test_the_log_goes_on_where_it_was_when_a_daemon_is_restarted(app: Window, daemon: Runner) -> None:
+    """What it said as it ended and as it began is there, and nothing twice."""
+    page = app.show("logs")
+    page.get_by_label("Level").select_option("debug")
+    lines, count = page.locator(".line"), page.locator(".page-foot")
+    packaged = lines.filter(has_text="model loaded from archive")
+    expect(packaged).to_have_count(1)
+
+    _restart(daemon)
+    daemon.must("package", "--gguf", daemon.home.parent / "tiny.gguf", "ai/late")
+    expect(packaged).to_have_count(2)
+    shown = count.inner_text()
+    page.reload()
+    page.get_by_label("Level").select_option("debug")
+
+    expect(packaged).to_have_count(2)
+    expect(count).to_have_text(shown)
