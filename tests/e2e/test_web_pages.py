@@ -1,6 +1,10 @@
 """The pages of the web app about models, requests and the daemon, in a browser with the scripted engine."""
 
+import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -34,6 +38,21 @@ def _restart(daemon: Runner) -> None:
     daemon.start("--port", str(port))
 
 
+@contextmanager
+def _slow_answer(daemon: Runner) -> Iterator[Future[str]]:
+    """Have the model answer for five seconds, begun when the block begins, ended when it ends."""
+    body = {"model": "ai/tiny", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    connection = HTTPConnection("127.0.0.1", daemon.port)
+    connection.request(
+        "POST", "/v1/chat/completions", json.dumps({**body, "fake": {"tokens": 40, "tokens_per_second": 8}})
+    )
+    reply = connection.getresponse()
+    reply.readline()
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(lambda: reply.read().decode().strip())
+    connection.close()
+
+
 def test_events_of_both_lives_of_a_daemon_are_shown(app: Window, daemon: Runner) -> None:
     """The numbers of events begin at 1 again when it is restarted."""
     page = app.show("activity")
@@ -65,3 +84,17 @@ def test_the_log_goes_on_where_it_was_when_a_daemon_is_restarted(app: Window, da
 
     expect(packaged).to_have_count(2)
     expect(count).to_have_text(shown)
+
+
+def test_a_model_in_use_is_deleted_once_that_was_meant(app: Window, daemon: Runner) -> None:
+    """The dialog says so, and what becomes of its requests; the answer comes to its end."""
+    with _slow_answer(daemon) as answer:
+        page = app.show("models/ai/tiny")
+        expect(page.get_by_text("1 in flight")).to_be_visible()
+        page.get_by_role("button", name="Delete").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text("It is in use: 1 request goes on to the end")
+        dialog.get_by_role("button", name="Delete anyway").click()
+        expect(page.get_by_text("ai/tiny is deleted")).to_be_visible()
+
+    assert answer.result().endswith("data: [DONE]")
