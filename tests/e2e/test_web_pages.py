@@ -86,6 +86,19 @@ def test_the_log_goes_on_where_it_was_when_a_daemon_is_restarted(app: Window, da
     expect(count).to_have_text(shown)
 
 
+def test_a_model_that_is_named_in_short_is_shown_and_one_that_is_not_here_can_be_pulled(app: Window) -> None:
+    """A request has the name that somebody asked by."""
+    page = app.show("models/tiny")
+    expect(page.get_by_role("region", name="Details of ai/tiny")).to_be_visible()
+
+    page = app.show("models/localhost:5000/team/gone")
+    aside = page.get_by_role("complementary", name="Model")
+    expect(aside).to_contain_text("localhost:5000/team/gone is not on this machine")
+    aside.get_by_role("button", name="Pull").click()
+
+    expect(page.get_by_role("dialog").get_by_label("Name")).to_have_value("localhost:5000/team/gone")
+
+
 def test_a_model_in_use_is_deleted_once_that_was_meant(app: Window, daemon: Runner) -> None:
     """The dialog says so, and what becomes of its requests; the answer comes to its end."""
     with _slow_answer(daemon) as answer:

@@ -38,15 +38,18 @@ export async function refresh(): Promise<void> {
   await Promise.all([refreshModels(), refreshRunning()])
 }
 
-/** Finds the model that a name means, with or without `:latest`. */
+/** What the daemon takes a name for that leaves out the organisation or the tag. */
+function inFull(name: string): string {
+  const owned = name.includes('/') ? name : `ai/${name}`
+  return /:[^/]+$/.test(owned) ? owned : `${owned}:latest`
+}
+
 export function modelNamed(name: string): Model | undefined {
-  const full = name.includes(':') ? name : `${name}:latest`
-  return daemon.models.find((model) => model.id === name || model.tags?.some((tag) => tag === name || tag === full))
+  return daemon.models.find((model) => model.id === name || model.tags?.some((tag) => tag === name || tag === inFull(name)))
 }
 
 export function runningNamed(name: string): Running | undefined {
-  const full = (text: string) => (/:[^/]+$/.test(text) ? text : `${text}:latest`)
-  return daemon.running.find((row) => full(row.model_name) === full(name))
+  return daemon.running.find((row) => inFull(row.model_name) === inFull(name))
 }
 
 /** The names of all models, those first that are loaded. */

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { describe, expect, it } from 'vitest'
 import { errorOf, namePath } from './api'
+import { daemon, modelNamed } from './daemon.svelte'
 import { ago, bytes, plural, seconds, short, spaced, tokens } from './format'
 import { add, matching, MOST, rowsOf, visible, type LogLine } from './logs'
 import { marked, merge, phases, query, who, NO_FILTERS, type Recorded, type Summary } from './requests'
@@ -32,6 +33,25 @@ describe('paths', () => {
     expect(parse('/ui/')).toMatchObject({ page: 'chat', rest: '' })
     expect(href('models', 'hf.co/a/b:Q4 K')).toBe('/ui/models/hf.co/a/b%3AQ4%20K')
     expect(namePath('a/b?c')).toBe('a/b%3Fc')
+  })
+})
+
+describe('names of models', () => {
+  it.each([
+    ['ai/smollm2', 'a'],
+    ['ai/smollm2:latest', 'a'],
+    ['smollm2', 'a'],
+    ['sha256:a', undefined],
+    ['a', 'a'],
+    ['localhost:5000/team/model', 'b'],
+    ['localhost:5000/team/model:v2', undefined],
+    ['nope', undefined],
+  ])('as in %s lead to %s', (name, id) => {
+    daemon.models = [
+      { id: 'a', tags: ['ai/smollm2:latest'], created: 0, config: null },
+      { id: 'b', tags: ['localhost:5000/team/model:latest'], created: 0, config: null },
+    ]
+    expect(modelNamed(name)?.id).toBe(id)
   })
 })
 
