@@ -111,3 +111,22 @@ def test_a_model_in_use_is_deleted_once_that_was_meant(app: Window, daemon: Runn
         expect(page.get_by_text("ai/tiny is deleted")).to_be_visible()
 
     assert answer.result().endswith("data: [DONE]")
+
+
+@pytest.mark.parametrize(
+    ("loaded", "words"),
+    [(True, "Saved; it applies at once"), (False, "Saved; it applies when the model is loaded next")],
+)
+def test_what_is_saved_of_a_model_holds_when_it_is_said_to(
+    app: Window, daemon: Runner, loaded: bool, words: str
+) -> None:
+    """A model that is loaded, and idle, is loaded again where it has to be."""
+    if loaded:
+        daemon.must("run", "ai/tiny", "hello")
+    page = app.show("models/ai/tiny")
+    detail = page.get_by_role("region", name="Details of ai/tiny")
+    expect(detail.get_by_role("button", name="Unload" if loaded else "Load", exact=True)).to_be_visible()
+    detail.get_by_label("Flags of the engine").fill("--temp 0.5")
+    detail.get_by_role("button", name="Save").click()
+
+    expect(page.get_by_text(words)).to_be_visible()
