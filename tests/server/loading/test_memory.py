@@ -1,13 +1,18 @@
 """What models need of this machine, and what they may have."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from modelrunner.engines.estimate import Device, Estimate
-from modelrunner.server.loading.memory import advice, capacity
+from modelrunner.errors import UnsupportedModel
+from modelrunner.models.description.kinds import Mode
+from modelrunner.oci.digest import Digest
+from modelrunner.runtime.scheduling.plan import Key
+from modelrunner.server.loading.memory import Memory, advice, capacity
 
 if TYPE_CHECKING:
+    from modelrunner.server.loading.preparing import Preparing
     from tests.server.conftest import Make
 
 GB = 10**9
@@ -91,3 +96,32 @@ async def test_a_model_may_be_configured_to_do_without_the_check(make_daemon: "M
     await daemon.ask("POST", "/engines/_configure", json={"model": "ai/tiny", "memory-check": False})
 
     assert 200 == (await daemon.ask("POST", CHAT, json=daemon.chat())).status
+
+
+class Unreadable:
+    """A model that its engine cannot read, laid out."""
+
+    bundle = options = None
+
+    @property
+    def engine(self) -> "Unreadable":
+        return self
+
+    async def prepare(self, *_: object) -> "Unreadable":
+        return self
+
+    def estimate(self, *_: object) -> Estimate:
+        raise UnsupportedModel("not a GGUF file")
+
+
+async def test_why_the_memory_of_a_model_is_not_known_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However often a page asks what would happen."""
+    caplog.set_level("INFO")
+    memory = Memory(cast("Preparing", Unreadable()), None, probe=lambda: [Device("ram", GB, GB)])
+    for _ in range(3):
+        for number in (1, 2):
+            await memory.estimate(Key("llama.cpp", Digest.of(b"%d" % number), Mode.COMPLETION))
+
+    assert 2 == len(caplog.records)

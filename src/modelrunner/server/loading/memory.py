@@ -67,6 +67,7 @@ class Memory:
         self._clock = clock
         self.capacity = capacity(probe(), limit)
         self.total = sum(self.capacity.values())  # bytes, of all devices
+        self._unknown: dict[Key, str] = {}
         self._seen: Mapping[str, int] = {}
         self._seen_at = float("-inf")
 
@@ -88,12 +89,18 @@ class Memory:
         except DamagedWeights:
             raise
         except RunnerError as exc:  # the engine may know better, and its own words are the better answer
-            _log.info("memory not estimated key=%s error=%s", key, exc)
+            self._tell_once(key, str(exc))
             return MemoryNeed({})
         if estimate is None:
             return MemoryNeed({})
         known = advice(estimate, self.capacity)
         return MemoryNeed(estimate.by_device, known, _parts(estimate), estimate.asleep)
+
+    def _tell_once(self, key: Key, error: str) -> None:
+        """Log why a model's memory is not known, unless that was said: pages ask every few seconds."""
+        if self._unknown.get(key) != error:
+            self._unknown[key] = error
+            _log.info("memory not estimated key=%s error=%s", key, error)
 
     def look(self) -> Amounts:
         """How much of each device is free now, in bytes."""
