@@ -130,3 +130,17 @@ def test_what_is_saved_of_a_model_holds_when_it_is_said_to(
     detail.get_by_role("button", name="Save").click()
 
     expect(page.get_by_text(words)).to_be_visible()
+
+
+def test_a_model_without_a_name_does_not_burst_its_plot(app: Window, daemon: Runner) -> None:
+    """A model that was deleted has only its digest left, of which twelve digits are enough."""
+    digest = "0123456789ab" + "c" * 52
+    series = {"at": ["2026-01-01T00:00:00Z"] * 2, "step": 1, "memory": {f"sha256:{digest}": [1e6, 2e6]}}
+    names = ("requests", "failed", "completion_tokens", "tokens_per_second", "first_token_p50", "queue")
+    more = ("first_token_p90", "seconds_p50", "seconds_p90", "seconds_p99")
+    answer = json.dumps({**series, "models": {}, **{name: [0, 0] for name in (*names, *more)}})
+    app.page.route("**/activity?*", lambda route: route.fulfill(body=answer, content_type="application/json"))
+    page = app.show("activity")
+    plot = page.get_by_role("figure", name="Memory by model")
+
+    expect(plot.get_by_role("listitem")).to_have_text("0123456789ab 2.00 MB")

@@ -49,9 +49,9 @@ export function spaced(text: string | undefined): string {
     .replace(/^([\d.]+)([A-Za-z]+)$/, (_, amount: string, unit: string) => `${Number(amount)} ${unit}`)
 }
 
-/** A model's name without what goes without saying. */
+/** A model's name without what goes without saying; of an id, as much as tells it apart. */
 export function short(name: string): string {
-  return name.replace(/:latest$/, '')
+  return name.replace(/:latest$/, '').replace(/^sha256:([0-9a-f]{12})[0-9a-f]{52}$/, '$1')
 }
 
 export function plural(count: number, one: string, many = `${one}s`): string {

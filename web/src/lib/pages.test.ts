@@ -22,7 +22,7 @@ describe('numbers', () => {
     expect([tokens(8192), tokens(32768), tokens(131072)]).toEqual(['8,192', '32.8k', '131k'])
     expect([plural(1, 'line'), plural(2, 'line')]).toEqual(['1 line', '2 lines'])
     expect([ago(0, 1000), ago(0, 120_000), ago(0, 7_200_000)]).toEqual(['just now', '2 min ago', '2 h ago'])
-    expect(short('ai/smollm2:latest')).toBe('ai/smollm2')
+    expect([short('ai/smollm2:latest'), short(`sha256:0123456789ab${'c'.repeat(52)}`)]).toEqual(['ai/smollm2', '0123456789ab'])
     expect([spaced('92.10MiB'), spaced('MOSTLY_Q4_1'), spaced(undefined)]).toEqual(['92.1 MiB', 'Q4_1', ''])
   })
 })
