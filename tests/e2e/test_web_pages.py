@@ -144,3 +144,15 @@ def test_a_model_without_a_name_does_not_burst_its_plot(app: Window, daemon: Run
     plot = page.get_by_role("figure", name="Memory by model")
 
     expect(plot.get_by_role("listitem")).to_have_text("0123456789ab 2.00 MB")
+
+
+def test_what_stands_between_backticks_is_set_as_a_name(app: Window) -> None:
+    """In what the daemon says, wherever it is shown."""
+    page = app.show("models")
+    page.get_by_role("button", name="Pull", exact=True).first.click()
+    page.get_by_label("Name").fill("no such name")
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast code").first).to_have_text("ai/no such name:latest")
+
+    page = app.show("requests/999")
+    expect(page.get_by_role("alert").locator("code")).to_have_text("999")
