@@ -156,3 +156,16 @@ def test_what_stands_between_backticks_is_set_as_a_name(app: Window) -> None:
 
     page = app.show("requests/999")
     expect(page.get_by_role("alert").locator("code")).to_have_text("999")
+
+
+def test_a_request_is_forgotten_once_that_was_meant(app: Window, daemon: Runner) -> None:
+    """It cannot be had back."""
+    daemon.must("run", "ai/tiny", "hello")
+    page = app.show("requests/1")
+    page.get_by_role("button", name="Forget").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep").click()
+    expect(page.get_by_role("row", name="Request 1,")).to_be_visible()
+    page.get_by_role("button", name="Forget").click()
+    page.get_by_role("dialog").get_by_role("button", name="Forget").click()
+
+    expect(page.get_by_text("No request was recorded yet")).to_be_visible()
