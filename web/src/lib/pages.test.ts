@@ -116,4 +116,8 @@ describe('requests', () => {
       { name: 'tokens', seconds: 2, from: 0.5, share: 0.5 },
     ])
   })
+  it('have no phase of tokens where the answer came at once', () => {
+    const record = { timeline: { queued: 0, loading: 0, prompt: null, tokens: 2, end: 0 } } as Recorded
+    expect(phases(record)).toEqual([{ name: 'answer', seconds: 2, from: 0, share: 1 }])
+  })
 })

@@ -130,7 +130,7 @@ export function phases(record: Recorded): Phase[] {
     ['queued', queued],
     ['load', loading],
     ['prompt', prompt],
-    ['tokens', tokens],
+    [prompt === null ? 'answer' : 'tokens', tokens], // it came at once, and may have had none
     ['end', end],
   ]
   const whole = Math.max(
