@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -169,3 +170,29 @@ def test_a_request_is_forgotten_once_that_was_meant(app: Window, daemon: Runner)
     page.get_by_role("dialog").get_by_role("button", name="Forget").click()
 
     expect(page.get_by_text("No request was recorded yet")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "group", "names"),
+    [
+        ("models", "Which models", ["On this machine", "Find more"]),
+        ("settings", "Tools", ["OpenAI", "Anthropic", "Ollama", "curl", "JavaScript", "dmr"]),
+        ("settings", "Colours", ["As the system", "Light", "Dark"]),
+    ],
+)
+def test_arrows_move_along_tabs_and_choices(app: Window, path: str, group: str, names: list[str]) -> None:
+    """What has the focus is chosen; past the last comes the first."""
+    page = app.show(path)
+    role: Literal["radio", "tab"] = "radio" if group == "Colours" else "tab"
+    app.page.route("**/search?*", lambda route: route.fulfill(json={"models": [], "warnings": []}))
+    within = page.get_by_label(group, exact=True)
+    within.get_by_role(role, name=names[0]).click()
+    for key, name in (("ArrowRight", names[1]), ("ArrowLeft", names[0]), ("ArrowLeft", names[-1])):
+        page.keyboard.press(key)
+        chosen = within.get_by_role(role, name=name)
+        expect(chosen).to_be_focused()
+        expect(chosen).to_have_attribute("aria-checked" if role == "radio" else "aria-selected", "true")
+        if role == "tab":
+            expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
+
+    expect(within.locator('[tabindex="0"]')).to_have_count(1)
