@@ -196,3 +196,16 @@ def test_arrows_move_along_tabs_and_choices(app: Window, path: str, group: str, 
             expect(page.get_by_role("tabpanel", name=name)).to_be_visible()
 
     expect(within.locator('[tabindex="0"]')).to_have_count(1)
+
+
+def test_a_short_word_about_a_model_covers_nothing_of_its_settings(browser: Browser, daemon: Runner) -> None:
+    """They are at the right, it is at the left."""
+    with window(browser, daemon.url, viewport={"width": 1280, "height": 800}) as opened:
+        page = opened.show("models/ai/tiny")
+        page.get_by_role("button", name="Pin", exact=True).click()
+        toast = page.locator(".toast").bounding_box()
+        details = page.get_by_role("complementary", name="Model").bounding_box()
+
+        assert toast
+        assert details
+        assert toast["x"] + toast["width"] <= details["x"]
