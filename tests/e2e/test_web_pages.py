@@ -1,6 +1,7 @@
 """The pages of the web app about models, requests and the daemon, in a browser with the scripted engine."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -209,3 +210,22 @@ def test_a_short_word_about_a_model_covers_nothing_of_its_settings(browser: Brow
         assert toast
         assert details
         assert toast["x"] + toast["width"] <= details["x"]
+
+
+def test_requests_are_compared_in_words_and_units(app: Window, daemon: Runner) -> None:
+    """As in the list: who asked, and how long it took; of thoughts nothing is said where there are none."""
+    daemon.must("run", "ai/tiny", "hello")
+    page = app.show("requests/1")
+    page.evaluate(
+        """() => fetch('/v1/chat/completions', {method: 'POST', body: JSON.stringify({
+            model: 'ai/tiny', messages: [{role: 'user', content: 'hello'}]})}).then(reply => reply.text())"""
+    )
+    page.get_by_role("button", name="Compare…").click()
+    page.get_by_role("row", name="Request 2,").click()
+    page.get_by_role("button", name="Compare with 1").click()
+    dialog = page.get_by_role("dialog")
+
+    expect(dialog.get_by_role("row", name="caller")).to_contain_text("browser")
+    expect(dialog.get_by_role("row", name="seconds")).to_contain_text(re.compile(r"\d m?s"))
+    expect(dialog.get_by_role("heading", name="Answer")).to_be_visible()
+    expect(dialog.get_by_role("heading", name="Thoughts")).to_have_count(0)

@@ -26,6 +26,7 @@ export function seconds(value: number): string {
 }
 
 export function tokens(count: number): string {
+  if (count >= 1e6) return `${(count / 1e6).toFixed(count >= 1e8 ? 0 : 1)}M`
   return count >= 10000 ? `${(count / 1000).toFixed(count >= 100000 ? 0 : 1)}k` : NUMBER.format(count)
 }
 

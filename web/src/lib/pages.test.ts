@@ -19,7 +19,7 @@ describe('numbers', () => {
       '2 h 2 min',
       '30 days',
     ])
-    expect([tokens(8192), tokens(32768), tokens(131072)]).toEqual(['8,192', '32.8k', '131k'])
+    expect([tokens(8192), tokens(32768), tokens(131072), tokens(1048576), tokens(1e8)]).toEqual(['8,192', '32.8k', '131k', '1.0M', '100M'])
     expect([plural(1, 'line'), plural(2, 'line')]).toEqual(['1 line', '2 lines'])
     expect([ago(0, 1000), ago(0, 120_000), ago(0, 7_200_000)]).toEqual(['just now', '2 min ago', '2 h ago'])
     expect([short('ai/smollm2:latest'), short(`sha256:0123456789ab${'c'.repeat(52)}`)]).toEqual(['ai/smollm2', '0123456789ab'])
