@@ -229,3 +229,15 @@ def test_requests_are_compared_in_words_and_units(app: Window, daemon: Runner) -
     expect(dialog.get_by_role("row", name="seconds")).to_contain_text(re.compile(r"\d m?s"))
     expect(dialog.get_by_role("heading", name="Answer")).to_be_visible()
     expect(dialog.get_by_role("heading", name="Thoughts")).to_have_count(0)
+
+
+def test_escape_closes_the_list_of_chats_on_a_narrow_screen(browser: Browser, daemon: Runner) -> None:
+    """From the button that opened it too, which still has the focus."""
+    with window(browser, daemon.url, viewport={"width": 390, "height": 800}) as opened:
+        page = opened.show()
+        chats = page.get_by_role("button", name="Chats", exact=True)
+        chats.click()
+        expect(chats).to_have_attribute("aria-expanded", "true")
+        page.keyboard.press("Escape")
+
+        expect(chats).to_have_attribute("aria-expanded", "false")
