@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from modelrunner.testing.browser import Window, window
 from modelrunner.testing.daemon import Runner, fake_llama_server, running
@@ -241,3 +241,28 @@ def test_escape_closes_the_list_of_chats_on_a_narrow_screen(browser: Browser, da
         page.keyboard.press("Escape")
 
         expect(chats).to_have_attribute("aria-expanded", "false")
+
+
+def test_a_context_that_fits_is_taken_with_a_click(app: Window) -> None:
+    """The daemon's hint is a command, which nobody can give here."""
+
+    def weigh(route: Route) -> None:
+        if route.request.method != "POST":
+            route.continue_()
+            return
+        asked = json.loads(route.request.post_data or "")["context-size"]
+        hint = "a context of 4864 tokens would fit: `dmr configure --context-size 4864 MODEL`"
+        amounts = {"need": {"ram": 9 * 10**9}, "capacity": {"ram": 8 * 10**9}, "free": {}, "parts": {}}
+        fits = asked == 4864
+        route.fulfill(
+            json={**amounts, "fits": fits, "hint": None if fits else hint, "context_size": asked or 8192}
+        )
+
+    app.page.route("**/engines/explain*", weigh)
+    page = app.show("models/ai/tiny")
+    verdict = page.locator(".verdict")
+    expect(verdict).to_contain_text("Does not fit")
+    verdict.get_by_role("button", name="Take 4,864 tokens").click()
+
+    expect(verdict).to_contain_text("Fits: ")
+    expect(page.get_by_label("Context size")).to_have_value("4864")
