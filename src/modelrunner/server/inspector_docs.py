@@ -3,6 +3,7 @@
 from typing import Any
 
 from modelrunner import errors
+from modelrunner.server.inspection.queries import FILTERS
 from modelrunner.server.route_docs import TEXT, Doc, Errors
 from modelrunner.wire.requests import (
     ActivityView,
@@ -14,10 +15,6 @@ from modelrunner.wire.requests import (
     RequestStatistics,
 )
 
-_FILTERS = (
-    *("q", "model", "caller", "dialect", "mode", "path", "outcome", "status", "since", "until"),
-    *("slower", "before"),
-)
 _READ: Errors = (errors.InvalidRequest, errors.StoreError)
 _FIND: Errors = (*_READ, errors.RequestNotFound)
 
@@ -33,21 +30,21 @@ INSPECTOR: dict[tuple[str, str], Doc] = {
     ),
     ("GET", "/metrics"): Doc("Metrics, for Prometheus.", media=TEXT, raises=(errors.UnknownRoute,)),
     ("GET", "/requests"): Doc(
-        "Recorded requests.", answer=RequestsPage, query=(*_FILTERS, "limit", "follow"), raises=_READ
+        "Recorded requests.", answer=RequestsPage, query=(*FILTERS, "limit", "follow"), raises=_READ
     ),
-    ("DELETE", "/requests"): Doc("Forget requests.", answer=dict[str, int], query=_FILTERS[1:], raises=_READ),
+    ("DELETE", "/requests"): Doc("Forget requests.", answer=dict[str, int], query=FILTERS[1:], raises=_READ),
     ("GET", "/requests/diff"): Doc("Compare two.", answer=RequestsDiff, query=("a", "b"), raises=_FIND),
     ("GET", "/requests/export"): Doc(
         "Requests for other programs.",
         media="application/x-ndjson",
-        query=("format", *_FILTERS),
+        query=("format", *FILTERS),
         raises=_READ,
     ),
     ("GET", "/requests/recorder"): Doc(
         "What the recorder keeps.", answer=RecorderView, raises=(errors.StoreError,)
     ),
     ("GET", "/requests/statistics"): Doc(
-        "Sums.", answer=list[RequestStatistics], query=("by", *_FILTERS), raises=_READ
+        "Sums.", answer=list[RequestStatistics], query=("by", *FILTERS), raises=_READ
     ),
     ("GET", "/requests/{name}"): Doc("One request.", answer=RecordedRequest, raises=_FIND),
     ("DELETE", "/requests/{name}"): Doc("Forget one.", answer=dict[str, int], raises=_FIND),

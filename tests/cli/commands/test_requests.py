@@ -265,6 +265,16 @@ def test_forgetting_needs_names_or_all(daemon: "Daemon", dmr: "Run") -> None:
         assert 2 == dmr("requests", *wrong).code, wrong
 
 
+def test_a_number_is_for_the_list_alone(daemon: "Daemon", dmr: "Run") -> None:
+    """Five of them were meant, and not all."""
+    for words in (("rm", "--all"), ("export",), ("stats",)):
+        outcome = dmr("requests", *words, "-n", "5")
+        assert 2 == outcome.code, words
+        assert "--limit is for the list" in outcome.err
+
+    assert [] == daemon.seen
+
+
 @pytest.mark.parametrize("field", ["prompt", "answer", "path", "model", "caller"])
 def test_nothing_of_a_request_steers_a_terminal(field: str) -> None:
     evil: Any = {**WHOLE, field: "\x1b]0;owned\x07\x9b31m\r\n\u202e"}

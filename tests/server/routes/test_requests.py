@@ -183,7 +183,8 @@ async def test_what_is_forgotten_is_gone(recorded: "Daemon") -> None:
     assert {"deleted": 1} == (await recorded.ask("DELETE", "/requests/2")).json
     assert {"deleted": 1} == (await recorded.ask("DELETE", "/requests?outcome=failed")).json
     assert [1] == await ids(recorded, "")
-    assert 400 == (await recorded.ask("DELETE", "/requests?q=whales")).status
+    for wrong in ("q=whales", "modle=tiny", "limit=1", "model=", "model=tiny&status="):
+        assert 400 == (await recorded.ask("DELETE", f"/requests?{wrong}")).status, wrong
     assert {"deleted": 1} == (await recorded.ask("DELETE", "/requests")).json
     assert 404 == (await recorded.ask("DELETE", "/requests/1")).status
 

@@ -74,6 +74,8 @@ def run(args: Namespace, session: Session) -> int:
         raise UsageError(
             f'unknown command "{word}" for "{args.parser.prog}"', hint=f"one of: {', '.join(_ACTIONS)}"
         )
+    if args.limit:
+        raise UsageError(f"--limit is for the list, and not for `{word}`", hint="narrow it down with filters")
     action, least, most = _ACTIONS[word]
     if not least <= len(names) <= most:
         wanted = f"{least}" if least == most else f"{least} or more"

@@ -9,6 +9,10 @@ from modelrunner.recorder.values import Filter
 from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.units import parse_duration
 
+FILTERS = (
+    *("q", "model", "caller", "dialect", "mode", "path", "outcome", "status"),
+    *("since", "until", "slower", "before", "after"),
+)
 _OUTCOMES = ("ok", "failed", "cancelled")
 _LONGEST_NUMBER = 18  # digits
 
@@ -68,6 +72,22 @@ def filter_of(query: Mapping[str, str], catalogue: Catalogue) -> Filter:
         before=number_of(query.get("before"), "before"),
         after=number_of(query.get("after"), "after"),
     )
+
+
+def strict_filter_of(query: Mapping[str, str], catalogue: Catalogue) -> Filter:
+    """Read which requests are meant by somebody to whom a slip must not mean all of them.
+
+    Raises:
+        InvalidRequest: a name is unknown, or a value is missing or cannot be read.
+    """
+    for name, value in query.items():
+        if name not in FILTERS:
+            raise InvalidRequest(f"no such filter: `{name[:100]}`", hint=f"one of {', '.join(FILTERS)}")
+        if not value:
+            raise InvalidRequest(
+                f"`{name}` has no value", hint="leave it out, or say which requests you mean"
+            )
+    return filter_of(query, catalogue)
 
 
 def _models(text: str | None, catalogue: Catalogue) -> tuple[str, ...] | None:

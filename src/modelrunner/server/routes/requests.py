@@ -16,7 +16,7 @@ from modelrunner.recorder.values import Filter
 from modelrunner.server.connection.replies import LinesReply, accepts, json_reply, query_flag
 from modelrunner.server.inspection.insight import told_end
 from modelrunner.server.inspection.live import follow, follow_as_reference
-from modelrunner.server.inspection.queries import filter_of, moment_of, number_of
+from modelrunner.server.inspection.queries import filter_of, moment_of, number_of, strict_filter_of
 from modelrunner.server.inspection.recorded_form import groups
 from modelrunner.server.services import Services
 from modelrunner.units import parse_duration
@@ -56,7 +56,7 @@ async def forget_many(services: Services, request: Request) -> Response:
     """`DELETE /requests`: what fits the filters."""
     if request.query_params.get("q"):
         raise InvalidRequest("`q` finds requests, and does not delete them", hint="use the other filters")
-    wanted = filter_of(request.query_params, services.catalogue)
+    wanted = strict_filter_of(request.query_params, services.catalogue)
     if not services.observing.recording.stores:
         return json_reply({"deleted": 0})
     return json_reply({"deleted": await services.observing.recording.forget(wanted)})
