@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from modelrunner.recorder.conditions import query
 from modelrunner.recorder.database import open_to_read
 from modelrunner.recorder.searching import latest, number_of, oldest_first, oldest_summaries, page, whole
 from modelrunner.recorder.values import Filter
+from modelrunner.recorder.words import query
 from modelrunner.recorder.writing import Writing
 from tests.recorder.conftest import entry
 

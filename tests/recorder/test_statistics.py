@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from modelrunner.recorder.database import open_to_read
+from modelrunner.recorder.searching import page
 from modelrunner.recorder.statistics import statistics
 from modelrunner.recorder.values import Filter
 from modelrunner.recorder.writing import Writing
@@ -41,6 +44,17 @@ def test_words_narrow_down_what_is_summed_up(writing: Writing, file: Path) -> No
     [found] = statistics(open_to_read(file), Filter(words="whales"), "status", {})
 
     assert ("200", 2, 20) == (found["group"], found["requests"], found["prompt_tokens"])
+
+
+@pytest.mark.parametrize(("words", "counted"), [("* - ()", 0), ('""', 0), (" ", 2)])
+def test_what_the_list_does_not_find_is_not_summed_up(
+    writing: Writing, file: Path, words: str, counted: int
+) -> None:
+    writing.store([entry("of whales"), entry("of ships")])
+    connection, wanted = open_to_read(file), Filter(words=words)
+
+    assert counted == len(page(connection, wanted, 50)["requests"])
+    assert counted == sum(each["requests"] for each in statistics(connection, wanted, "status", {}))
 
 
 def test_who_writes_more_counts_more_for_the_speed(writing: Writing, file: Path) -> None:

@@ -1,11 +1,6 @@
 """A filter as SQL. Pure; every value is a parameter, never a part of the text."""
 
-import re
-
 from modelrunner.recorder.values import Filter
-
-_WORD = re.compile(r'"([^"]*)"|(\S+)')
-_LETTERS = re.compile(r"\w", re.UNICODE)
 
 
 def condition(wanted: Filter) -> tuple[str, list[object]]:
@@ -42,20 +37,3 @@ def condition(wanted: Filter) -> tuple[str, list[object]]:
     if wanted.reached:
         also("requests.reached")
     return " AND ".join(terms), values
-
-
-def query(words: str) -> str | None:
-    """Write what somebody typed as a query of the index; None when there is no word in it.
-
-    Each word has to be there, `"a phrase"` as it stands, `begin*` as a beginning; everything else is text.
-    """
-    terms: list[str] = []
-    for phrase, word in _WORD.findall(words):
-        text = (phrase or word).replace("\x00", " ")
-        if not _LETTERS.search(text):
-            continue
-        is_beginning = bool(word) and word.endswith("*") and len(word) > 1
-        quoted = text.rstrip("*") if is_beginning else text
-        quoted = quoted.replace('"', '""')
-        terms.append(f'"{quoted}"*' if is_beginning else f'"{quoted}"')
-    return " AND ".join(terms) or None

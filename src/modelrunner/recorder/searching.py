@@ -8,12 +8,13 @@ import msgspec
 
 from modelrunner.recorder.answering import read_answered
 from modelrunner.recorder.asking import read_asked
-from modelrunner.recorder.conditions import condition, query
+from modelrunner.recorder.conditions import condition
 from modelrunner.recorder.database import COLUMNS, pages
 from modelrunner.recorder.documents import JSON, dict_of, dicts_of, list_of, read_json
 from modelrunner.recorder.reading import moment
 from modelrunner.recorder.shortening import media_in
 from modelrunner.recorder.values import Call, Filter
+from modelrunner.recorder.words import sought
 from modelrunner.wire.requests import (
     RecordedCall,
     RecordedMessage,
@@ -140,10 +141,7 @@ def told(summary: JSON) -> RequestSummary:
 
 
 def _select(wanted: Filter, limit: int, order: str = "DESC") -> tuple[str, list[object]]:
-    where, values = condition(wanted)
-    words = None if wanted.words is None else query(wanted.words)
-    if wanted.words is not None and wanted.words.strip() and words is None:
-        where, values = "0", []  # nothing but signs, of which there is no index
+    words, where, values = sought(wanted)
     if words is None:
         return f"SELECT {_ROW} FROM requests WHERE {where} ORDER BY id {order} LIMIT ?", [*values, limit]
     bounds = ""

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
-from modelrunner.recorder.conditions import condition, query
 from modelrunner.recorder.reading import moment
 from modelrunner.recorder.values import Filter
+from modelrunner.recorder.words import sought
 from modelrunner.wire.requests import Percentiles, RequestStatistics
 
 _SPANS = {"minute": 60, "hour": 3600, "day": 86400}
@@ -79,8 +79,7 @@ def ranks(
 
 def _source(wanted: Filter) -> tuple[str, list[object]]:
     """What comes after FROM, ending in a condition that more may be added to."""
-    where, values = condition(wanted)
-    words = None if wanted.words is None else query(wanted.words)
+    words, where, values = sought(wanted)
     if words is not None:
         where = f"requests.id IN (SELECT rowid FROM words WHERE words MATCH ?) AND {where}"
         values = [words, *values]
