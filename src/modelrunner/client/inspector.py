@@ -93,10 +93,17 @@ class Inspector:
         """List requests that fit, the newest first."""
         return self._transport.call("GET", "/requests", _PAGE, query=query)
 
-    def follow(self, query: Query, on_gap: Callable[[str], None]) -> Generator[RequestSummary, None, None]:
-        """Yield requests as they are recorded; `on_gap` is told of what is missing, or of the end."""
-        accept = {"Accept": f"text/event-stream, {ACCEPT}"}
-        with self._transport.open("GET", "/requests", query=query, headers=accept) as response:
+    def follow(
+        self, query: Query, on_gap: Callable[[str], None], *, after: int | None = None
+    ) -> Generator[RequestSummary, None, None]:
+        """Yield requests as they are recorded, first those since the one with the number `after`.
+
+        `on_gap` is told of what is missing, or of the end.
+        """
+        headers = {"Accept": f"text/event-stream, {ACCEPT}"}
+        if after is not None:
+            headers["Last-Event-ID"] = str(after)
+        with self._transport.open("GET", "/requests", query=query, headers=headers) as response:
             for name, data in read_events(response):
                 if name == "lost":
                     on_gap(f"{data.get('lost')} requests are missing: they came too fast")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from modelrunner.cli.recorded import brief, difference, listing, state, sums, timeline, whole
+from tests.cli.conftest import Reply
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Daemon, Run
@@ -143,6 +144,20 @@ def test_follow_prints_the_data_of_events(daemon: "Daemon", dmr: "Run") -> None:
         "Stream closed by server.",
     ]
     assert {"include_existing": "true", "model": "m"} == daemon.seen[-1].query
+
+
+@pytest.mark.parametrize(("existing", "after"), [([{**SUMMARY, "id": 8}, SUMMARY], "8"), ([], "0")])
+def test_nothing_is_missed_between_what_exists_and_what_is_followed(
+    daemon: "Daemon", dmr: "Run", existing: list[Any], after: str
+) -> None:
+    event = f"id: 9\ndata: {json.dumps({**SUMMARY, 'id': 9})}\n\n".encode()
+    daemon.json("GET", "/requests", {"requests": existing, "before": None})
+    daemon.replies["GET", "/requests"].append(Reply(event, media="text/event-stream"))
+
+    lines = dmr("requests", "-f", "--include-existing", "--outcome", "ok", "--json").out.splitlines()
+
+    assert [*reversed([each["id"] for each in existing]), 9] == [json.loads(line)["id"] for line in lines]
+    assert after == daemon.seen[-1].headers["Last-Event-ID"]
 
 
 def test_a_number_means_nothing_while_following(daemon: "Daemon", dmr: "Run") -> None:

@@ -124,16 +124,19 @@ def _print(args: Namespace, found: Found, layout: Callable[[Found], str]) -> int
 def _follow(args: Namespace, inspector: "Inspector", query: dict[str, str], *, as_reference: bool) -> int:
     note(_CONNECTED)
     if as_reference:
-        existing = {"include_existing": "true"} if args.include_existing else {}
-        with closing(inspector.follow_as_reference({**query, **existing})) as events:
+        included = {"include_existing": "true"} if args.include_existing else {}
+        with closing(inspector.follow_as_reference({**query, **included})) as events:
             for name, data in events:
                 if name in {"existing_request", "new_request"}:
                     emit_foreign([data, b"\n"])
     else:
+        after = None
         if args.include_existing:
-            for summary in reversed(inspector.page(query)["requests"]):
+            existing = inspector.page(query)["requests"]
+            for summary in reversed(existing):
                 say(json_line(summary) if args.json else brief(summary))
-        with closing(inspector.follow(query, note)) as summaries:
+            after = existing[0]["id"] if existing else 0  # what comes until the stream begins is in it
+        with closing(inspector.follow(query, note, after=after)) as summaries:
             for summary in summaries:
                 say(json_line(summary) if args.json else brief(summary))
     note(_CLOSED)

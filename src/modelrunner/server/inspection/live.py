@@ -15,7 +15,7 @@ from modelrunner.server.inspection.recording import Recording
 
 _KEEP_ALIVE = 15.0  # seconds; proxies close connections on which nothing comes for a minute
 STILL_HERE = b": still here\n\n"
-_MOST_MISSED = 1000
+_AT_A_TIME = 1000
 _LAST = 10  # requests of each model, as in the reference
 
 
@@ -27,11 +27,13 @@ async def follow(
     with recording.listen() as listener:
         yield STILL_HERE
         seen = 0
-        if after is not None:
+        while after is not None:
             missed = msgspec.structs.replace(wanted, after=after)
-            for summary in await archive.ask(lambda it: oldest_summaries(it, missed, _MOST_MISSED)):
+            some = await archive.ask(partial(oldest_summaries, wanted=missed, limit=_AT_A_TIME))
+            for summary in some:
                 seen = summary["id"]
                 yield _event(seen, summary)
+            after = seen if len(some) == _AT_A_TIME else None
         async for found in _each(listener):
             if isinstance(found, bytes):
                 yield found
