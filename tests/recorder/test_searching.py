@@ -7,6 +7,7 @@ import pytest
 
 from modelrunner.recorder.database import open_to_read
 from modelrunner.recorder.searching import latest, number_of, oldest_first, oldest_summaries, page, whole
+from modelrunner.recorder.statistics import statistics
 from modelrunner.recorder.values import Filter
 from modelrunner.recorder.words import query
 from modelrunner.recorder.writing import Writing
@@ -64,16 +65,51 @@ def test_what_is_found_is_marked(writing: Writing, file: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "as_query"),
     [
-        ("a b", '"a" AND "b"'),
-        ('say "a b"', '"say" AND "a b"'),
-        ("be*", '"be"*'),
-        ('un"closed', '"un""closed"'),
-        ("* - ()", None),
-        ("\x00", None),
+        ("a b", ('"a" AND "b"', [])),
+        ('say "a b"', ('"say" AND "a b"', [])),
+        ("be*", ('"be"*', [])),
+        ('un"closed', ('"un""closed"', [])),
+        ("a 天气* _ b", ('"a" AND "b"', ["天气", "_"])),
+        ("* - ()", (None, ["*", "-", "()"])),
+        ('"" \x00', (None, [])),
     ],
 )
-def test_whatever_is_typed_is_words(words: str, as_query: str | None) -> None:
+def test_whatever_is_typed_is_words(words: str, as_query: tuple[str | None, list[str]]) -> None:
     assert as_query == query(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("天气", [3, 1]),
+        ("天*", [3, 1]),
+        ("gpt模型", [2]),
+        ("ござい", [2]),
+        ("고래", [4]),
+        ("天气 whales", [3]),
+        ("天气 🐳", [1]),
+        ('"🐳 =>"', [1]),
+        ("🐳 🦈", []),
+        ("%", [4]),
+        ("_", []),
+        ("- " * 3000, []),
+    ],
+)
+def test_what_no_spaces_set_apart_and_signs_are_found_in_the_texts(
+    writing: Writing, file: Path, words: str, found: list[int]
+) -> None:
+    thoughts = {"choices": [{"message": {"content": "ありがとうございます", "reasoning_content": "GPT模型"}}]}
+    writing.store([
+        entry("今天天气很好，我们去公园", "🐳 => sea"),
+        entry("x", response=thoughts),
+        entry("whales", "fine", error="天气", outcome="failed"),
+        entry("고래가 100%"),
+    ])  # fmt: skip
+
+    assert found == ids(file, words=words)
+    assert len(found) == sum(
+        each["requests"] for each in statistics(open_to_read(file), Filter(words=words), "status", {})
+    )
 
 
 def test_filters_have_to_fit_all(writing: Writing, file: Path) -> None:

@@ -46,7 +46,7 @@ def test_words_narrow_down_what_is_summed_up(writing: Writing, file: Path) -> No
     assert ("200", 2, 20) == (found["group"], found["requests"], found["prompt_tokens"])
 
 
-@pytest.mark.parametrize(("words", "counted"), [("* - ()", 0), ('""', 0), (" ", 2)])
+@pytest.mark.parametrize(("words", "counted"), [("🐳 - ()", 0), ('""', 0), (" ", 2)])
 def test_what_the_list_does_not_find_is_not_summed_up(
     writing: Writing, file: Path, words: str, counted: int
 ) -> None:
