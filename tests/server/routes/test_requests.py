@@ -46,6 +46,15 @@ async def test_requests_are_found(recorded: "Daemon") -> None:
     assert [2] == await ids(recorded, "limit=1&before=3")
 
 
+async def test_what_was_refused_early_is_found_by_every_name_of_its_model(recorded: "Daemon") -> None:
+    """Before anybody looked at which model was meant."""
+    refused = await recorded.ask("POST", "/api/chat", json={"model": "ai/tiny", "messages": "none"})
+
+    assert 400 == refused.status
+    for name in ("tiny", "ai/tiny", "ai/tiny:latest", "docker.io/ai/tiny"):
+        assert [4, 2, 1] == await ids(recorded, f"model={name}"), name
+
+
 async def test_a_query_that_means_nothing_is_refused(daemon: "Daemon") -> None:
     for query in (
         "status=4x",

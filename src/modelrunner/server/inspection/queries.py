@@ -1,12 +1,15 @@
 """What a query of the management API means: moments, numbers, and which requests somebody wants to see."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from modelrunner.errors import InvalidRequest
+from modelrunner.models.description.names import as_id
+from modelrunner.oci.reference import DEFAULT_ORGANISATION, DEFAULT_TAG
 from modelrunner.recorder.values import Filter
 from modelrunner.server.library.catalogue import Catalogue
+from modelrunner.store.snapshot import StoredModel
 from modelrunner.units import parse_duration
 
 FILTERS = (
@@ -94,7 +97,18 @@ def _models(text: str | None, catalogue: Catalogue) -> tuple[str, ...] | None:
     if not text:
         return None
     found = catalogue.look(text)
-    return (text,) if found is None else (str(found.id), text)
+    if found is None:
+        return (text,)
+    names = () if as_id(text) else _spelled(found)
+    return tuple(dict.fromkeys((str(found.id), text, *names)))
+
+
+def _spelled(model: StoredModel) -> Iterator[str]:
+    """All that somebody may have called a model by; a request that was refused early has only that."""
+    for tag in model.tags:
+        for name in (str(tag), tag.familiar, tag.familiar.removeprefix(f"{DEFAULT_ORGANISATION}/")):
+            yield name
+            yield name.removesuffix(f":{DEFAULT_TAG}")
 
 
 def _status(text: str | None) -> tuple[int, int] | None:
