@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
@@ -83,5 +84,8 @@ def test_an_engine_that_says_nonsense_spoils_nothing(text: str, raw: bytes) -> N
     assert 1.0 in parsed(result)["fine"].values()
 
 
-def test_an_engine_does_not_speak_for_the_daemon() -> None:
-    assert "" == joined([("modelrunner_requests_total 5\n", {"model": "m"})])
+@pytest.mark.parametrize("name", ["modelrunner_requests_total", "process_cpu_seconds_total"])
+def test_an_engine_does_not_speak_for_the_daemon(name: str) -> None:
+    text = f"# HELP {name} Its own.\n# TYPE {name} counter\n{name} 5\n"
+
+    assert "" == joined([(text, {"model": "m"})])

@@ -19,7 +19,7 @@ _PAIRS = re.compile(_LABEL)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
 _KINDS = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 _ENDINGS = ("_bucket", "_count", "_sum")
-_OURS = "modelrunner_"
+_OURS = ("modelrunner_", "process_")  # of which one text may have a head only once
 
 
 class _Family:
