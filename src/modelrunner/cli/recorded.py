@@ -88,7 +88,7 @@ def _whole(found: RecordedRequest) -> Iterator[str]:
     )
     for name, value in facts:
         if value:
-            yield clean(f"  {name:<11} {value}")
+            yield harmless(f"  {name:<11} {value}").replace("\n", f"\n{' ' * 14}")
     for message in found["messages"]:
         yield from _part(message["role"], message["text"])
         for medium in message["media"]:

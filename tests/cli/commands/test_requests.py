@@ -218,6 +218,15 @@ def test_one_is_shown_whole(daemon: "Daemon", dmr: "Run") -> None:
     assert WHOLE == json.loads(dmr("requests", "show", "7", "--json").out)
 
 
+def test_an_error_keeps_its_lines_and_stays_apart_from_the_other_facts() -> None:
+    failed: Any = {**WHOLE, "error": "it broke\r\n  Tokens      9>9\n\tat \x1b[1m"}
+
+    text = whole(failed)
+
+    after = " " * 14
+    assert f"\n  Error       it broke\n{after}  Tokens      9>9\n{after}\tat \ufffd[1m\n" in text
+
+
 def test_a_replay_says_what_is_to_be_different(daemon: "Daemon", dmr: "Run") -> None:
     daemon.json("POST", "/requests/7/replay", {**WHOLE, "id": 8, "replay_of": 7})
 
