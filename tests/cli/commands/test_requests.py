@@ -299,6 +299,16 @@ def test_a_number_is_for_the_list_alone(daemon: "Daemon", dmr: "Run") -> None:
     assert [] == daemon.seen
 
 
+def test_what_was_forgotten_before_an_error_is_told(daemon: "Daemon", dmr: "Run") -> None:
+    daemon.json("DELETE", "/requests/7", {"deleted": 1})
+
+    outcome = dmr("requests", "rm", "7", "99999")
+
+    assert "Forgot 1 request.\n" == outcome.out
+    assert 0 != outcome.code
+    assert "" == dmr("requests", "rm", "99999", "7").out
+
+
 @pytest.mark.parametrize("field", ["prompt", "answer", "path", "model", "caller"])
 def test_nothing_of_a_request_steers_a_terminal(field: str) -> None:
     evil: Any = {**WHOLE, field: "\x1b]0;owned\x07\x9b31m\r\n\u202e"}

@@ -202,11 +202,22 @@ def _forget(args: Namespace, names: Sequence[str], inspector: "Inspector") -> in
     if args.all == bool(names):
         raise args.parser.wrong(f"'{args.parser.prog} rm' takes requests, or --all.")
     if args.all:
-        gone = inspector.forget(None, _query(args))
-    else:
-        gone = sum(inspector.forget(name, {}) for name in names)
-    say(f"Forgot {gone} request{'' if gone == 1 else 's'}.")
+        _say_forgotten(inspector.forget(None, _query(args)))
+        return 0
+    gone = 0
+    try:
+        for name in names:
+            gone += inspector.forget(name, {})
+    except RunnerError:
+        if gone:
+            _say_forgotten(gone)
+        raise
+    _say_forgotten(gone)
     return 0
+
+
+def _say_forgotten(gone: int) -> None:
+    say(f"Forgot {gone} request{'' if gone == 1 else 's'}.")
 
 
 def _query(args: Namespace) -> dict[str, str]:
