@@ -248,6 +248,24 @@ async def test_the_reference_s_form(recorded: "Daemon") -> None:
     assert "ollama/completion" == second["origin"]
 
 
+async def test_the_reference_s_form_has_what_is_loaded_and_was_not_asked(make_daemon: "Make") -> None:
+    daemon = await make_daemon(DMR_REQUESTS="64MiB")
+    model = str(await daemon.add("docker.io/ai/tiny:latest"))
+    options = {"model": "ai/tiny", "context-size": 2048}
+    await daemon.ask("POST", "/engines/_configure", json=options)
+
+    before = await daemon.ask("GET", "/engines/requests")
+    await daemon.ask("POST", CHAT, json=daemon.chat(), headers={"X-Preload-Only": "true"})
+    loaded = await daemon.ask("GET", "/engines/requests?model=tiny")
+    other = await daemon.ask("GET", "/engines/requests?model=ai/nothing")
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    [asked] = (await daemon.ask("GET", "/engines/requests")).json
+
+    assert ([], []) == (before.json, other.json)
+    assert [{"count": 0, "model": model, "config": {"context-size": 2048}, "records": []}] == loaded.json
+    assert (1, {"context-size": 2048}) == (asked["count"], asked["config"])
+
+
 async def test_the_reference_s_events(recorded: "Daemon") -> None:
     model = str(recorded.services.catalogue.find("ai/tiny").id)
     url = f"{recorded.url}/engines/requests?include_existing=true"

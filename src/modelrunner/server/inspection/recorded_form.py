@@ -29,6 +29,11 @@ def groups(rows: Iterable[JSON], *, named: bool = False) -> list[JSON]:
     ]
 
 
+def not_asked(model: str, config: object) -> JSON:
+    """The group of a model that is loaded, and of which no request is recorded."""
+    return {"count": 0, "model": model, "config": config, "records": []}
+
+
 def _record(row: JSON) -> JSON:
     record: JSON = {
         "id": f"{row['model_id']}_{int(row['at'] * 1e6)}{row['id'] % 1000:03d}",

@@ -17,7 +17,7 @@ from modelrunner.server.connection.replies import LinesReply, accepts, json_repl
 from modelrunner.server.inspection.insight import told_end
 from modelrunner.server.inspection.live import follow, follow_as_reference
 from modelrunner.server.inspection.queries import filter_of, moment_of, number_of, strict_filter_of
-from modelrunner.server.inspection.recorded_form import groups
+from modelrunner.server.inspection.recorded_form import groups, not_asked
 from modelrunner.server.services import Services
 from modelrunner.units import parse_duration
 from modelrunner.wire.requests import RecordedRequest, RecorderView
@@ -138,7 +138,7 @@ async def activity(services: Services, request: Request) -> Response:
 
 
 async def as_reference(services: Services, request: Request) -> Response | LinesReply:
-    """`GET /engines/requests`: the last of each model, as JSON or as events."""
+    """`GET /engines/requests`: the last of each model, as JSON, with each that is loaded; or as events."""
     query = request.query_params
     model = query.get("model")
     wanted = filter_of({"model": model} if model else {}, services.catalogue)
@@ -150,7 +150,14 @@ async def as_reference(services: Services, request: Request) -> Response | Lines
                 services.observing.recording, services.observing.archive, wanted, existing=existing
             ),
         )
-    return json_reply(groups(await services.observing.archive.ask(lambda it: latest(it, wanted, _LAST))))
+    found = groups(await services.observing.archive.ask(lambda it: latest(it, wanted, _LAST)))
+    shown = {group["model"] for group in found}
+    for key, _ in services.pool.running():
+        model = str(key.model)
+        if model not in shown and (wanted.models is None or model in wanted.models):
+            shown.add(model)
+            found.append(not_asked(model, services.configurations.effective(key).as_wire()))
+    return json_reply(found)
 
 
 def names_of(services: Services) -> dict[str, str]:
