@@ -21,6 +21,16 @@ describe('markdown', () => {
     expect(html('$$\nx < y\n$$')).toContain('<span class="math math-display">x &lt; y</span>')
     expect(html('it costs $5 or $6')).not.toContain('math')
   })
+  it('counts on after what interrupts a list', () => {
+    expect(html('1. a\n\n```\nx\n```\n\n2. b')).toContain('<ol start="2">')
+  })
+  it('has boxes for tasks, which cannot be changed', () => {
+    expect(html('- [ ] a')).toContain('<input disabled="" type="checkbox" aria-label="to be done">')
+    expect(html('- [x] a')).toMatch(/<input checked="" disabled="" type="checkbox" aria-label="done">/)
+  })
+  it('aligns the columns of a table', () => {
+    expect(html('| a | b |\n|--:|:-:|\n| 1 | 2 |')).toMatch(/<td align="right">1<\/td>\s*<td align="center">2<\/td>/)
+  })
   it('opens links elsewhere', () => {
     expect(html('[a](https://a.example)')).toContain('rel="noopener noreferrer"')
   })

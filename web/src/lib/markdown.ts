@@ -50,6 +50,8 @@ const SAFE = {
   ALLOWED_TAGS: TAGS.split(' '),
   ALLOWED_ATTR: ['href', 'class', 'type', 'checked', 'disabled', 'start', 'align'],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+  // To these the expression would be applied as well, and take them away.
+  ADD_URI_SAFE_ATTR: ['type', 'checked', 'disabled', 'start', 'align'],
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
 }
@@ -59,7 +61,10 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
     node.setAttribute('target', '_blank')
     node.setAttribute('rel', 'noopener noreferrer')
   }
-  if (node.tagName === 'INPUT' && node.getAttribute('type') !== 'checkbox') node.remove()
+  if (node.tagName === 'INPUT') {
+    if (node.getAttribute('type') !== 'checkbox') node.remove()
+    node.setAttribute('aria-label', node.hasAttribute('checked') ? 'done' : 'to be done')
+  }
   if (node.hasAttribute('class') && !/^(?:language-[\w+#.-]+|math(?: math-display)?)$/.test(node.className)) {
     node.removeAttribute('class')
   }
