@@ -542,3 +542,32 @@ def test_a_narrow_screen_has_everything(browser: Browser, daemon: Runner) -> Non
             wide[path] = page.evaluate("document.documentElement.scrollWidth")
 
     assert {path: width for path, width in wide.items() if width > 375} == {}
+
+
+def test_the_last_message_is_edited_from_below_and_kept_while_it_is_out_of_sight(app: Window) -> None:
+    """The list has only those turns in the page that are seen; one that is edited stays whatever is looked at."""
+    page = app.show("chat?model=ai/tiny")
+    _say(page, "word " * 2000)
+    _answered(page, "word")
+    page.reload()
+    message = page.get_by_label("Message", exact=True)
+    edit = page.get_by_label("Edit your message")
+    expect(page.locator("article.assistant")).to_be_in_viewport()
+    expect(page.locator("article.user")).to_have_count(0)
+
+    message.press("ArrowUp")
+    expect(edit).to_be_focused()
+    expect(edit).to_be_in_viewport()
+    edit.fill("something else")
+    message.focus()
+    page.get_by_role("log").locator("> div").evaluate("frame => { frame.scrollTop = frame.scrollHeight }")
+    expect(edit).not_to_be_in_viewport()
+    expect(message).to_be_focused()
+    message.press("ArrowUp")
+    expect(edit).to_be_focused()
+    expect(edit).to_be_in_viewport()
+    expect(edit).to_have_value("something else")
+    edit.press("Enter")
+
+    _answered(page, "something else")
+    expect(edit).to_have_count(0)

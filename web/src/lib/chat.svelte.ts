@@ -34,6 +34,11 @@ export const chats = $state({
 export const turns = $state({ map: new Map<string, Message>() as Map<string, Message>, version: 0 })
 /** What is being written now, by the turn's id. */
 export const writing = $state({ by: {} as Record<string, Growing> })
+/** What is typed in place of turns of the user, by their ids, and the turn that waits for the focus. */
+export const edits = $state({
+  by: { main: {}, beside: {} } as Record<Side, Record<string, string>>,
+  begun: null as string | null,
+})
 
 const stops = new Map<string, AbortController>()
 
@@ -151,6 +156,12 @@ export async function say(text: string, attachments: Attachment[], parent?: stri
   for (const { turn } of asks) place(turn)
   await keep(...new Set(asks.map(({ turn }) => turn)))
   await Promise.all(asks.map(({ side, turn }) => answer(conversation, side, turn.id)))
+}
+
+/** Begins to edit a turn of the user, or goes on with that. */
+export function edit(turn: Message, side: Side): void {
+  edits.by[side][turn.id] ??= turn.content
+  edits.begun = turn.id
 }
 
 /** Has a model answer a turn of the user, as a branch beside the answers that there are. */
