@@ -571,3 +571,22 @@ def test_the_last_message_is_edited_from_below_and_kept_while_it_is_out_of_sight
 
     _answered(page, "something else")
     expect(edit).to_have_count(0)
+
+
+def test_an_edit_waits_for_the_answer_that_is_being_written(app: Window) -> None:
+    """Enter does no more than the button, which is disabled meanwhile; what was typed stays."""
+    page = app.show("chat?model=ai/tiny")
+    _say(page, "as it was")
+    _answered(page, "as it was")
+    page.get_by_role("button", name="Edit and send again").click()
+    edit = page.get_by_label("Edit your message")
+    edit.fill("as it is to be")
+    _say(page, "word " * 2000)
+    expect(page.locator("article.assistant").last).to_contain_text("word word word")
+
+    edit.press("Enter")
+    expect(edit).to_have_value("as it is to be")
+    page.get_by_role("button", name="Stop").click()
+    edit.press("Enter")
+
+    _answered(page, "as it is to be")
