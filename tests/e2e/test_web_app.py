@@ -545,7 +545,7 @@ def test_a_narrow_screen_has_everything(browser: Browser, daemon: Runner) -> Non
 
 
 def test_the_last_message_is_edited_from_below_and_kept_while_it_is_out_of_sight(app: Window) -> None:
-    """The list has only those turns in the page that are seen; one that is edited stays whatever is looked at."""
+    """Only those turns are in the page that are seen; one that is edited stays whatever is looked at."""
     page = app.show("chat?model=ai/tiny")
     _say(page, "word " * 2000)
     _answered(page, "word")
@@ -590,3 +590,27 @@ def test_an_edit_waits_for_the_answer_that_is_being_written(app: Window) -> None
     edit.press("Enter")
 
     _answered(page, "as it is to be")
+
+
+def _answers(page: Page, text: str) -> None:
+    """Have every request that the page makes of a model answered with a text."""
+    chunk = json.dumps({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]})
+    body = f"data: {chunk}\n\ndata: [DONE]\n\n"
+    page.route(
+        "**/engines/v1/chat/completions",
+        lambda route: route.fulfill(content_type="text/event-stream", body=body),
+    )
+
+
+def test_formulas_are_drawn_once_and_what_is_none_is_shown_as_written(app: Window) -> None:
+    """Neither needs what the page's policy forbids."""
+    page = app.show("chat?model=ai/tiny")
+    _answers(page, r"$\frac{1$ and $\tag{1} x$ are none, $\boxed{42}$ and $\fcolorbox{red}{white}{y}$ are.")
+    _say(page, "some formulas")
+    formulas = page.locator(".math")
+
+    expect(formulas).to_have_count(4)
+    expect(formulas.locator("annotation")).to_have_text([r"\boxed{42}", r"\fcolorbox{red}{white}{y}"])
+    assert formulas.all_text_contents()[:2] == [r"\frac{1", r"\tag{1} x"]
+    for framed in ("menclose", "mpadded"):
+        expect(formulas.locator(framed)).to_have_css("border-style", "solid")
