@@ -614,3 +614,22 @@ def test_formulas_are_drawn_once_and_what_is_none_is_shown_as_written(app: Windo
     assert formulas.all_text_contents()[:2] == [r"\frac{1", r"\tag{1} x"]
     for framed in ("menclose", "mpadded"):
         expect(formulas.locator(framed)).to_have_css("border-style", "solid")
+
+
+def test_words_in_a_table_stay_whole_on_a_narrow_screen(app: Window) -> None:
+    """What has no room is scrolled to."""
+    page = app.show("chat?model=ai/tiny")
+    page.set_viewport_size({"width": 390, "height": 800})
+    words = ("Extraordinarily", "Quantization", "Incomprehensible", "Notwithstanding")
+    row = "| " + " | ".join(words) + " |\n"
+    _answers(page, row + "|---" * 4 + "|\n" + row)
+    _say(page, "a table")
+
+    expect(page.locator("td")).to_have_count(4)
+    lines = """cell => {
+        const range = document.createRange()
+        range.selectNodeContents(cell)
+        return new Set([...range.getClientRects()].map(rect => rect.top)).size
+    }"""
+    assert {cell.evaluate(lines) for cell in page.locator("th, td").all()} == {1}
+    assert page.locator(".wide").evaluate("frame => frame.scrollWidth > frame.clientWidth")
