@@ -633,3 +633,20 @@ def test_words_in_a_table_stay_whole_on_a_narrow_screen(app: Window) -> None:
     }"""
     assert {cell.evaluate(lines) for cell in page.locator("th, td").all()} == {1}
     assert page.locator(".wide").evaluate("frame => frame.scrollWidth > frame.clientWidth")
+
+
+def test_what_can_be_done_with_old_turns_is_hidden_while_an_answer_is_written(app: Window) -> None:
+    """Only the turn under the mouse and the last ones show it."""
+    page = app.show("chat?model=ai/tiny")
+    _say(page, "the first")
+    _answered(page, "the first")
+    _say(page, "word " * 60)
+    expect(page.locator("article.assistant").last).to_contain_text("word")
+    edits = page.get_by_role("button", name="Edit and send again")
+    groups = page.locator("article.user .acts")
+    page.mouse.move(0, 0)
+
+    expect(groups.first).to_have_css("opacity", "0")
+    expect(groups.last).to_have_css("opacity", "1")
+    expect(edits.first).to_be_disabled()
+    page.get_by_role("button", name="Stop").click()
