@@ -650,3 +650,31 @@ def test_what_can_be_done_with_old_turns_is_hidden_while_an_answer_is_written(ap
     expect(groups.last).to_have_css("opacity", "1")
     expect(edits.first).to_be_disabled()
     page.get_by_role("button", name="Stop").click()
+
+
+def test_what_is_not_sent_yet_waits_in_its_chat(app: Window, tmp_path: Path) -> None:
+    """The list of pages leads back to the chat that was left; each has what was written in it, and files."""
+    (tmp_path / "notes.txt").write_text("a note")
+    page = app.show("chat?model=ai/tiny")
+    message = page.get_by_label("Message", exact=True)
+    message.fill("for a new one")
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name="Chat", exact=True).click()
+    expect(message).to_have_value("for a new one")
+    message.press("Enter")
+    _answered(page, "for a new one")
+    expect(message).to_have_value("")
+
+    message.fill("for this one")
+    page.set_input_files("input[type=file]", tmp_path / "notes.txt")
+    expect(page.get_by_role("list", name="Files to send")).to_contain_text("notes.txt")
+    page.get_by_role("button", name="New chat", exact=True).click()
+    expect(message).to_have_value("")
+    page.get_by_role("link", name="for a new one").click()
+    expect(message).to_have_value("for this one")
+    page.get_by_role("link", name="Models").click()
+    page.get_by_role("link", name="Chat", exact=True).click()
+
+    expect(page.locator("article.assistant")).to_contain_text("for a new one")
+    expect(message).to_have_value("for this one")
+    expect(page.get_by_role("list", name="Files to send")).to_contain_text("notes.txt")

@@ -34,6 +34,8 @@ export const chats = $state({
 export const turns = $state({ map: new Map<string, Message>() as Map<string, Message>, version: 0 })
 /** What is being written now, by the turn's id. */
 export const writing = $state({ by: {} as Record<string, Growing> })
+/** What is written and not sent yet, by conversation; without an id for the one that has not begun. */
+export const unsent = $state({ texts: {} as Record<string, string>, files: {} as Record<string, Attachment[]> })
 /** What is typed in place of turns of the user, by their ids, and the turn that waits for the focus. */
 export const edits = $state({
   by: { main: {}, beside: {} } as Record<Side, Record<string, string>>,
