@@ -678,3 +678,21 @@ def test_what_is_not_sent_yet_waits_in_its_chat(app: Window, tmp_path: Path) -> 
     expect(page.locator("article.assistant")).to_contain_text("for a new one")
     expect(message).to_have_value("for this one")
     expect(page.get_by_role("list", name="Files to send")).to_contain_text("notes.txt")
+
+
+def test_an_answer_that_another_tab_writes_is_not_called_unfinished(app: Window) -> None:
+    """It grows in both, and is whole in both."""
+    page, other = app.show("chat?model=ai/tiny"), app.another()
+    _say(page, "before")
+    _answered(page, "before")
+    other.goto(page.url)
+    expect(other.locator("article.assistant")).to_contain_text("before")
+    _say(page, "word " * 400)
+
+    answer = other.locator("article.assistant").last
+    expect(answer).to_contain_text("word word")
+    expect(answer).to_contain_text("being written in another tab")
+    expect(answer).not_to_contain_text("unfinished")
+    page.get_by_role("button", name="Stop").click()
+    expect(answer).to_contain_text("stopped")
+    expect(answer).not_to_contain_text("being written")

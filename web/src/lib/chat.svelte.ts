@@ -32,8 +32,8 @@ export const chats = $state({
 })
 /** The turns of the open conversation; a new map for every change of what there is. */
 export const turns = $state({ map: new Map<string, Message>() as Map<string, Message>, version: 0 })
-/** What is being written now, by the turn's id. */
-export const writing = $state({ by: {} as Record<string, Growing> })
+/** What is being written now, by the turn's id, and the turns of which another page tells that it writes them. */
+export const writing = $state({ by: {} as Record<string, Growing>, elsewhere: {} as Record<string, boolean> })
 /** What is written and not sent yet, by conversation; without an id for the one that has not begun. */
 export const unsent = $state({ texts: {} as Record<string, string>, files: {} as Record<string, Attachment[]> })
 /** What is typed in place of turns of the user, by their ids, and the turn that waits for the focus. */
@@ -280,7 +280,9 @@ async function heard(change: store.Change): Promise<void> {
   if (change.message) {
     if (chats.open?.id !== change.conversation || stops.has(change.message)) return
     const turn = await store.message(change.message)
-    if (turn) place(turn)
+    if (!turn) return
+    writing.elsewhere[turn.id] = Boolean(turn.writing)
+    place(turn)
     return
   }
   const found = await store.conversation(change.conversation)
