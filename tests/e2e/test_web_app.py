@@ -696,3 +696,18 @@ def test_an_answer_that_another_tab_writes_is_not_called_unfinished(app: Window)
     page.get_by_role("button", name="Stop").click()
     expect(answer).to_contain_text("stopped")
     expect(answer).not_to_contain_text("being written")
+
+
+def test_two_models_can_be_chosen_before_the_first_message(app: Window) -> None:
+    """Both answer it, and of both it is said how much of the context is in use."""
+    page = app.show("chat?model=ai/tiny")
+    page.get_by_role("button", name="Two models side by side").click()
+    expect(page.get_by_label("Second model")).to_have_value(re.compile("ai/other"))
+    _say(page, "the first for both")
+
+    for name in ("ai/tiny", "ai/other"):
+        answers = page.get_by_role("log", name=name).locator("article.assistant")
+        expect(answers).to_contain_text("the first for both")
+        expect(page.get_by_role("meter", name=f"Context of {name} in use")).to_be_visible()
+    page.get_by_role("button", name="New chat", exact=True).click()
+    expect(page.get_by_label("Second model")).to_have_count(0)
