@@ -177,6 +177,30 @@ def test_loose_files_are_named_by_themselves(tmp_path: Path) -> None:
     assert {"local/cut:Q2_K": "incomplete: 1 of 2 shards are here"} == _unusable(found)
 
 
+def test_each_model_of_a_folder_has_a_name_of_its_own(tmp_path: Path) -> None:
+    """The folders above tell those of the same name apart, and else a number."""
+    _write(
+        tmp_path,
+        {
+            "p1/Foo-GGUF/Zoo-Q4_K_M.gguf": b"1",
+            "p2/Foo-GGUF/Zoo-Q4_K_M.gguf": b"2",
+            "p2/Foo-GGUF/zoo q4_k_m.gguf": b"3",
+            "p2/Foo-GGUF/zoo.q4_k_m.gguf": b"4",
+            "safe.gguf": b"5",
+            "safe/model.safetensors": b"6",
+        },
+    )
+
+    assert {
+        "local/zoo:Q4_K_M": ["Zoo-Q4_K_M.gguf"],
+        "local/p2-foo-gguf-zoo:Q4_K_M": ["Zoo-Q4_K_M.gguf"],
+        "local/zoo-q4_k_m:latest": ["zoo q4_k_m.gguf"],
+        "local/zoo:q4_k_m": ["zoo.q4_k_m.gguf"],
+        "local/safe:latest": ["safe.gguf"],
+        "local/safe:latest-2": ["model.safetensors"],
+    } == _parts(read_files(tmp_path))
+
+
 def test_one_file_brings_its_shards_and_its_projector(tmp_path: Path) -> None:
     """Any of them stands for all; its neighbours stay where they are."""
     _write(

@@ -156,3 +156,19 @@ async def test_loose_files_are_shared_only_when_that_is_asked_for(daemon: Daemon
     ours = daemon.services.store.blob_path(model.manifest.layers[0].digest)
     assert "local/loose:Q8_0" == model.tags[0].familiar
     assert path.samefile(ours) == (link and "reflink" not in said[0][1])
+
+
+@pytest.mark.parametrize("title", ["mine", "of another length"])
+async def test_a_name_of_another_model_is_left_to_it(daemon: Daemon, title: str) -> None:
+    """Whether it is of the same size or not; what would free the name is said, and then it is imported."""
+    mine = await daemon.add("docker.io/local/loose:Q8_0", title="tiny")
+    path = tiny_gguf(daemon.folder / "Loose-Q8_0.gguf", **{"general.name": title})
+    refused = await _said(daemon, **{"from": str(path)})
+    (model,) = daemon.services.store.snapshot.models
+    await daemon.ask("DELETE", "/models/local/loose:Q8_0")
+    freed = await _said(daemon, **{"from": str(path)})
+    again = await _said(daemon, **{"from": str(path)})
+
+    assert (mine, "warning", ("success", "Nothing was imported")) == (model.id, refused[0][0], refused[-1])
+    assert "another model here has the name `local/loose:Q8_0`; `dmr rm local/loose:Q8_0`" in refused[0][1]
+    assert [("success", "1 model imported"), ("success", "Nothing was imported")] == [freed[-1], again[-1]]

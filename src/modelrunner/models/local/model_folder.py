@@ -7,8 +7,9 @@ Source: huggingface_hub v0.27, "Understand caching"; a blob of LFS is named by i
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 
 from modelrunner.errors import InvalidRequest
@@ -133,19 +134,34 @@ def _models(folder: _Folder, *, name_by_file: bool = False) -> Iterator[Found]:
     extras = [name for name in names if len(name.parts) == 1]
     taken: set[str] = set()
     for found in group(names):
-        label = tag(found.variant or ("latest" if "latest" not in taken else found.stem))
-        if label in taken:
-            label = tag(found.stem)
-        taken.add(label)
-        name = _name_by_file(found) if name_by_file else f"{folder.repository}:{label}"
-        yield _gguf_model(folder, found, name, extras)
+        if name_by_file:
+            above = _inner(found.weights[0].parent)
+            wishes = [_name_by_file(found), _name_by_file(found, above)]
+        else:
+            wishes = [
+                f"{folder.repository}:{tag(label)}" for label in (found.variant or "latest", found.stem)
+            ]
+        yield _gguf_model(folder, found, _free(taken, wishes), extras)
     for below in sorted({name.parent for name in names if kinds.classify(name.name) is FileKind.SAFETENSORS}):
         if any(parent in below.parents for parent in _roots(names)):
             continue  # a part of a model, such as a text encoder
-        inner = "-".join(component(part) for part in below.parts)
+        inner = _inner(below)
         repository = f"local/{inner}" if name_by_file and inner else folder.repository
         suffix = "latest" if name_by_file or not inner else tag(inner)
-        yield _directory_model(folder, below, names, f"{repository}:{suffix}")
+        name = _free(taken, [f"{repository}:{suffix}"])
+        yield _directory_model(folder, below, names, name)
+
+
+def _inner(below: PurePosixPath) -> str:
+    return "-".join(component(part) for part in below.parts)
+
+
+def _free(taken: set[str], wishes: Sequence[str]) -> str:
+    """Take the first of some names that no other model of the folder has, else one with a number."""
+    numbered = (f"{wishes[-1]}-{number}" for number in count(2))
+    name = next(name for name in chain(wishes, numbered) if name not in taken)
+    taken.add(name)
+    return name
 
 
 def _roots(names: Iterable[PurePosixPath]) -> set[PurePosixPath]:
@@ -200,10 +216,10 @@ def _is_license(name: PurePosixPath) -> bool:
     return kinds.classify(name.name) is FileKind.LICENSE
 
 
-def _name_by_file(found: GGUFSet) -> str:
-    """`local/<name>:<variant>`, the variant taken out of the name when it stands at its end."""
+def _name_by_file(found: GGUFSet, above: str = "") -> str:
+    """`local/<name>:<variant>`, the variant taken out of the name's end; the folders `above` come first."""
     variant = found.variant
     stem = found.stem
     if variant and stem.lower().endswith(variant.lower()) and len(stem) > len(variant) + 1:
         stem = stem[: -len(variant)].rstrip("-._")
-    return f"local/{component(stem)}:{tag(variant or 'latest')}"
+    return f"local/{component(f'{above}-{stem}')}:{tag(variant or 'latest')}"

@@ -1,11 +1,11 @@
 """Models of other programs on this machine come into the store, sharing their files where that is safe."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from modelrunner.errors import InvalidReference, InvalidRequest, ModelNotFound, RunnerError
+from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound, RunnerError
 from modelrunner.models.artifacts.packaging import Described, File, compose, newest
 from modelrunner.models.description import kinds
 from modelrunner.models.description.config import ModelConfig
@@ -15,6 +15,7 @@ from modelrunner.models.description.safetensors_config import MAX_CONFIG_BYTES, 
 from modelrunner.models.local.candidate import Candidate, Found, Origin, Part, Unusable
 from modelrunner.models.local.foreign_stores import find, find_at, find_everywhere, usual_places
 from modelrunner.models.weights import gguf, safetensors
+from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.reference import Reference
 from modelrunner.server.connection.progress import status_line, success_line, warning_line
 from modelrunner.server.library.repackage import store_variant
@@ -55,7 +56,7 @@ class Adopting:
                 try:
                     sentence, is_new = await self._adopt(each, link=link)
                 except RunnerError as exc:
-                    yield warning_line(f"{each.name} is left out: {exc.message}", "pull")
+                    yield warning_line(f"{each.name} is left out: {_said(exc)}", "pull")
                     continue
                 done += is_new
                 yield status_line(sentence, "pull")
@@ -79,6 +80,9 @@ class Adopting:
     async def _adopt(self, candidate: Candidate, *, link: bool) -> tuple[str, bool]:
         """Take one model over; a sentence about how, and whether it was not here yet."""
         name = parse_name(candidate.name)  # before any byte is taken
+        owner = self._store.snapshot.find_reference(name)
+        if owner is not None and _sizes(owner.manifest.layers) != _sizes(candidate.parts):
+            raise _taken(name)
         config = await asyncio.to_thread(_config, candidate)
         wish = Way.LINK if candidate.settled or link else Way.REFLINK
         ways: set[Way] = set()
@@ -91,9 +95,11 @@ class Adopting:
             described, config, created=_created(candidate.parts), config_type=candidate.config_type
         )
         known = self._store.snapshot.get(manifest.digest)
+        if known is not None and name in known.tags:
+            return f"{name.familiar} is here already", False
+        if self._store.snapshot.find_reference(name) is not None:
+            raise _taken(name)
         if known is not None:
-            if name in known.tags:
-                return f"{name.familiar} is here already", False
             await self._store.tag(known.id, name)
             return f"Imported {name.familiar} (a new name of what is here already)", True
         await store_variant(self._store, manifest, config_bytes, name)
@@ -122,6 +128,21 @@ def _reference(found: Found) -> Reference | None:
         return parse_name(found.name)
     except InvalidReference:
         return None
+
+
+def _sizes(parts: Iterable[Part | Descriptor]) -> list[int]:
+    return sorted(part.size for part in parts)
+
+
+def _taken(name: Reference) -> Conflict:
+    return Conflict(
+        f"another model here has the name `{name.familiar}`",
+        hint=f"`dmr rm {name.familiar}` takes it away; `dmr tag` first, and the other model stays",
+    )
+
+
+def _said(exc: RunnerError) -> str:
+    return f"{exc.message}; {exc.hint}" if exc.hint else exc.message
 
 
 def _prospect(candidate: Candidate) -> str:
