@@ -3,16 +3,19 @@
 import gzip
 import io
 import json
+import logging
 import tarfile
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
 from modelrunner.oci import tar
 from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.reference import parse_reference
+from modelrunner.oci.transfer import copy
 from modelrunner.testing.artifacts import Artifact, make_artifact
 
 if TYPE_CHECKING:
@@ -126,6 +129,33 @@ async def test_an_export_that_cannot_be_is_a_status(
 
     assert status == answer.status
     assert words in answer.text
+
+
+async def test_an_export_that_lacks_a_file_is_a_status(tiny: "Daemon") -> None:
+    """Before the first byte, whichever way it is asked for, and with what to do."""
+    (model,) = tiny.services.store.snapshot.models
+    tiny.services.store.blob_path(model.manifest.layers[0].digest).unlink()
+    one = await tiny.ask("GET", "/models/ai/tiny/export")
+    several = await tiny.ask("POST", "/models/export", json={"models": ["ai/tiny"]})
+
+    assert [500, 500] == [one.status, several.status]
+    assert all(f"`{model.manifest.layers[0].digest}` is missing" in each.text for each in (one, several))
+
+
+async def test_what_is_removed_during_its_export_cuts_the_connection(
+    daemon: "Daemon", caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a line in the log that says why."""
+    artifact = make_artifact(b"w" * (32 << 20), b"second")
+    await copy(artifact, daemon.services.store, artifact.content, [parse_reference("ai/large:latest")])
+    async with daemon.session.get(f"{daemon.url}/models/ai/large/export") as reply:
+        daemon.services.store.blob_path(artifact.layers[1].digest).unlink()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await reply.read()
+
+    said = [record for record in caplog.records if "archive broke off" in record.getMessage()]
+    assert [(logging.WARNING, None)] == [(record.levelno, record.exc_info) for record in said]
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_model_may_be_called_export(tiny: "Daemon") -> None:

@@ -7,15 +7,24 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Send
 
 from modelrunner.dialects.openai import model_list
-from modelrunner.errors import Conflict, InvalidReference, InvalidRequest, ModelNotFound, StoreError
+from modelrunner.errors import (
+    Conflict,
+    InvalidReference,
+    InvalidRequest,
+    ModelNotFound,
+    RunnerError,
+    StoreError,
+)
 from modelrunner.models.description.config import ModelConfig
 from modelrunner.models.description.names import as_id
 from modelrunner.oci.digest import Digest
 from modelrunner.oci.image_layout import Selection, image_layout
 from modelrunner.oci.index import NamedModel
 from modelrunner.oci.layout import archive, archive_size
+from modelrunner.oci.manifest import Descriptor
 from modelrunner.oci.reference import DOCKER_HUB, Reference
 from modelrunner.runtime.scheduling.plan import Key, Reason
 from modelrunner.server.connection.progress import (
@@ -117,7 +126,8 @@ async def export(services: Services, request: Request) -> Response:
     name = _name(request)
     model = services.catalogue.find(name)
     file_name = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return _tar(archive(services.store, model.manifest), archive_size(model.manifest), file_name)
+    await _look_at(services, model.manifest.blobs)
+    return _Tar(archive(services.store, model.manifest), archive_size(model.manifest), file_name)
 
 
 async def export_several(services: Services, request: Request) -> Response:
@@ -130,7 +140,8 @@ async def export_several(services: Services, request: Request) -> Response:
         left_out=frozenset(map(Digest.parse, wanted.get("except", ()))),
         strict=wanted.get("oci", False),
     )
-    return _tar(image_layout(services.store, selection), selection.size, "models")
+    await _look_at(services, selection.blobs)
+    return _Tar(image_layout(services.store, selection), selection.size, "models")
 
 
 async def list_blobs(services: Services, _request: Request) -> Response:
@@ -289,15 +300,29 @@ def _loaded(model: NamedModel) -> str:
     return f"Loaded {model.manifest.digest} {f'as {names}' if names else 'without a name'}"
 
 
-def _tar(pieces: AsyncGenerator[bytes, None], size: int, file_name: str) -> StreamingResponse:
-    return StreamingResponse(
-        pieces,
-        media_type=_TAR,
-        headers={
+async def _look_at(services: Services, blobs: Iterable[Descriptor]) -> None:
+    """Make sure that all of an archive is here, while the answer can still be an error."""
+    for blob in blobs:
+        async with services.store.open(blob):
+            pass
+
+
+class _Tar(StreamingResponse):
+    """An archive of a known size, in bytes; one that breaks off has no other end than the connection's."""
+
+    def __init__(self, pieces: AsyncGenerator[bytes, None], size: int, file_name: str) -> None:
+        headers = {
             "content-length": str(size),
             "content-disposition": f'attachment; filename="{file_name}.tar"',
-        },
-    )
+        }
+        super().__init__(pieces, media_type=_TAR, headers=headers)
+
+    async def stream_response(self, send: Send) -> None:
+        """Send it; what is removed meanwhile is said in the log only."""
+        try:
+            await super().stream_response(send)
+        except RunnerError as exc:
+            _log.warning("archive broke off reason=%s", exc)
 
 
 def _called(model: StoredModel) -> str:
