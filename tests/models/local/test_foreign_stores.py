@@ -61,28 +61,45 @@ def test_one_odd_folder_keeps_no_other_program_out(tmp_path: Path) -> None:
 
 
 def test_a_path_is_read_as_whose_layout_it_has(tmp_path: Path) -> None:
-    """A store elsewhere than in its usual place is a store all the same."""
-    (tmp_path / "ollama" / "manifests" / "registry" / "library" / "m").mkdir(parents=True)
-    (tmp_path / "ollama" / "blobs").mkdir()
-    (tmp_path / "ollama" / "manifests" / "registry" / "library" / "m" / "latest").write_text("{")
-    snapshot = tmp_path / "hub" / "models--a--b" / "snapshots" / "abc"
+    """A store elsewhere than in its usual place is a store all the same, also by the folder above it."""
+    manifests = tmp_path / "ollama" / "models" / "manifests" / "registry" / "library" / "m"
+    manifests.mkdir(parents=True)
+    (tmp_path / "ollama" / "models" / "blobs").mkdir()
+    (manifests / "latest").write_text("{")
+    snapshot = tmp_path / "cache" / "hub" / "models--a--b" / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     (snapshot / "m.gguf").write_bytes(b"x")
     (tmp_path / "loose").mkdir()
     (tmp_path / "loose" / "x.gguf").write_bytes(b"x")
 
+    theirs = (Origin.HUGGING_FACE, "huggingface.co/a/b:latest")
     assert {
-        "ollama": [Origin.OLLAMA],
-        "hub": [Origin.HUGGING_FACE],
-        "loose": [Origin.FILES],
-        "loose/x.gguf": [Origin.FILES],
+        "ollama": [(Origin.OLLAMA, "registry/library/m:latest")],
+        "ollama/models": [(Origin.OLLAMA, "registry/library/m:latest")],
+        "cache": [theirs],
+        "cache/hub": [theirs],
+        "cache/hub/models--a--b": [theirs],
+        "loose": [(Origin.FILES, "local/x:latest")],
+        "loose/x.gguf": [(Origin.FILES, "local/x:latest")],
     } == {
-        name: [each.origin for each in find_at(tmp_path / name)]
-        for name in ("ollama", "hub", "loose", "loose/x.gguf")
+        name: [(each.origin, each.name) for each in find_at(tmp_path / name)]
+        for name in (
+            "ollama",
+            "ollama/models",
+            "cache",
+            "cache/hub",
+            "cache/hub/models--a--b",
+            "loose",
+            "loose/x.gguf",
+        )
     }
 
 
 def test_a_path_where_nothing_is_is_said_so(tmp_path: Path) -> None:
-    """By the path that was typed."""
+    """By the path that was typed, whether the path is there or not."""
     with pytest.raises(InvalidRequest, match=r"no file or folder: `.*nothing`"):
         find_at(tmp_path / "nothing")
+    with pytest.raises(InvalidRequest, match=rf"nothing to import in `{tmp_path}`") as caught:
+        find_at(tmp_path)
+
+    assert "the folder that has the models in it" in (caught.value.hint or "")

@@ -54,10 +54,23 @@ def find(origin: Origin, places: tuple[Path, ...]) -> tuple[Found, ...]:
 def find_at(path: Path) -> tuple[Found, ...]:
     """Everything at a path that somebody named: a store of a program that is known by its layout, or files.
 
+    The folder above the store, such as `~/.ollama`, is the one that people know: it stands for the store.
+
     Raises:
         InvalidRequest: there is nothing, or it cannot be read.
     """
-    return tuple(_READERS[_origin(path)](path))
+    for place in (path, path / "models", path / "hub"):
+        origin = _origin(place)
+        if origin is not Origin.FILES:
+            break
+    else:
+        origin, place = Origin.FILES, path
+    found = tuple(_READERS[origin](place))
+    if not found:
+        raise InvalidRequest(
+            f"nothing to import in `{path}`", hint="name a GGUF file, or the folder that has the models in it"
+        )
+    return found
 
 
 def find_everywhere(environ: Mapping[str, str], home: Path) -> tuple[Found, ...]:
@@ -69,7 +82,7 @@ def _origin(path: Path) -> Origin:
     """Whose layout a path has."""
     if (path / "manifests").is_dir() and (path / "blobs").is_dir():
         return Origin.OLLAMA
-    if path.is_dir() and any(each.is_dir() for each in path.glob("models--*")):
+    if model_folder.is_cached(path) or any(each.is_dir() for each in path.glob("models--*")):
         return Origin.HUGGING_FACE
     return Origin.FILES
 

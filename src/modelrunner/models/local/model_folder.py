@@ -30,6 +30,7 @@ from modelrunner.models.local.candidate import (
 )
 from modelrunner.oci.digest import Digest
 
+_CACHED = "models--"
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LAYERS = {
     FileKind.GGUF: kinds.GGUF_LAYER,
@@ -52,15 +53,20 @@ class _Folder:
     settled: bool = False
 
 
+def is_cached(path: Path) -> bool:
+    """Whether a folder is that of one repository in Hugging Face's cache."""
+    return path.name.startswith(_CACHED) and (path / "snapshots").is_dir()
+
+
 def read_hugging_face(root: Path) -> Iterator[Found]:
-    """Every model of a cache, `root` being the folder with the `models--…` in it.
+    """Every model of a cache, `root` being the folder with the `models--…` in it, or one of these.
 
     Raises:
         InvalidRequest: there is no such folder.
     """
-    for path in _folders(root):
-        owner, _, name = path.name.removeprefix("models--").rpartition("--")
-        if not path.name.startswith("models--"):
+    for path in [root] if is_cached(root) else _folders(root):
+        owner, _, name = path.name.removeprefix(_CACHED).rpartition("--")
+        if not path.name.startswith(_CACHED):
             continue
         repository = "/".join([HUGGING_FACE, *([component(owner)] if owner else []), component(name)])
         snapshot = _snapshot(path)
