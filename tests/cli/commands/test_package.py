@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 import tarfile
@@ -12,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from modelrunner.testing.daemon import BIN
 from modelrunner.testing.gguf import tiny_gguf
-from modelrunner.testing.registry import FakeRegistry
+from modelrunner.testing.registry import FakeRegistry, Reply
 from modelrunner.testing.serving import serving_in_thread
 
 if TYPE_CHECKING:
@@ -99,6 +102,31 @@ def test_push_goes_straight_to_the_registry(
     assert (outcome.code, daemon.seen) == (0, [])
     assert ("team/tiny", "v1") in fake.manifests
     assert outcome.err.splitlines()[-1] == "Model pushed successfully"
+
+
+def test_ctrl_c_of_a_push_says_that_it_can_go_on(folder: Path, registry: tuple[FakeRegistry, str]) -> None:
+    """As that of `push` does."""
+    fake, host = registry
+    started: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
+
+    def interrupt(reply: Reply) -> Reply:
+        process = started.get()
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        return reply
+
+    fake.fault("/uploads/", interrupt)
+    with subprocess.Popen(
+        [BIN / "dmr", "package", "--gguf", "tiny.gguf", "--push", f"{host}/team/tiny:v1"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        started.put(process)
+        _, said = process.communicate()
+
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "push interrupted; run it again, and what has arrived is not sent again"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelrunner.cli.blocking import walk
+from modelrunner.cli.commands.push import told_when_interrupted
 from modelrunner.cli.handover import Handover
 from modelrunner.cli.output import note
 from modelrunner.cli.parse import Namespace, Parser, number
@@ -285,5 +286,6 @@ def _push(draft: "Draft", source: "Source", reference: "Reference", session: Ses
             ) as registry:
                 await copy(source, registry.repository(reference), manifest, [reference], tell=tell)
 
-        asyncio.run(push())
+        with told_when_interrupted():
+            asyncio.run(push())
     note("Model pushed successfully")
