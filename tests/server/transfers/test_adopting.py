@@ -98,6 +98,18 @@ async def test_looking_takes_nothing(daemon: Daemon) -> None:
     assert () == daemon.services.store.snapshot.models
 
 
+@pytest.mark.parametrize("suffix", ["gguf", "safetensors", "dduf"])
+async def test_looking_says_what_would_be_left_out(daemon: Daemon, suffix: str) -> None:
+    """In the words of the import itself."""
+    path = daemon.folder / f"model.{suffix}"
+    path.write_bytes(b"these are notes")
+    seen = await _said(daemon, dry_run=True, **{"from": str(path)})
+    done = await _said(daemon, **{"from": str(path)})
+
+    assert done == seen
+    assert "warning" == seen[0][0]
+
+
 async def test_one_bad_model_keeps_no_other_out(daemon: Daemon) -> None:
     """A damaged one, one that is no model, and one whose name is none are said, and the rest comes."""
     _ollama(daemon, "bad", ("model", _gguf(daemon, **{"general.name": "bad"}))).write_bytes(_gguf(daemon))

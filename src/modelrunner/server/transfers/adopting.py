@@ -50,16 +50,18 @@ class Adopting:
         for each in _chosen(found, names):
             if isinstance(each, Unusable):
                 yield warning_line(f"{each.name} is left out: {each.reason}", "pull")
-            elif dry_run:
-                yield status_line(_prospect(each), "pull")
-            else:
-                try:
-                    sentence, is_new = await self._adopt(each, link=link)
-                except RunnerError as exc:
-                    yield warning_line(f"{each.name} is left out: {_said(exc)}", "pull")
-                    continue
-                done += is_new
-                yield status_line(sentence, "pull")
+                continue
+            try:
+                name, config = await self._examine(each)
+                if dry_run:
+                    sentence, is_new = _prospect(each), False
+                else:
+                    sentence, is_new = await self._adopt(each, name, config, link=link)
+            except RunnerError as exc:
+                yield warning_line(f"{each.name} is left out: {_said(exc)}", "pull")
+                continue
+            done += is_new
+            yield status_line(sentence, "pull")
         models = "model" if done == 1 else "models"
         yield success_line("Nothing was imported" if not done else f"{done} {models} imported", "pull")
 
@@ -77,13 +79,22 @@ class Adopting:
             )
         return find_at(path)
 
-    async def _adopt(self, candidate: Candidate, *, link: bool) -> tuple[str, bool]:
-        """Take one model over; a sentence about how, and whether it was not here yet."""
-        name = parse_name(candidate.name)  # before any byte is taken
+    async def _examine(self, candidate: Candidate) -> tuple[Reference, ModelConfig]:
+        """Find out what can be known before any byte is taken: the name of a model, and what it is.
+
+        Raises:
+            RunnerError: it cannot be taken over.
+        """
+        name = parse_name(candidate.name)
         owner = self._store.snapshot.find_reference(name)
         if owner is not None and _sizes(owner.manifest.layers) != _sizes(candidate.parts):
             raise _taken(name)
-        config = await asyncio.to_thread(_config, candidate)
+        return name, await asyncio.to_thread(_config, candidate)
+
+    async def _adopt(
+        self, candidate: Candidate, name: Reference, config: ModelConfig, *, link: bool
+    ) -> tuple[str, bool]:
+        """Take one model over; a sentence about how, and whether it was not here yet."""
         wish = Way.LINK if candidate.settled or link else Way.REFLINK
         ways: set[Way] = set()
         described: list[Described] = []
