@@ -144,7 +144,7 @@ EVIL = {
     "deep manifest": (_member("manifest.json", b"[" * 100_000), "not an image manifest"),
     "no manifest": (_member("notes.txt", b"hello"), "manifest not found"),
     "gzip bomb": (gzip.compress(_member("blobs/x", bytes(200 << 20))), "times as large"),
-    "no archive": (b"GGUF" * 1000, "not a tar archive"),
+    "no archive": (b"text" * 1000, "not a tar archive"),
     "nothing": (b"", "manifest not found"),
 }
 

@@ -110,7 +110,9 @@ async def test_names_that_lead_out_are_an_error(memory: Any, name: str) -> None:
         (_entry("manifest.json", ARTIFACT.content.raw), "lacks the blob"),
         (_entry("blobs/sha256/abc", b"x"), "invalid digest"),
         (_blob(b"x" * 2000)[:1000], "ends too early"),
-        (b"GGUF" + bytes(1000), "not a tar archive"),
+        (b"text" + bytes(1000), "not a tar archive"),
+        (b"GGUF" + bytes(1000), "a GGUF file, not an archive"),
+        (b"GGUF\3", "a GGUF file, not an archive"),
     ],
 )
 async def test_an_archive_that_is_no_model_is_told_apart(memory: Any, data: bytes, words: str) -> None:

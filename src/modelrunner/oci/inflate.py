@@ -12,6 +12,7 @@ from contextlib import aclosing
 from modelrunner.errors import InvalidArchive
 
 _GZIP = b"\x1f\x8b"
+_GGUF = b"GGUF"  # weights by themselves, which people take for an archive of a model
 _OTHERS = {b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ\0": "xz"}
 _LONGEST = max(map(len, (_GZIP, *_OTHERS)))
 _WINDOW = 16 + zlib.MAX_WBITS  # a gzip header and trailer around the data
@@ -24,7 +25,7 @@ async def plain(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Pass a stream on as it is, or decompressed when it is gzip.
 
     Raises:
-        InvalidArchive: compressed in another way, damaged, cut short, or a bomb.
+        InvalidArchive: compressed in another way, damaged, cut short, a bomb, or no archive but weights.
     """
     head = b""
     while len(head) < _LONGEST and (piece := await anext(stream, None)) is not None:
@@ -34,6 +35,10 @@ async def plain(stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
             raise InvalidArchive(
                 f"the archive is compressed with {program}", hint=f"decompress it first: `{program} -dc FILE`"
             )
+    if head.startswith(_GGUF):
+        raise InvalidArchive(
+            "this is a GGUF file, not an archive", hint="make a model of it: `dmr package --gguf FILE NAME`"
+        )
     whole = _chained(head, stream)
     async with aclosing(_inflated(whole) if head.startswith(_GZIP) else whole) as pieces:
         async for piece in pieces:
