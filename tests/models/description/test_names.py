@@ -133,11 +133,11 @@ def test_what_is_no_name_is_refused(typed: str) -> None:
 
 
 def test_an_address_is_refused_with_the_way_out() -> None:
-    """Somebody who pastes an address is told to leave the scheme out."""
+    """Somebody who pastes an address is told to leave the scheme out, and which ones are no mistake."""
     with pytest.raises(InvalidReference) as caught:
         parse_name("https://huggingface.co/o/m")
 
-    assert caught.value.hint == "leave `https://` out"
+    assert "leave `https://` out; only files that end in `.gguf` are fetched by address" == caught.value.hint
 
 
 @pytest.mark.parametrize(

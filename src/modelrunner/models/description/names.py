@@ -75,10 +75,11 @@ def parse_name(text: str, *, default_registry: str = DOCKER_HUB) -> Reference:
         raise InvalidReference("no model named: the reference is empty", hint="write it like `ai/smollm2`")
     if len(typed) > _MAX_LENGTH:
         raise InvalidReference(f"invalid model reference: `{typed[:60]}…` is too long")
-    if "://" in typed:
+    scheme, is_address, _ = typed.partition("://")
+    if is_address:
         raise InvalidReference(
             f"invalid model reference: `{typed}` is an address",
-            hint=f"leave `{typed.partition('://')[0]}://` out",
+            hint=f"leave `{scheme}://` out; only files that end in `.gguf` are fetched by address",
         )
     if is_hugging_face(typed) and "@" in typed and "@sha256:" not in typed:
         hub = parse_hub_name(typed)
