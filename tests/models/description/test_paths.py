@@ -19,6 +19,7 @@ from modelrunner.models.description.paths import inner_path, sanitised_path
         ("a/b/../../c", "c"),
         ("..a", "..a"),
         ("...", "..."),
+        ("a" * 255 + "/" + "ü" * 127, "a" * 255 + "/" + "ü" * 127),
     ],
 )
 def test_a_path_that_stays_inside_is_cleaned(text: str, path: str) -> None:
@@ -47,6 +48,9 @@ def test_a_path_that_stays_inside_is_cleaned(text: str, path: str) -> None:
         "//x",
         "a/..",
         "./.",
+        "a" * 256,
+        "a/" + "ü" * 128,
+        "a\ud800b",
     ],
 )
 def test_a_path_that_leads_outside_is_refused(text: str) -> None:

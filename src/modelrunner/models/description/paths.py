@@ -6,6 +6,8 @@ from pathlib import PurePosixPath
 
 from modelrunner.errors import UnsafePath
 
+_LONGEST_NAME = 255  # bytes that file systems have room for in each part of a path
+
 
 def inner_path(text: str) -> PurePosixPath:
     """Read a relative path that stays inside, cleaned: `foo/../bar` is `bar`.
@@ -47,8 +49,10 @@ def _clean(text: str) -> str:
 def _objection(text: str) -> str | None:
     if not text:
         return "empty path is not allowed"
-    if "\\" in text or any(unicodedata.category(character) == "Cc" for character in text):
+    if "\\" in text or any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         return "NUL, other control characters and backslash are not allowed"
+    if any(len(part.encode()) > _LONGEST_NAME for part in text.split("/")):
+        return f"a name of more than {_LONGEST_NAME} bytes is not allowed"
     if text.startswith("/") or (len(text) > 1 and text[1] == ":"):
         return "absolute path is not allowed"
     cleaned = _clean(text)
