@@ -136,7 +136,12 @@ def test_a_refusal_leaves_no_file(dmr: "Run", daemon: "Daemon", tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_leaves_nothing_behind(daemon: "Daemon", tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_to_end_leaves_nothing_behind(
+    daemon: "Daemon", tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     """The part that was written goes with the command."""
     started: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
     seen: list[int] = []
@@ -144,15 +149,15 @@ def test_an_interrupt_leaves_nothing_behind(daemon: "Daemon", tmp_path: Path) ->
     def interrupt() -> None:
         process = started.get()
         seen.append(len(list((tmp_path / "out").iterdir())))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         process.wait()
 
     daemon.sends("POST", PATH, ARCHIVE, media=TAR, lost=1, wait=interrupt)
     (tmp_path / "out").mkdir()
-    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "MODEL_RUNNER_HOST": daemon.url}
+    environ = {**os.environ, "HOME": str(tmp_path), "MODEL_RUNNER_HOST": daemon.url}
     arguments: list[str | Path] = [BIN / "dmr", "export", "ai/one", "-o", tmp_path / "out" / "models.tar"]
     with subprocess.Popen(arguments, env=environ, stderr=subprocess.DEVNULL) as process:
         started.put(process)
 
-    assert (process.returncode, seen) == (130, [1])
+    assert (process.returncode, seen) == (code, [1])
     assert list((tmp_path / "out").iterdir()) == []

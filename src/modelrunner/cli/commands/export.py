@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from modelrunner.cli.ending import ending_in_order
 from modelrunner.cli.output import emit, is_terminal, note
 from modelrunner.cli.parse import Namespace, Parser
 from modelrunner.cli.progress import meter
@@ -46,7 +47,7 @@ def run(args: Namespace, session: Session) -> int:
     request = ExportRequest(models=args.words, oci=args.oci)
     if args.left_out is not None:
         request["except"] = read_digests(Path(args.left_out))
-    with _output(args.output) as write:
+    with ending_in_order(), _output(args.output) as write:
         _export(request, write, session)
     if args.output != _STDOUT:
         note(f"Exported to `{args.output}`")
