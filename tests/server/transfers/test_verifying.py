@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from modelrunner.oci.reference import parse_reference
 from modelrunner.store.store import Store
 from modelrunner.testing.artifacts import make_artifact
@@ -53,6 +55,32 @@ async def test_a_flipped_bit_is_an_error_that_says_what_to_do(tiny: Daemon) -> N
     assert [] == listed
     assert f"missing: sha256:{path.name} of ai/tiny:latest" in [line["message"] for line in second]
     assert "Error: 1 model is damaged, of 1 that were checked" == second[-1]["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/models/ai/tiny", None),
+        ("GET", "/v1/models/ai/tiny", None),
+        ("GET", "/models/ai/tiny/export", None),
+        ("POST", "/models/export", {"models": ["tiny"]}),
+        ("POST", "/models/ai/tiny/tag?repo=ai/other&tag=v1", None),
+        ("POST", "/models/ai/tiny/repackage", {"target": "ai/other:v1"}),
+        ("POST", "/v1/chat/completions", {"model": "ai/tiny", "messages": []}),
+    ],
+)
+async def test_a_damaged_model_is_not_one_that_is_not_here(
+    tiny: Daemon, method: str, path: str, body: object
+) -> None:
+    """Nobody is told to pull it; what is not here at all stays so."""
+    _weights(tiny.services.store).unlink()
+    await _verify(tiny)
+    damaged = await tiny.ask(method, path, json=body)
+    absent = await tiny.ask("GET", "/models/ai/absent")
+
+    assert (500, 404) == (damaged.status, absent.status)
+    assert "model is damaged: `" in damaged.text
+    assert "dmr verify --repair" in damaged.text
 
 
 async def test_a_damaged_model_is_found_by_its_name(tiny: Daemon) -> None:

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import InvalidRequest, ModelNotFound, UnsupportedModel
+from modelrunner.errors import InvalidRequest, ModelNotFound, StoreError, UnsupportedModel
 from modelrunner.models.description.config import ModelConfig, parse_config
 from modelrunner.models.description.kinds import Mode
 from modelrunner.models.description.names import as_id, parse_name
@@ -99,6 +99,24 @@ class Catalogue:
             raise not_found(text)
         return found
 
+    async def require(self, text: str) -> StoredModel:
+        """Find a model as `look` does, and tell one that is damaged from one that is not here.
+
+        Raises:
+            InvalidReference: the text is no name at all.
+            ModelNotFound: no such model here.
+            StoreError: files of it are missing or damaged.
+        """
+        found = self.look(text)
+        if found is None and self._store.problems:
+            with contextlib.suppress(ModelNotFound):
+                await self._store.upkeep.find(text)
+                raise StoreError(
+                    f"model is damaged: `{text[:300]}`",
+                    hint=f"`dmr verify --repair {text[:300]}` mends it, `dmr rm {text[:300]}` takes it away",
+                )
+        return found or self.find(text)
+
     def by_id(self, model: Digest) -> StoredModel:
         """Find a model by its whole id.
 
@@ -134,6 +152,7 @@ class Catalogue:
             EngineNotFound, EngineNotInstalled, UnsupportedModel: no engine for it.
             InvalidRequest: no model is named, or the text is no name.
             ModelNotFound: no such model here.
+            StoreError: files of it are missing or damaged.
         """
         known = self.known_key(question)
         if known is not None:
@@ -141,7 +160,7 @@ class Catalogue:
         text, mode, named = question
         if not text.strip():
             raise InvalidRequest("model is required", hint='say which one, as in `"model": "ai/smollm2"`')
-        model = self.find(text)
+        model = await self.require(text)
         snapshot = self._store.snapshot
         # A first choice probes the engine, which may run a program.
         engine = await asyncio.to_thread(self._engines.choose, self.config(model), mode, named)

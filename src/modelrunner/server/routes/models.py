@@ -74,7 +74,7 @@ async def look(services: Services, request: Request) -> Response:
     """`GET /models/{name}`, with `?remote` at the registry."""
     name = _name(request)
     if not query_flag(request, "remote"):
-        return json_reply(_view(services, services.catalogue.find(name)))
+        return json_reply(_view(services, await services.catalogue.require(name)))
     try:
         manifest, config, found = await services.transfers.look_remotely(name)
     except ModelNotFound as exc:
@@ -115,7 +115,7 @@ async def tag(services: Services, request: Request) -> Response:
     if not repository or not name:
         raise InvalidRequest("missing repo or tag query parameter")
     target = f"{repository}:{name}"
-    model = services.catalogue.find(_name(request))
+    model = await services.catalogue.require(_name(request))
     await services.store.tag(model.id, services.transfers.name(target))
     reply: TagReply = {"message": f'Model tagged successfully with "{target}"', "target": target}
     return json_reply(reply, 201)
@@ -124,7 +124,7 @@ async def tag(services: Services, request: Request) -> Response:
 async def export(services: Services, request: Request) -> Response:
     """`GET /models/{name}/export`."""
     name = _name(request)
-    model = services.catalogue.find(name)
+    model = await services.catalogue.require(name)
     file_name = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
     await _look_at(services, model.manifest.blobs)
     return _Tar(archive(services.store, model.manifest), archive_size(model.manifest), file_name)
@@ -136,7 +136,7 @@ async def export_several(services: Services, request: Request) -> Response:
     if not wanted["models"]:
         raise InvalidRequest("no model named", hint='say which, as in `{"models": ["ai/smollm2"]}`')
     selection = Selection(
-        _selected(services, wanted["models"]),
+        await _selected(services, wanted["models"]),
         left_out=frozenset(map(Digest.parse, wanted.get("except", ()))),
         strict=wanted.get("oci", False),
     )
@@ -157,7 +157,7 @@ async def repackage(services: Services, request: Request) -> Response:
     if not wanted["target"]:
         raise InvalidRequest("target is required")
     target = services.transfers.name(wanted["target"])
-    model = services.catalogue.find(name)
+    model = await services.catalogue.require(name)
     size = wanted.get("context_size")
     if size is None:
         await services.store.tag(model.id, target)
@@ -233,7 +233,7 @@ async def openai_look(services: Services, request: Request) -> Response:
     """`GET /v1/models/{name}`; as above."""
     if _ANTHROPIC in request.headers:
         return await anthropic.look(services, request)
-    return json_reply(_openai(services, services.catalogue.find(_name(request))))
+    return json_reply(_openai(services, await services.catalogue.require(_name(request))))
 
 
 async def then_preload(
@@ -275,11 +275,11 @@ async def _unload(services: Services, model: StoredModel, *, force: bool) -> Non
         )
 
 
-def _selected(services: Services, names: list[str]) -> tuple[NamedModel, ...]:
+async def _selected(services: Services, names: list[str]) -> tuple[NamedModel, ...]:
     """Find models, each once; one that was asked for by its id comes without a name."""
     chosen: dict[Digest, tuple[StoredModel, dict[Reference, None]]] = {}
     for text in names:
-        model = services.catalogue.find(text)
+        model = await services.catalogue.require(text)
         _, own = chosen.setdefault(model.id, (model, {}))
         own |= dict.fromkeys(_names_in(services, model, text))
     return tuple(NamedModel(model.manifest, tuple(own)) for model, own in chosen.values())
