@@ -145,7 +145,7 @@ class Recorder:
             stored = self._opened().store(entries)
         self._batches += 1
         if self._batches % _TRIM_EVERY == 1:
-            self._opened().trim()
+            list(self._opened().trim())
         return stored
 
     def _opened(self) -> Writing:
