@@ -1,19 +1,21 @@
 """The recorder's process: what it is told, and what it reports when files and disks fail."""
 
 import io
+import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelrunner.recorder import process
-from modelrunner.recorder.database import open_to_read
+from modelrunner.recorder.database import open_to_read, pages
 from modelrunner.recorder.frames import LENGTH, framed, report_of
 from modelrunner.recorder.process import Recorder, serve
 from modelrunner.recorder.reading import read_noted
-from modelrunner.recorder.searching import page, whole
+from modelrunner.recorder.searching import overview, page, whole
 from modelrunner.recorder.values import (
     Damaged,
     Figures,
@@ -25,11 +27,12 @@ from modelrunner.recorder.values import (
     Store,
     Told,
 )
+from modelrunner.recorder.writing import Writing
 from tests.recorder.conftest import noted, notes
 
 
-def order(path: Path | None) -> Order:
-    return Order(None if path is None else str(path), 1 << 30, 1e9, [])
+def order(path: Path | None, *, limit: int = 1 << 30, lifetime: float = 1e9) -> Order:
+    return Order(None if path is None else str(path), limit, lifetime, [])
 
 
 def reports_of(*told: Told) -> list[Report]:
@@ -72,6 +75,63 @@ def test_what_is_much_is_stored_in_parts(
 
     assert [2, 3] == [report.batch for report in reports]
     assert 3 == count(file)
+
+
+def test_what_is_too_old_goes_also_when_nothing_comes(file: Path) -> None:
+    """All that the recorder is told then is that there is time (a review's A2)."""
+    reports_of(order(file), notes(1, noted(at=time.time() - 1000), noted()))
+    assert 2 == count(file)
+
+    reports_of(order(file, lifetime=60), Store())
+
+    assert 1 == count(file)
+
+
+def test_what_is_too_much_goes_with_each_batch(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_MOST_TOGETHER", 1)
+    limit = 1 << 20
+
+    batches = [notes(number, noted(f"{number} " * 60_000)) for number in range(1, 9)]
+    *_, last = reports_of(order(file, limit=limit), *batches, Store())
+
+    assert ("ok", []) == (last.state, last.log)
+    assert 0 < count(file) < 8
+    used, free, size = pages(open_to_read(file))
+    assert (used - free) * size <= limit
+
+
+def test_what_was_stored_is_so_although_nothing_can_be_removed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no loss, those who listen hear of it, and the log says it once (a review's A2)."""
+
+    def fail(_: Writing) -> None:
+        exc = sqlite3.OperationalError("database or disk is full")
+        exc.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise exc
+
+    monkeypatch.setattr(Writing, "trim", fail)
+
+    first, second, last = reports_of(
+        order(file), notes(1, noted()), Store(), notes(2, noted()), Store(), Figures(1)
+    )
+
+    assert ([1], 0, [2], 0) == (first.stored, first.lost, second.stored, second.lost)
+    assert ["ok"] * 3 == [each.state for each in (first, second, last)]
+    [(level, text)] = first.log + second.log + last.log
+    assert "error" == level
+    assert "cannot be removed" in text
+
+
+def test_a_reader_does_not_see_what_is_too_old(file: Path) -> None:
+    """Whether the recorder has removed it or not."""
+    reports_of(order(file), notes(1, noted(at=time.time() - 1000), noted()))
+
+    reading = open_to_read(file, lifetime=60)
+
+    assert [2] == [each["id"] for each in page(reading, Filter(words="hello"), 9)["requests"]]
+    assert whole(reading, 1) is None
+    assert 1 == overview(reading)[0]
 
 
 def test_without_a_file_requests_are_read_and_nothing_is_stored(tmp_path: Path) -> None:

@@ -66,6 +66,12 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(
 );
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value BLOB) STRICT;
 """
+# Has the table's name, which it hides. The plus sign keeps the index of moments for those who ask for a span:
+# whoever wants the last requests is to take them from the end, and not to sort all that are young.
+_YOUNG = (
+    "CREATE TEMP VIEW requests AS SELECT * FROM main.requests"
+    " WHERE +at >= (julianday('now') - 2440587.5) * 86400 - {lifetime!r}"
+)
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
@@ -114,8 +120,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
     connection.execute("SELECT max(id) FROM requests").fetchone()
 
 
-def open_to_read(path: Path) -> sqlite3.Connection:
+def open_to_read(path: Path, lifetime: float | None = None) -> sqlite3.Connection:
     """Open the file to read only; any thread may use the connection, one at a time.
+
+    What is older than `lifetime`, in seconds, is not there for it, whether it was removed yet or not.
 
     Raises:
         sqlite3.Error: it is not there, or cannot be opened.
@@ -127,6 +135,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    if lifetime is not None:
+        connection.execute(_YOUNG.format(lifetime=float(lifetime)))
     connection.execute("PRAGMA query_only = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE}")
     connection.row_factory = sqlite3.Row

@@ -15,7 +15,7 @@ import sqlite3
 import sys
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 _INSTALL = "install the extra: pip install 'modelrunner[otel]'"
 _NICE = 10  # what is in a hurry goes first
-_TRIM_EVERY = 20  # batches
 _YOUNG = 100_000  # objects until the garbage collector looks: what is stored together has no cycles
 _MOST_TOGETHER = 4000  # requests that are stored together, or so many as are in this many bytes
 _MOST_BYTES = 8 << 20
@@ -54,10 +53,10 @@ class Recorder:
         self._identity: object = None  # of the file that is open
         self._salt = secrets.token_bytes(16)
         self._file = 0
-        self._batches = 0
         self._log: list[tuple[str, str]] = []
         self._measuring = Measuring()
         self._failing = ""
+        self._untrimmed = ""  # why what is too old or too much could not go
         self._complaint = ""
         self._telemetry = self._exporting(environ or {}) if order.exports else None
 
@@ -83,6 +82,22 @@ class Recorder:
         for entry, noted in zip(entries, every, strict=True):
             self._measuring.count(noted, entry.summary)
         return self._report(batch=batches[-1].batch, stored=stored, lost=lost)
+
+    def trim(self) -> Iterator[Report]:
+        """Let go what is too old or too much; yields a sign of life now and then, as long as that takes."""
+        try:
+            if self._path is not None and self._path.exists():
+                for _ in self._opened().trim():
+                    yield self._report()
+            self._untrimmed = ""
+        except (sqlite3.Error, OSError) as exc:  # what was stored is stored, whatever becomes of the rest
+            if is_damage(exc):
+                with contextlib.suppress(sqlite3.Error, OSError):
+                    self._begin_anew(exc)
+            elif str(exc) != self._untrimmed:
+                self._untrimmed = str(exc)
+                self._log.append(("error", f"old requests cannot be removed path={self._path} error={exc}"))
+            self._close_file()
 
     def figures(self, told: Figures) -> Report:
         """Say what was counted."""
@@ -143,9 +158,6 @@ class Recorder:
                 raise
             self._begin_anew(exc)
             stored = self._opened().store(entries)
-        self._batches += 1
-        if self._batches % _TRIM_EVERY == 1:
-            list(self._opened().trim())
         return stored
 
     def _opened(self) -> Writing:
@@ -214,9 +226,14 @@ def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None =
         with contextlib.suppress(BrokenPipeError):  # the daemon is gone; what it had said is stored
             reports.write(frames.framed(what))
 
+    def trim() -> None:
+        for sign in recorder.trim():
+            report(sign)
+
     def store() -> None:
         while waiting:
             report(recorder.take(*_some(waiting)))
+            trim()
 
     while (message := frames.read_told(told)) is not None:
         if frames.is_notes(message):
@@ -226,6 +243,8 @@ def serve(told: BinaryIO, reports: BinaryIO, environ: Mapping[str, str] | None =
         answer = _answered(recorder, frames.told_of(message))
         if answer is not None:
             report(answer)
+        else:
+            trim()  # it is told to store also when nothing came for long
     store()
     recorder.close()
 

@@ -209,7 +209,7 @@ class Notes(msgspec.Struct, array_like=True, tag="notes"):
 
 
 class Store(msgspec.Struct, array_like=True, tag="store"):
-    """There is time to store what came, or somebody who waits for it."""
+    """There is time to store what came, or somebody who waits for it; what is too old or too much goes."""
 
 
 class Forget(msgspec.Struct, array_like=True, tag="forget"):

@@ -15,7 +15,7 @@ import pytest
 
 from modelrunner.models.description.kinds import Mode
 from modelrunner.oci.digest import Digest
-from modelrunner.recorder.database import open_to_read
+from modelrunner.recorder.database import open_to_read, open_to_write
 from modelrunner.recorder.searching import oldest_first
 from modelrunner.recorder.values import Circumstances, Filter, Order, Report
 from modelrunner.runtime.scheduling.plan import Key
@@ -290,6 +290,21 @@ async def test_a_file_that_is_deleted_or_has_no_tables_yet_is_empty(
     await daemon.ask("POST", CHAT, json=daemon.chat())
     await daemon.ask("POST", CHAT, json=daemon.chat())
     assert 2 == len(await listed(daemon))
+
+
+async def test_what_becomes_too_old_goes_while_nothing_comes(
+    make_daemon: "Make", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LOOK_EVERY", 0.01)
+    file = tmp_path / "requests.db"
+    daemon = await recorded(make_daemon, DMR_REQUESTS_PATH=str(file))
+    await daemon.ask("POST", CHAT, json=daemon.chat())
+    assert 1 == len(await listed(daemon))
+    with contextlib.closing(open_to_write(file)) as connection:
+        connection.execute("UPDATE requests SET at = 1000.0")
+        async with asyncio.timeout(30):
+            while connection.execute("SELECT count(*) FROM requests").fetchone()[0]:
+                assert [] == await listed(daemon)
 
 
 async def test_a_damaged_file_is_set_aside(

@@ -27,6 +27,7 @@ class Archive:
         order = recording.order
         self._recording = recording
         self._path = None if order is None or order.path is None else Path(order.path)
+        self._lifetime = None if order is None else order.lifetime
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="requests")
         self._connection: sqlite3.Connection | None = None
         self._opened: object = None  # which file that is; it may be deleted or replaced
@@ -98,7 +99,7 @@ class Archive:
             self._connection = None
         self._stale = False
         if self._connection is None and path is not None and path.exists():
-            self._connection = open_to_read(path)
+            self._connection = open_to_read(path, self._lifetime)
         if self._connection is not None and path is not None and has_tables(self._connection):
             self._opened = identity(path)
             return work(self._connection)

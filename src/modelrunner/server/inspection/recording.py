@@ -53,6 +53,7 @@ _FIGURES_WITHIN = 3.0  # seconds; whoever collects metrics does not wait for lon
 _STUCK_AFTER = 60.0  # seconds without a report, while there is something to do
 _END_WITHIN = 5.0  # seconds for the recorder to store what it has
 _AGAIN_AFTER = 1.0  # seconds between two starts
+_LOOK_EVERY = 60.0  # seconds in which nothing came; something that was recorded may have become too old
 _OVERHEAD = 1024  # bytes of a note besides its bodies, about
 _UNKNOWN = Circumstances()
 _UNTOLD = Circumstances(record=False)  # nobody can say whether it may be recorded
@@ -312,7 +313,12 @@ class Recording:
         """Hand over what was taken; it is stored when no more comes, or somebody waits for it."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._news.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await self._news.wait()
+            if not self._news.is_set():
+                await self._have_trimmed()
+                continue
             self._news.clear()
             self._stored_at = loop.time()
             while self._awake:
@@ -360,6 +366,10 @@ class Recording:
                 await running.say(Store())
                 async with self._done:
                     await self._done.wait_for(lambda: not running.under_way)
+
+    async def _have_trimmed(self) -> None:
+        if self._running is not None and not self._running.has_ended:
+            await self._running.say(Store())
 
     @asynccontextmanager
     async def _getting_on(self, running: RecorderProcess) -> AsyncIterator[None]:
