@@ -198,6 +198,14 @@ async def test_what_is_forgotten_is_gone(recorded: "Daemon") -> None:
     assert 404 == (await recorded.ask("DELETE", "/requests/1")).status
 
 
+async def test_where_nothing_is_recorded_nobody_is_told_that_it_was_forgotten(daemon: "Daemon") -> None:
+    """What was recorded before is still in the file (a review's B4)."""
+    refused = await daemon.ask("DELETE", "/requests")
+
+    assert 400 == refused.status
+    assert str(daemon.services.settings.requests_path) in refused.text
+
+
 async def events(reply: aiohttp.ClientResponse, count: int) -> list[tuple[str, Any]]:
     """The next events, but for comments."""
     found: list[tuple[str, Any]] = []

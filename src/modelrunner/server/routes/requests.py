@@ -57,8 +57,11 @@ async def forget_many(services: Services, request: Request) -> Response:
     if request.query_params.get("q"):
         raise InvalidRequest("`q` finds requests, and does not delete them", hint="use the other filters")
     wanted = strict_filter_of(request.query_params, services.catalogue)
-    if not services.observing.recording.stores:
-        return json_reply({"deleted": 0})
+    if not services.observing.recording.stores:  # what it wrote before is still there
+        raise InvalidRequest(
+            "requests are not recorded, and none can be forgotten",
+            hint=f"set `DMR_REQUESTS`, or delete `{services.settings.requests_path}`",
+        )
     return json_reply({"deleted": await services.observing.recording.forget(wanted)})
 
 
