@@ -190,7 +190,7 @@ def test_a_file_that_is_deleted_meanwhile_is_begun_anew(file: Path, left: str) -
     report = recorder.take(notes(2, noted("hello whales")))
     recorder.close()
 
-    assert ([1], 0, "ok", []) == (report.stored, report.lost, report.state, report.log)
+    assert ([3], 0, "ok", []) == (report.stored, report.lost, report.state, report.log)
     assert 1 == count(file)
 
 
@@ -227,6 +227,15 @@ def test_damage_that_a_reader_finds_is_set_aside_once(file: Path) -> None:
 
     assert (1, 1) == (first.file, second.file)
     assert 1 == len(list(file.parent.glob("requests.db.damaged-*")))
+
+
+def test_numbers_go_on_in_the_file_that_is_begun_after_a_damaged_one(file: Path) -> None:
+    """Whoever follows knows by them what is new (a review's C-ids)."""
+    reports_of(order(file), notes(1, noted(), noted()))
+
+    *_, report = reports_of(order(file), notes(2, noted()), Store(), Damaged(1, 0), notes(3, noted()))
+
+    assert [4] == report.stored
 
 
 def test_a_folder_that_cannot_be_made_is_told_once_and_counted(tmp_path: Path) -> None:

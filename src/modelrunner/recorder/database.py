@@ -203,6 +203,17 @@ def salt_of(connection: sqlite3.Connection) -> bytes:
     return bytes(salt)
 
 
+def number_after(connection: sqlite3.Connection, last: int) -> int:
+    """Give no number again up to one that another file gave; returns the last that was given by either."""
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'requests'").fetchone()
+    given = 0 if row is None else int(row[0])
+    if given < last:
+        with transaction(connection):
+            connection.execute("DELETE FROM sqlite_sequence WHERE name = 'requests'")
+            connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('requests', ?)", (last,))
+    return max(given, last)
+
+
 def pages(connection: sqlite3.Connection) -> tuple[int, int, int]:
     """How many pages there are, how many of them are free, and how large one is, in bytes."""
     [count] = connection.execute("PRAGMA page_count").fetchone()

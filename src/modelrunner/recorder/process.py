@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from modelrunner.recorder import frames
-from modelrunner.recorder.database import identity, is_damage, open_to_write, salt_of, set_aside
+from modelrunner.recorder.database import identity, is_damage, number_after, open_to_write, salt_of, set_aside
 from modelrunner.recorder.measuring import Measuring
 from modelrunner.recorder.noting import noted_of
 from modelrunner.recorder.reading import read_noted
@@ -53,6 +53,7 @@ class Recorder:
         self._identity: object = None  # of the file that is open
         self._salt = secrets.token_bytes(16)
         self._file = 0
+        self._last = 0  # the last number that was given; who follows has seen it, whatever file it was in
         self._log: list[tuple[str, str]] = []
         self._measuring = Measuring()
         self._failing = ""
@@ -158,6 +159,7 @@ class Recorder:
                 raise
             self._begin_anew(exc)
             stored = self._opened().store(entries)
+        self._last = stored[-1]
         return stored
 
     def _opened(self) -> Writing:
@@ -173,6 +175,7 @@ class Recorder:
                 self._begin_anew(exc)
                 self._connection = open_to_write(self._path)
             self._salt = salt_of(self._connection)
+            self._last = number_after(self._connection, self._last)
             self._identity = identity(self._path)
             self._writing = Writing(self._connection, limit=self._order.limit, lifetime=self._order.lifetime)
         return self._writing
