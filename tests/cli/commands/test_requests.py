@@ -197,6 +197,13 @@ def test_filters_list_in_a_table_without_control_characters(daemon: "Daemon", dm
     assert [SUMMARY] == json.loads(dmr("requests", "--search", "hello", "--json").out)
 
 
+def test_that_nothing_is_recorded_is_said_where_nothing_is_found(daemon: "Daemon", dmr: "Run") -> None:
+    daemon.json("GET", "/requests", {"requests": [], "before": None})
+    daemon.json("GET", "/requests/recorder", {**RECORDER, "state": "off"})
+
+    assert "DMR_REQUESTS=0" in dmr("requests", "-n", "3").err
+
+
 def test_one_is_shown_whole(daemon: "Daemon", dmr: "Run") -> None:
     daemon.json("GET", "/requests/7", WHOLE)
 

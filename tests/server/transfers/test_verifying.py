@@ -65,6 +65,7 @@ async def test_a_flipped_bit_is_an_error_that_says_what_to_do(tiny: Daemon) -> N
         ("GET", "/models/ai/tiny/export", None),
         ("POST", "/models/export", {"models": ["tiny"]}),
         ("POST", "/models/ai/tiny/tag?repo=ai/other&tag=v1", None),
+        ("POST", "/models/ai/tiny/push", None),
         ("POST", "/models/ai/tiny/repackage", {"target": "ai/other:v1"}),
         ("POST", "/v1/chat/completions", {"model": "ai/tiny", "messages": []}),
     ],

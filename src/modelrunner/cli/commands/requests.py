@@ -103,6 +103,8 @@ def _list(args: Namespace, inspector: "Inspector", session: Session) -> int:
     _print(args, page["requests"], partial(listing, registry=session.settings.default_registry))
     if page["before"] is not None and not args.json:
         note(f"There are more: give a --limit above {len(page['requests'])}, or filters.")
+    if not page["requests"] and inspector.recorder()["state"] == "off":
+        note("Requests are not recorded: the daemon runs with DMR_REQUESTS=0.")
     return 0
 
 

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 from modelrunner.engines.registry import Engines
-from modelrunner.errors import InvalidRequest, ModelNotFound, StoreError, UnsupportedModel
+from modelrunner.errors import InvalidRequest, ModelNotFound, RunnerError, StoreError, UnsupportedModel
 from modelrunner.models.description.config import ModelConfig, parse_config
 from modelrunner.models.description.kinds import Mode
 from modelrunner.models.description.names import as_id, parse_name
@@ -108,14 +108,20 @@ class Catalogue:
             StoreError: files of it are missing or damaged.
         """
         found = self.look(text)
-        if found is None and self._store.problems:
-            with contextlib.suppress(ModelNotFound):
+        if found is None:
+            raise await self.absence(text)
+        return found
+
+    async def absence(self, text: str) -> RunnerError:
+        """Say why a model cannot be found: it is damaged, or not here."""
+        if self._store.problems:
+            with contextlib.suppress(RunnerError):
                 await self._store.upkeep.find(text)
-                raise StoreError(
+                return StoreError(
                     f"model is damaged: `{text[:300]}`",
                     hint=f"`dmr verify --repair {text[:300]}` mends it, `dmr rm {text[:300]}` takes it away",
                 )
-        return found or self.find(text)
+        return not_found(text)
 
     def by_id(self, model: Digest) -> StoredModel:
         """Find a model by its whole id.

@@ -24,7 +24,7 @@ from modelrunner.oci.registry import Registry
 from modelrunner.oci.transfer import Sink, Source, Tell, copy, read_blob
 from modelrunner.oci.upload import Neighbours
 from modelrunner.server.connection.progress import reported, status_line, success_line, warning_line
-from modelrunner.server.library.catalogue import Catalogue, not_found
+from modelrunner.server.library.catalogue import Catalogue
 from modelrunner.server.transfers.downloads import download
 from modelrunner.server.transfers.unfinished import Unfinished
 from modelrunner.store.snapshot import StoredModel
@@ -161,7 +161,7 @@ class Transfers:
         self._store.refresh()
         model = self._store.snapshot.find(text)
         if model is None:
-            raise not_found(text)
+            raise await self._catalogue.absence(text)
         reference = self._target(text, model)
         sink, remark = await self._target_sink(text, reference, model, token)
         if remark:
