@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # As for what a script runs with `&`; programs that we start would ignore Ctrl-C too, which is tested.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    # Ignored by what a script runs with `&`, or `nohup` does. Programs that we start would ignore them too.
+    if signal.getsignal(getattr(signal, _name, signal.SIGTERM)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _usual)
 
 ROOT = Path(__file__).parent.parent
 # What a fixture needs from outside, by its name: the script that obtains it, once, and prints where it is.

@@ -292,6 +292,8 @@ class StoreError(RunnerError):
 class BlobMissing(StoreError):
     """A blob that had arrived is gone, or is cut short."""
 
+    code = "blob_missing"
+
 
 class EngineFailed(RunnerError):
     """The engine crashed, could not start, or answered nonsense."""

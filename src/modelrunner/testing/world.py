@@ -262,10 +262,10 @@ class World:
         assert loaded.key not in self.scheduler.queue, "I3: stopped while loading for somebody"
         assert loaded.reason in _EVICTIONS
         patience = self.scheduler.limits.patience
-        assert self.now - self.left_at[loaded.key] >= patience, "I6: a load was broken off"
+        assert self.now >= self.left_at[loaded.key] + patience, "I6: a load was broken off"
         assert loaded.cause is not None
         since = min(ticket.since for ticket in self.waiting if ticket.key == loaded.cause)
-        assert self.now - since >= patience, "I3: stopped while loading, before its time"
+        assert self.now >= since + patience, "I3: stopped while loading, before its time"
 
     def _check_residency(self, loaded: Loaded[Process]) -> None:
         if loaded.reason not in _EVICTIONS or self.now >= loaded.stays_until:
@@ -273,7 +273,7 @@ class World:
         assert loaded.cause is not None
         patience = self.scheduler.limits.patience
         since = min(ticket.since for ticket in self.waiting if ticket.key == loaded.cause)
-        assert self.now - since >= patience, "I5: swapped before its time"
+        assert self.now >= since + patience, "I5: swapped before its time"
 
     def _check_promises(self) -> None:
         promised = total(each.need for each in self.scheduler.residents.values())
